@@ -1,0 +1,66 @@
+# Every target works in a bare clone with only Python 3.11 or newer and make; `make help` lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PEERS := .venv-peers/bin
+KUZU := .venv-kuzu/bin
+# The benchmarks run where the peers are, if `make bench-peers` has made that place.
+BENCH_PYTHON = $(if $(wildcard .venv-peers/.made),$(PEERS)/python,$(BIN)/python)
+BENCH_NODES ?= 2000000
+BENCH_EDGES ?= 20000000
+BENCH_DIM ?= 128
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test check format bench bench-peers wheel clean
+
+help:  ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+# The environment, once per change of what it is made from. Everything is pinned by constraints.txt.
+.venv/.made: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dbgnn needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+quickstart: .venv/.made  ## Train GraphSAGE on real images that live in a DuckDB file (about half a minute).
+	$(BIN)/python examples/quickstart.py
+
+test: .venv/.made  ## Run the tests.
+	$(BIN)/python -m pytest
+
+check: .venv/.made  ## Lint, formatting and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/.made  ## Bring the code into the form that `make check` asks for.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.made  ## Run the benchmarks; sizes by BENCH_NODES, BENCH_EDGES, BENCH_DIM.
+	$(BENCH_PYTHON) bench/ingest.py --nodes $(BENCH_NODES) --dim $(BENCH_DIM)
+	$(BENCH_PYTHON) bench/gather.py --nodes $(BENCH_NODES) --dim $(BENCH_DIM)
+	$(BENCH_PYTHON) bench/sample.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES)
+
+bench-peers: .venv-peers/.made .venv-kuzu/.made  ## Install what the benchmarks compare with (about 15 minutes: it compiles).
+
+# PyG's C++ sampler has no wheel on PyPI; it is built against the torch beside it, hence no build isolation.
+.venv-peers/.made: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-peers
+	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel scipy
+	MAX_JOBS=2 $(PEERS)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation torch-sparse==0.6.18
+	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+# Kùzu 0.3.2 is the last release whose get_tensor does not crash; PYTHON must be one it has a wheel for.
+.venv-kuzu/.made: constraints.txt
+	$(PYTHON) -m venv .venv-kuzu
+	$(KUZU)/pip install --quiet --disable-pip-version-check -c constraints.txt kuzu==0.3.2 numpy pyarrow torch torch_geometric
+	@touch $@
+
+wheel: .venv/.made  ## Build the wheel into dist/.
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
+clean:  ## Remove everything that was made, the environments too.
+	rm -rf .venv .venv-peers .venv-kuzu build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/out

@@ -1,0 +1,408 @@
+"""`connect()` and `Database`: one DuckDB file, its settings, one cursor per thread, one connection per process.
+
+What statements of our own mean lives in `schema/` (property graphs) and `ingest/` (COPY); this file only
+sends each statement to where it belongs.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError
+from dbgnn.sql import literal
+
+if TYPE_CHECKING:
+    from dbgnn.graph import Graph
+    from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
+
+#: How far DuckDB may run ahead of the reader of a streamed result, per statement. The default of
+#: 10 MB makes it wait for every scatter: 100 k rows of FLOAT[128] took 81 ms with it, 72 ms with 64 MiB.
+STREAMING_BUFFER = "64MiB"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `connect()` was asked for; enough to open the same database in another process."""
+
+    path: str
+    read_only: bool = False
+    memory_limit: str | None = None
+    threads: int | None = None
+    temp_directory: str | None = None
+    progress: bool = True
+    config: tuple[tuple[str, str], ...] = field(default=())
+
+
+def connect(
+    database: str | os.PathLike[str] | duckdb.DuckDBPyConnection = ":memory:",
+    *,
+    read_only: bool = False,
+    memory_limit: str | None = None,
+    threads: int | None = None,
+    temp_directory: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+    config: Mapping[str, str] | None = None,
+) -> Database:
+    """Open a DuckDB file, or wrap a connection that is already open.
+
+    Args:
+        database: Path of the file (created if absent, unless ``read_only``), ``":memory:"``, or an open
+            ``duckdb`` connection, whose settings stay as they are unless given here.
+        read_only: Open without the right to write. Several processes can then share the file, which
+            ``num_workers > 0`` needs.
+        memory_limit: DuckDB's buffer memory, such as ``"4GB"`` (Kùzu's ``buffer_pool_size``).
+        threads: DuckDB's threads; default: one per core.
+        temp_directory: Where larger-than-memory work spills; default: beside the file.
+        progress: Show progress bars on work of more than two seconds.
+        config: Further DuckDB settings by name.
+
+    Raises:
+        ConnectionError: The file is no database, is locked by another process, is missing though
+            ``read_only`` was asked, or is open with other settings in this process.
+        ResourceError: A setting has a value DuckDB does not take.
+    """
+    own = database if isinstance(database, duckdb.DuckDBPyConnection) else None
+    if own is not None:
+        query = "SELECT coalesce(path, ':memory:'), readonly FROM duckdb_databases() WHERE database_name = current_database()"
+        path, read_only = own.execute(query).fetchall()[0]
+    else:
+        path = os.fspath(database)  # type: ignore[arg-type]
+        path = path if path == ":memory:" else str(Path(path).absolute())
+    settings = Settings(
+        path=path,
+        read_only=read_only,
+        memory_limit=memory_limit,
+        threads=threads,
+        temp_directory=None if temp_directory is None else str(Path(temp_directory).absolute()),
+        progress=progress,
+        config=tuple(sorted((config or {}).items())),
+    )
+    return Database(settings, connection=own)
+
+
+class Database:
+    """A DuckDB database that holds graphs. Made by :func:`connect`; a context manager.
+
+    Every thread gets its own cursor and every process its own connection, so one `Database` may be
+    used from many threads, and from the workers of a loader when it is read-only.
+    """
+
+    def __init__(self, settings: Settings, *, connection: duckdb.DuckDBPyConnection | None = None) -> None:
+        self.settings = settings
+        self._owns = connection is None
+        self._lock = threading.Lock()
+        self._inherited: list[object] = []
+        self._open(connection)
+
+    # -- connections ---------------------------------------------------------------------------------
+
+    def _open(self, connection: duckdb.DuckDBPyConnection | None) -> None:
+        self._pid = os.getpid()
+        self._closed = False
+        self._connection = connection or _open_file(self.settings)
+        _apply(self._connection, self.settings)
+        with self._connection.cursor() as cursor:  # the connection itself may be in the middle of a result
+            self._catalog: str = cursor.execute("SELECT current_database()").fetchall()[0][0]
+        self._cursors = threading.local()
+        self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+
+    def _follow_fork(self) -> None:
+        """In a forked child, leave the parent's connection untouched and open one of our own."""
+        if self.settings.path == ":memory:" or not self.settings.read_only:
+            raise ConnectionError(
+                f"This process was forked from the one that opened {self!s}. DuckDB connections do not survive a fork, "
+                "and a database open for writing cannot be opened a second time: open it with "
+                "dbgnn.connect(path, read_only=True), or use num_workers=0."
+            )
+        # Kept alive, never used: closing them would wait for threads that exist in the parent only.
+        self._inherited += [self._connection, self._cursors, self._all_cursors]
+        self._lock = threading.Lock()
+        self._open(_attach_in_child(self.settings))
+
+    @property
+    def connection(self) -> duckdb.DuckDBPyConnection:
+        """The database's own DuckDB connection. For plain DuckDB; dbgnn's statements go to :meth:`execute`."""
+        if self._closed:
+            raise ConnectionError(f"{self!s} is closed; connect again.")
+        if os.getpid() != self._pid:
+            self._follow_fork()
+        return self._connection
+
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return this thread's own cursor, used by samplers and stores; temporary names are its own."""
+        connection = self.connection
+        cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
+        if cursor is None:
+            with self._lock:
+                cursor = connection.cursor()
+            cursor.execute(f"SET streaming_buffer_size = '{STREAMING_BUFFER}'")
+            cursor.execute("SET enable_progress_bar = false")
+            # A cursor starts in the default catalog; in a forked child that is not the graph's.
+            cursor.execute(f"USE {_quoted(self._catalog)}")
+            self._cursors.cursor = cursor
+            self._all_cursors.add(cursor)
+        return cursor
+
+    @contextmanager
+    def relations(self, **tables: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Lend this thread's cursor with the given Arrow tables registered under the given names."""
+        cursor = self.cursor()
+        for name, table in tables.items():
+            cursor.register(name, table)
+        try:
+            yield cursor
+        finally:
+            for name in tables:
+                cursor.unregister(name)
+
+    def arrow(
+        self, query: str, params: Sequence[object] | Mapping[str, object] | None = None, /, **tables: pa.Table
+    ) -> pa.Table:
+        """Run one query on this thread's cursor and return the whole result; ``tables`` are joined by name."""
+        with self.relations(**tables) as cursor, translated(self):
+            return cursor.sql(query, params=params).to_arrow_table()
+
+    # -- SQL -----------------------------------------------------------------------------------------
+
+    def execute(
+        self, query: str, params: Sequence[object] | Mapping[str, object] | None = None
+    ) -> duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation:
+        """Run a statement: DuckDB's own, or one of dbgnn's (``CREATE``/``DROP PROPERTY GRAPH``, ``COPY`` from npy).
+
+        Returns what DuckDB does: something to fetch from. ``COPY`` answers with one row, the number of rows copied:
+        ``db.execute("COPY …").fetchone()[0]``.
+        """
+        from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
+
+        con = self.connection
+        with translated(self):
+            if (statement := schema.parse_statement(query)) is not None:
+                self._need_write("CREATE or DROP PROPERTY GRAPH")
+                schema.run(con, statement)
+                return _answer(con, "SELECT true AS Success")
+            if (copy := ingest.parse_copy(query)) is not None:
+                self._need_write("COPY … FROM")
+                count = ingest.run_copy(con, copy, progress=self.settings.progress)
+                return _answer(con, f"SELECT {int(count)}::BIGINT AS Count")
+            return con.execute(query) if params is None else con.execute(query, params)
+
+    def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
+        """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""
+        with translated(self):
+            return self.connection.sql(query, params=params)
+
+    # -- graphs --------------------------------------------------------------------------------------
+
+    def graph(self, name: str | None = None) -> Graph:
+        """Return a property graph of this database.
+
+        Args:
+            name: Its name; None: the only one declared, or else the one that the foreign keys give.
+
+        Raises:
+            UnknownNameError: No such graph.
+            SchemaError: ``name`` is None and several are declared, or none is and there are no keys to infer one from.
+        """
+        from dbgnn import schema  # noqa: PLC0415
+        from dbgnn.graph import Graph  # noqa: PLC0415
+
+        with translated(self):
+            return Graph(self, schema.load(self.cursor(), name))
+
+    def get_torch_geometric_remote_backend(
+        self,
+        graph: Graph | str | None = None,
+        num_threads: int | None = None,
+        *,
+        columns: Mapping[Any, Sequence[str]] | None = None,
+        homogeneous: bool = False,
+    ) -> tuple[DuckDBFeatureStore, DuckDBGraphStore]:
+        """Return ``(feature_store, graph_store)`` for PyG's loaders; the name is Kùzu's.
+
+        Args:
+            graph: A graph or its name; None as in :meth:`graph`. An empty database starts an empty graph,
+                which ``put_tensor`` and ``put_edge_index`` fill.
+            num_threads: DuckDB's threads from now on (as ``threads`` of :func:`connect`).
+            columns: Per node or edge type, the columns a loader fetches; types not named fetch all theirs.
+            homogeneous: Serve a graph of one vertex and one edge table without type names, so that
+                batches are ``Data`` instead of ``HeteroData``.
+        """
+        from dbgnn.stores import open_stores  # noqa: PLC0415 - torch is imported only where tensors are asked for
+
+        if num_threads is not None:
+            with translated(self):
+                self.connection.execute(f"SET threads = {int(num_threads)}")
+        return open_stores(self, graph, columns=columns, homogeneous=homogeneous)
+
+    # -- state ---------------------------------------------------------------------------------------
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the database was opened read-only."""
+        return self.settings.read_only
+
+    def _need_write(self, what: str) -> None:
+        if self.read_only:
+            raise ReadOnlyError(f"{what} has to write, but {self!s} is open read-only. Connect with read_only=False.")
+
+    def stamp(self) -> tuple[tuple[int, int], ...] | None:
+        """Size and time of the file and its write-ahead log: unchanged means that nobody committed anything.
+
+        None for a database in memory. Costs a few microseconds; every commit of any process changes it.
+        """
+        if self.settings.path == ":memory:":
+            return None
+        found = []
+        for suffix in ("", ".wal", ".wal.checkpoint", ".wal.recovery"):
+            try:
+                stat = os.stat(self.settings.path + suffix)
+                found.append((stat.st_size, stat.st_mtime_ns))
+            except FileNotFoundError:
+                found.append((-1, -1))
+        return tuple(found)
+
+    def close(self) -> None:
+        """Close every cursor and, unless the connection was handed in, the connection. Closing twice is fine."""
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        for cursor in list(self._all_cursors):
+            cursor.close()
+        if self._owns:
+            self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.settings.path == ":memory:":
+            raise ConnectionError("A database in memory cannot be sent to another process. Use a file, opened read-only.")
+        return _reopen, (self.settings,)
+
+    def __str__(self) -> str:
+        return f"database {self.settings.path!r}"
+
+    def __repr__(self) -> str:
+        s = self.settings
+        parts = [repr(s.path), "read-only" if s.read_only else "read-write"]
+        parts += [f"{k}={v}" for k, v in (("memory_limit", s.memory_limit), ("threads", s.threads)) if v is not None]
+        if self._closed:
+            parts.append("closed")
+        return f"dbgnn.Database({', '.join(parts)})"
+
+
+#: Databases opened by unpickling, one per file and process: a loader's stores and sampler share theirs.
+_reopened: weakref.WeakValueDictionary[Settings, Database] = weakref.WeakValueDictionary()
+
+
+def _reopen(settings: Settings) -> Database:
+    database = _reopened.get(settings)
+    if database is None or database._closed or database._pid != os.getpid():
+        database = _reopened[settings] = Database(settings)
+    return database
+
+
+def _answer(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
+    """Return the result of a constant query, to be fetched, without keeping the connection busy with it."""
+    con.complete()
+    return con.sql(query)
+
+
+def _quoted(name: str) -> str:
+    from dbgnn.sql import quote  # noqa: PLC0415
+
+    return quote(name)
+
+
+def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
+    if settings.read_only and settings.path != ":memory:" and not os.path.exists(settings.path):
+        raise ConnectionError(f"{settings.path!r} does not exist; a read-only connection does not create it.")
+    try:
+        return duckdb.connect(settings.path, read_only=settings.read_only, config=dict(settings.config))
+    except duckdb.Error as error:
+        raise _connection_error(settings.path, error) from error
+
+
+def _attach_in_child(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """Open the file afresh in a forked child.
+
+    ``duckdb.connect(path)`` would find the parent's instance in DuckDB's cache, with threads that did
+    not survive the fork; an unnamed instance with the file attached shares nothing with it.
+    """
+    try:
+        connection = duckdb.connect(":memory:", config=dict(settings.config))
+        name = Path(settings.path).stem
+        name = name if name not in ("memory", "system", "temp") else "graph"
+        connection.execute(f"ATTACH {literal(settings.path)} AS {_quoted(name)} (READ_ONLY)")
+        connection.execute(f"USE {_quoted(name)}")
+    except duckdb.Error as error:
+        raise _connection_error(settings.path, error) from error
+    return connection
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    for name, value in (
+        ("memory_limit", settings.memory_limit),
+        ("threads", settings.threads),
+        ("temp_directory", settings.temp_directory),
+    ):
+        if value is not None:
+            try:
+                connection.execute(f"SET {name} = {value if isinstance(value, int) else literal(value)}")
+            except duckdb.Error as error:
+                raise ResourceError(f"{name}={value!r} is not a value DuckDB takes: {error}") from error
+
+
+def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
+    text = str(error)
+    if "not a valid DuckDB database" in text:
+        return ConnectionError(f"{path!r} is not a DuckDB database file.")
+    if "lock" in text:
+        return ConnectionError(
+            f"{path!r} is locked by another process: {text}. A file open for writing excludes every other "
+            "process; close it there, or open it read-only in both (read_only=True)."
+        )
+    if "different configuration" in text:
+        return ConnectionError(
+            f"{path!r} is already open in this process with other settings; close that connection first, "
+            "or pass it to dbgnn.connect()."
+        )
+    return ConnectionError(f"{path!r} cannot be opened: {text}")
+
+
+@contextmanager
+def translated(database: Database) -> Iterator[None]:
+    """Turn DuckDB's errors about resources into ours, with the setting to change; others pass through."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        limit = database.settings.memory_limit or "DuckDB's default"
+        raise ResourceError(
+            f"{database!s} ran out of memory under memory_limit={limit!r}. Raise memory_limit, lower threads, or point "
+            f"temp_directory at a disk with room. DuckDB says: {error}"
+        ) from error
+    except duckdb.IOException as error:
+        if "No space left" in str(error) or "disk" in str(error).lower():
+            raise ResourceError(
+                f"{database!s}: the disk is full. Free space, or set temp_directory elsewhere. DuckDB says: {error}"
+            ) from error
+        raise
+    except duckdb.InvalidInputException as error:
+        if "read-only" in str(error):
+            raise ReadOnlyError(
+                f"{database!s} is open read-only. Connect with read_only=False. DuckDB says: {error}"
+            ) from error
+        raise

@@ -1,0 +1,64 @@
+"""The error types of dbgnn. Every message names the table, the column, the value and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class DbgnnError(Exception):
+    """The base of every error dbgnn raises on purpose."""
+
+
+class ConnectionError(DbgnnError):  # noqa: A001 - the field's name; reached as dbgnn.errors.ConnectionError
+    """A database file cannot be opened, is locked, or is used from a process it cannot follow to."""
+
+
+class SchemaError(DbgnnError):
+    """A property graph, a table, a column or a type is unknown, ambiguous or does not fit."""
+
+
+class CopyError(DbgnnError):
+    """A file cannot be loaded as asked. Nothing of it was kept."""
+
+
+class SqlError(DbgnnError):
+    """A piece of SQL given by the user is not the single, harmless expression it must be."""
+
+
+class DataError(DbgnnError):
+    """The rows of a table break a rule: NULL or duplicate keys, dangling edges, NULL features."""
+
+
+class StaleIndexError(DbgnnError):
+    """The topology index is missing, or a table has changed since it was built."""
+
+
+class RequestError(DbgnnError, IndexError):
+    """Ids that are out of range, negative or not integers."""
+
+
+class UnknownNameError(SchemaError, KeyError):
+    """A graph, node or edge type, table or attribute that does not exist, with the near misses."""
+
+    def __str__(self) -> str:  # KeyError would show the repr of the message
+        return str(self.args[0])
+
+
+class ReadOnlyError(DbgnnError):
+    """The database is open read-only and the call has to write."""
+
+
+class ResourceError(DbgnnError):
+    """Memory limit, temporary directory or disk are too small; the message names the setting."""
+
+
+def near_misses(name: object, known: Iterable[object]) -> str:
+    """Return ``"; did you mean 'x'?"`` and what is there, for the end of an error message."""
+    names = [str(k) for k in known]
+    if not names:
+        return "; there are none"
+    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    return f"{hint} (there are: {shown})"

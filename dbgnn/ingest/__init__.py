@@ -1,0 +1,14 @@
+"""`COPY … FROM` for NumPy files, which DuckDB does not read. Everything DuckDB reads itself passes through.
+
+One way through the files: `statement` (SQL text → what was asked), `target` (the table's columns), `npy`
+(files → checked arrays → Arrow), `load` (the INSERT), `duckdb_errors` (what DuckDB's own COPY says, as ours).
+Knows DuckDB connections; knows neither `Database` nor torch.
+"""
+
+from __future__ import annotations
+
+from dbgnn.ingest.duckdb_errors import copy_error
+from dbgnn.ingest.load import run_copy
+from dbgnn.ingest.statement import CopyStatement, parse_copy
+
+__all__ = ["CopyStatement", "copy_error", "parse_copy", "run_copy"]

@@ -1,0 +1,44 @@
+"""Counter-based random numbers: one function, once as SQL and once in NumPy, bit for bit the same.
+
+There is no state. A number is ``mix`` of a chain of counters (seed, epoch, batch, hop, edge type, destination,
+draw), so a sample depends on nothing else: not on threads, processes, or how many batches one statement holds.
+
+``mix`` is two rounds of the 32-bit multiply-xorshift finaliser known as "lowbias" hashing (C. Wellons, 2018;
+its constant 0x45d9f3b is T. Mueller's). DuckDB's ``hash()`` costs about the same and may change with its version.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+MASK = 0xFFFFFFFF
+_FACTOR = 0x45D9F3B
+#: Keeps counters that are all zero from giving zero (2**32 divided by the golden ratio).
+_START = 0x9E3779B9
+
+Words = npt.NDArray[np.int64]
+
+
+def mix(x: Words | int) -> Words:
+    """Return 32 random bits for each 32-bit number in ``x``, as int64."""
+    x = np.asarray(x, dtype=np.int64)
+    for _ in range(2):
+        x = ((x ^ (x >> 16)) * _FACTOR) & MASK
+    return x
+
+
+def mix_sql(x: str) -> str:
+    """Return the SQL expression of `mix`; ``x`` is an expression of type BIGINT, evaluated more than once per round."""
+    for _ in range(2):
+        x = f"((xor({x}, ({x}) >> 16) * {_FACTOR}) & {MASK})"
+    return x
+
+
+def fold(*counters: int) -> int:
+    """Return one 32-bit key for a chain of counters of up to 64 bits each."""
+    key = mix(_START)
+    for counter in counters:
+        for word in (counter & MASK, (counter >> 32) & MASK):
+            key = mix(key ^ word)
+    return int(key)

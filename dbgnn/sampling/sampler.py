@@ -1,0 +1,283 @@
+"""`NeighborSampler`: PyG's `BaseSampler` on top of the SQL sampler. Here torch begins; ids become tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.sampler import (
+    BaseSampler,
+    EdgeSamplerInput,
+    HeteroSamplerOutput,
+    NegativeSampling,
+    NodeSamplerInput,
+    NumNeighbors,
+    SamplerOutput,
+)
+from torch_geometric.sampler.base import SubgraphType
+from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
+
+from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
+from dbgnn.graph import Graph
+from dbgnn.sampling.khop import Fanout, KHop, Subgraph
+from dbgnn.sampling.random import fold
+from dbgnn.schema.model import EdgeType
+
+if TYPE_CHECKING:
+    from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
+
+#: As PyG takes it: a list, a list per edge type, or a ``torch_geometric.sampler.NumNeighbors`` (untyped, hence Any).
+NumNeighborsType: TypeAlias = Sequence[int] | Mapping[EdgeType, Sequence[int]] | Any
+
+
+class NeighborSampler(BaseSampler):
+    """Samples neighborhoods with SQL, for PyG's loaders and for :class:`dbgnn.NeighborLoader`.
+
+    The sample is uniform, without replacement unless ``replace``; it depends on ``seed`` and the number of the
+    batch alone, not on threads or processes. Neighbors are in-neighbors, as in PyG (Hamilton et al., "Inductive
+    Representation Learning on Large Graphs", 2017).
+
+    Args:
+        data: ``(feature_store, graph_store)`` of
+            :meth:`~dbgnn.Database.get_torch_geometric_remote_backend`, or a :class:`dbgnn.Graph`.
+        num_neighbors: Neighbors per node and hop, as a list, or a list per edge type; -1: all.
+        subgraph_type: ``'directional'`` (edges towards the seeds), ``'bidirectional'`` (with their reverse),
+            or ``'induced'`` (all edges among the sampled nodes).
+        replace: Sample with replacement.
+        disjoint: Every seed gets a subgraph of its own, told apart by ``batch``.
+        seed: The seed of the random numbers.
+        homogeneous: For a :class:`dbgnn.Graph`: serve it without type names. Stores know it themselves.
+        temporal_strategy, time_attr, weight_attr: As in PyG; time and weights are not supported yet.
+        is_sorted, share_memory: Taken for PyG's sake, without effect: the index is sorted and shared already.
+
+    Raises:
+        SchemaError: ``num_neighbors`` names an edge type that does not exist, leaves one out, or has lists of
+            different length.
+    """
+
+    def __init__(
+        self,
+        data: tuple[DuckDBFeatureStore, DuckDBGraphStore] | Graph,
+        num_neighbors: NumNeighborsType,
+        subgraph_type: SubgraphType | str = "directional",
+        replace: bool = False,  # noqa: FBT001, FBT002 - PyG's signature
+        disjoint: bool = False,  # noqa: FBT001, FBT002 - PyG's signature
+        temporal_strategy: str = "uniform",
+        time_attr: str | None = None,
+        weight_attr: str | None = None,
+        is_sorted: bool = False,  # noqa: FBT001, FBT002, ARG002 - PyG's signature
+        share_memory: bool = False,  # noqa: FBT001, FBT002, ARG002 - PyG's signature
+        *,
+        seed: int = 0,
+        homogeneous: bool = False,
+    ) -> None:
+        if time_attr is not None or weight_attr is not None or temporal_strategy != "uniform":
+            raise DbgnnError("time_attr, weight_attr and temporal_strategy are not supported yet; leave them out.")
+        self.graph, self.homogeneous = _graph_of(data, homogeneous=homogeneous)
+        self.edge_types = self.graph.edge_types
+        self.subgraph_type = SubgraphType(subgraph_type)
+        self.seed = seed
+        self.fanout = Fanout(
+            num_neighbors=_per_edge_type(num_neighbors, self.edge_types),
+            replace=replace,
+            disjoint=disjoint,
+            induced=self.subgraph_type == SubgraphType.induced,
+        )
+        self._khop = KHop(self.graph.db, self.fanout)
+        self._calls = itertools.count()
+
+    @property
+    def is_hetero(self) -> bool:
+        """Whether outputs are `HeteroSamplerOutput`."""
+        return not self.homogeneous
+
+    @property
+    def disjoint(self) -> bool:
+        """Whether every seed gets a subgraph of its own."""
+        return self.fanout.disjoint
+
+    @property
+    def num_nodes(self) -> int | dict[str, int]:
+        """Number of nodes, by type if heterogeneous."""
+        vertices = self.graph.topology().vertices
+        if self.homogeneous:
+            return next(iter(vertices.values())).num_nodes
+        return {label: index.num_nodes for label, index in vertices.items()}
+
+    @property
+    def edge_permutation(self) -> None:
+        """None: ``edge`` already holds the edge ids of the stores."""
+        return
+
+    # -- PyG's entry points --------------------------------------------------------------------------
+
+    def sample_from_nodes(
+        self,
+        index: NodeSamplerInput,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+        **kwargs: Any,  # noqa: ARG002 - PyG's signature
+    ) -> SamplerOutput | HeteroSamplerOutput:
+        """Sample around seed nodes.
+
+        Args:
+            index: PyG's input: seeds, their ``input_id``, and the node type.
+            epoch: With ``batch``, the counters of the random numbers; :class:`dbgnn.NeighborLoader` sets them.
+                None: calls are counted, per loader worker.
+            batch: See ``epoch``.
+            **kwargs: Taken for PyG's sake, without effect.
+        """
+        key = self._batch_key(epoch, batch)
+        out = node_sample(index, lambda seed, time: self._sample(seed, time, key=key))
+        if out.metadata[0] is None:
+            out.metadata = (torch.arange(len(index.node)), *out.metadata[1:])
+        return self._directed(out)
+
+    def sample_from_edges(
+        self,
+        index: EdgeSamplerInput,
+        neg_sampling: NegativeSampling | None = None,
+        *,
+        epoch: int | None = None,
+        batch: int | None = None,
+    ) -> SamplerOutput | HeteroSamplerOutput:
+        """Sample around both ends of seed edges, with PyG's negative sampling; see :meth:`sample_from_nodes`."""
+        key = self._batch_key(epoch, batch)
+        out = edge_sample(
+            index, lambda seed, time: self._sample(seed, time, key=key), self.num_nodes, self.disjoint, None, neg_sampling
+        )
+        return self._directed(out)
+
+    # -- inside --------------------------------------------------------------------------------------
+
+    def _batch_key(self, epoch: int | None, batch: int | None) -> int:
+        if batch is not None:
+            return fold(self.seed, 1, epoch or 0, batch)
+        worker = torch.utils.data.get_worker_info()
+        # In a worker, torch's own seed tells workers and epochs apart (and follows torch.manual_seed).
+        return fold(self.seed, 2, next(self._calls), 0 if worker is None else worker.seed)
+
+    def _sample(
+        self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None, *, key: int
+    ) -> SamplerOutput | HeteroSamplerOutput:
+        if seed_time is not None:
+            raise DbgnnError("Seeds with a time are not supported yet; leave input_time out.")
+        if self.homogeneous == isinstance(seed, dict):
+            kind = "without" if self.homogeneous else "with"
+            raise RequestError(f"Graph {self.graph.name!r} is served {kind} type names; give seeds likewise.")
+        labelled = seed if isinstance(seed, dict) else {self.graph.node_types[0]: seed}
+        for label in labelled:
+            if label not in self.graph.node_types:
+                raise UnknownNameError(
+                    f"Graph {self.graph.name!r} has no node type {label!r}" + near_misses(label, self.graph.node_types)
+                )
+        seeds = {label: _as_ids(label, tensor) for label, tensor in labelled.items()}
+        found = self._khop.sample(self.graph.topology(), [seeds], [key])[0]
+        return (
+            _homogeneous(found, disjoint=self.disjoint) if self.homogeneous else _heterogeneous(found, disjoint=self.disjoint)
+        )
+
+    def _directed(self, out: SamplerOutput | HeteroSamplerOutput) -> SamplerOutput | HeteroSamplerOutput:
+        return out.to_bidirectional() if self.subgraph_type == SubgraphType.bidirectional else out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_calls": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_calls": itertools.count()})
+
+    def __repr__(self) -> str:
+        options = [self.subgraph_type.value] + [n for n in ("replace", "disjoint") if getattr(self.fanout, n)]
+        shown = next(iter(self.fanout.num_neighbors.values()), []) if self.homogeneous else dict(self.fanout.num_neighbors)
+        return f"dbgnn.NeighborSampler({self.graph.name!r}, {shown}, {', '.join(options)}, seed={self.seed})"
+
+
+def _graph_of(data: object, *, homogeneous: bool) -> tuple[Graph, bool]:
+    from dbgnn.stores import DuckDBGraphStore  # noqa: PLC0415 - the stores' tests import the sampler
+
+    if isinstance(data, Graph):
+        return data, homogeneous or data.definition.homogeneous
+    if isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[1], DuckDBGraphStore):
+        return data[1].graph, data[1].homogeneous
+    raise DbgnnError(f"Expected (feature_store, graph_store) of a dbgnn database, or a dbgnn.Graph, not {type(data).__name__}.")
+
+
+def _per_edge_type(num_neighbors: NumNeighborsType, edge_types: list[EdgeType]) -> dict[EdgeType, list[int]]:
+    """Return the fan-out of every edge type, in the graph's order."""
+    default: Sequence[int] | None = None
+    if isinstance(num_neighbors, NumNeighbors):
+        num_neighbors, default = num_neighbors.values, num_neighbors.default
+    if not isinstance(num_neighbors, Mapping):
+        given: dict[EdgeType, Sequence[int]] = dict.fromkeys(edge_types, num_neighbors)
+    else:
+        given = {_edge_type(key, edge_types): list(values) for key, values in num_neighbors.items()}
+        missing = [t for t in edge_types if t not in given]
+        if missing and default is None:
+            raise SchemaError(f"num_neighbors lacks edge type {missing[0]!r}; give it a list too ([0, …] to leave it out).")
+        given |= dict.fromkeys(missing, default or [])
+    fanout = {t: [int(k) for k in given[t]] for t in edge_types}
+    for edge_type, ks in fanout.items():
+        if any(k < -1 for k in ks):
+            raise SchemaError(f"num_neighbors of {edge_type!r} must be -1 (all), 0 or more, not {ks}")
+    if len({len(ks) for ks in fanout.values()}) > 1:
+        raise SchemaError(f"num_neighbors must have the same number of hops for every edge type, not {fanout}")
+    return fanout
+
+
+def _edge_type(key: object, edge_types: list[EdgeType]) -> EdgeType:
+    """Return the edge type that ``key`` means: a triple, a pair of node types, or PyG's ``'a__to__b'``."""
+    if isinstance(key, str):
+        found = [t for t in edge_types if "__".join(t) == key]
+    else:
+        ends = tuple(key) if isinstance(key, (tuple, list)) else ()
+        found = [t for t in edge_types if t == ends or (len(ends) == 2 and (t[0], t[2]) == ends)]
+    if len(found) > 1:
+        raise SchemaError(f"num_neighbors: {key!r} means any of {found}; give the whole triple.")
+    if not found:
+        raise UnknownNameError(f"num_neighbors: there is no edge type {key!r}" + near_misses(key, edge_types))
+    return found[0]
+
+
+def _as_ids(label: str, seeds: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
+    if seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool:
+        raise RequestError(f"Seeds of node type {label!r} must be integer ids, not {seeds.dtype}.")
+    return seeds.detach().cpu().numpy().astype(np.int64)
+
+
+def _heterogeneous(found: Subgraph, *, disjoint: bool) -> HeteroSamplerOutput:
+    def tensors(arrays: Mapping[Any, Any]) -> dict[Any, Tensor]:
+        return {key: torch.from_numpy(array) for key, array in arrays.items()}
+
+    induced = found.num_edges is None
+    return HeteroSamplerOutput(
+        node=tensors(found.node),
+        row=tensors(found.row),
+        col=tensors(found.col),
+        edge=tensors(found.edge),
+        batch=tensors(found.tree) if disjoint else None,
+        num_sampled_nodes=None if induced else found.num_nodes,
+        num_sampled_edges=found.num_edges,
+    )
+
+
+def _homogeneous(found: Subgraph, *, disjoint: bool) -> SamplerOutput:
+    (label,), edge_types = found.node, list(found.row)
+    none = torch.empty(0, dtype=torch.int64)
+    row, col, edge = (
+        (torch.from_numpy(part[edge_types[0]]) if edge_types else none) for part in (found.row, found.col, found.edge)
+    )
+    induced = found.num_edges is None
+    return SamplerOutput(
+        node=torch.from_numpy(found.node[label]),
+        row=row,
+        col=col,
+        edge=edge,
+        batch=torch.from_numpy(found.tree[label]) if disjoint else None,
+        num_sampled_nodes=None if induced else found.num_nodes[label],
+        num_sampled_edges=None if found.num_edges is None or not edge_types else found.num_edges[edge_types[0]],
+    )

@@ -1,0 +1,47 @@
+"""Property graphs: which tables are the nodes and edges, declared in SQL/PGQ or read off the foreign keys.
+
+Works on DuckDB connections; knows neither `Database` nor torch.
+"""
+
+from __future__ import annotations
+
+from dbgnn.schema.catalog import ForeignKey, columns, find_table, foreign_keys, primary_key, tables
+from dbgnn.schema.ddl import CreateGraph, DropGraph, Statement, parse_statement
+from dbgnn.schema.describe import describe
+from dbgnn.schema.infer import INFERRED, infer
+from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.registry import graph_names, load, save, transaction
+from dbgnn.schema.render import to_sql
+from dbgnn.schema.resolve import resolve, run
+from dbgnn.schema.types import Column, served_columns, tensor_columns
+
+__all__ = [
+    "INFERRED",
+    "Column",
+    "CreateGraph",
+    "DropGraph",
+    "EdgeTable",
+    "EdgeType",
+    "ForeignKey",
+    "PropertyGraph",
+    "Statement",
+    "TableName",
+    "VertexTable",
+    "columns",
+    "describe",
+    "find_table",
+    "foreign_keys",
+    "graph_names",
+    "infer",
+    "load",
+    "parse_statement",
+    "primary_key",
+    "resolve",
+    "run",
+    "save",
+    "served_columns",
+    "tables",
+    "tensor_columns",
+    "to_sql",
+    "transaction",
+]

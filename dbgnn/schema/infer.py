@@ -1,0 +1,148 @@
+"""A property graph from foreign keys, for databases that declare none."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import duckdb
+
+from dbgnn.errors import SchemaError
+from dbgnn.schema.catalog import ForeignKey, foreign_keys, primary_key, tables
+from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.suggest import suggest
+from dbgnn.schema.types import tensor_columns
+
+#: The name of the inferred graph.
+INFERRED = "inferred"
+
+
+def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
+    """Return the graph that primary and foreign keys give, as RelBench reads a database (arXiv:2407.20060).
+
+    - An **edge table** has two or more foreign keys, no table refers to it, and it has no primary key, or one that
+      contains a foreign key's columns, or exactly two foreign keys (a surrogate key then identifies the
+      edge). Its label is the table's name. The first foreign key is the source, the second the
+      destination; with more than two, each pair in that order is an edge type.
+    - Every other table with a primary key, or that a foreign key refers to, is a **vertex table**. Its key is what the
+      foreign keys refer to, or else the primary key.
+    - A foreign key of a vertex table is an edge type too, over the same rows: from the row to the one it
+      refers to, labelled with the foreign key's columns. A NULL there is no edge.
+
+    Foreign key columns are not served as features. Tables and edge types come in the order of their names
+    and of the foreign keys in the definition. The name of the graph is ``"inferred"``.
+
+    Raises:
+        SchemaError: There are no foreign keys (the message shows the statement to write), or two of them refer to
+            different columns of one table.
+    """
+    keys = foreign_keys(con)
+    known = tables(con)
+    if not keys:
+        raise SchemaError(
+            "No property graph is declared, and no table has a foreign key to infer one from. Declare one; a guess:\n"
+            + suggest(con, known)
+        )
+    edge_tables = {t for t in known if _is_edge_table(t, primary_key(con, t), keys)}
+    by_table = {t: [f for f in keys if f.table == t] for t in known}
+    vertices = {}
+    for table in known:
+        key = _vertex_key(con, table, keys)
+        if key is not None and table not in edge_tables:
+            label = _label(table, known)
+            vertices[table] = VertexTable(table, label, key, _features(con, table, key, by_table[table]))
+    edges: list[EdgeTable] = []
+    for table in known:
+        if table in edge_tables:
+            edges += _edges_of_pairs(con, table, by_table[table], vertices, known)
+        elif table in vertices:
+            edges += _edges_of_rows(vertices, vertices[table], by_table[table])
+    return PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_distinct(edges)))
+
+
+def _is_edge_table(table: TableName, key: Sequence[str] | None, keys: Sequence[ForeignKey]) -> bool:
+    own = [f for f in keys if f.table == table]
+    if len(own) < 2 or any(f.target == table for f in keys):
+        return False
+    return len(own) == 2 or key is None or any(set(f.columns) <= set(key) for f in own)
+
+
+def _vertex_key(con: duckdb.DuckDBPyConnection, table: TableName, keys: Sequence[ForeignKey]) -> tuple[str, ...] | None:
+    # DuckDB has foreign keys name the columns in the order of the key they refer to.
+    referred = list(dict.fromkeys(f.target_columns for f in keys if f.target == table))
+    if len(referred) > 1:
+        raise SchemaError(
+            f"The foreign keys to {str(table)!r} refer to different columns, "
+            f"({'), ('.join(', '.join(c) for c in referred)}); a graph's node has one key. Declare the graph with "
+            "CREATE PROPERTY GRAPH."
+        )
+    return referred[0] if referred else primary_key(con, table)
+
+
+def _features(
+    con: duckdb.DuckDBPyConnection, table: TableName, key: Sequence[str], own: Sequence[ForeignKey]
+) -> tuple[str, ...] | None:
+    """Return None, for all columns, or those that are neither key nor foreign key."""
+    if not own:
+        return None
+    without = {*key, *(name for f in own for name in f.columns)}
+    return tuple(c.name for c in tensor_columns(con, table, exclude=without) if c.reason is None)
+
+
+def _edges_of_pairs(
+    con: duckdb.DuckDBPyConnection,
+    table: TableName,
+    own: Sequence[ForeignKey],
+    vertices: dict[TableName, VertexTable],
+    known: Sequence[TableName],
+) -> Iterable[EdgeTable]:
+    features = _features(con, table, (), own)
+    for one, two in combinations(own, 2):
+        source, destination = vertices[one.target], vertices[two.target]
+        yield EdgeTable(
+            table=table,
+            label=_label(table, known),
+            source=source.label,
+            source_key=one.columns,
+            destination=destination.label,
+            destination_key=two.columns,
+            properties=features,
+        )
+
+
+def _edges_of_rows(
+    vertices: dict[TableName, VertexTable], vertex: VertexTable, own: Sequence[ForeignKey]
+) -> Iterable[EdgeTable]:
+    for f in own:
+        destination = vertices[f.target]
+        yield EdgeTable(
+            table=vertex.table,
+            label="_".join(f.columns),
+            source=vertex.label,
+            source_key=vertex.key,
+            destination=destination.label,
+            destination_key=f.columns,
+            properties=(),
+        )
+
+
+def _label(table: TableName, known: Sequence[TableName]) -> str:
+    """Return the table's name, with its schema where another schema has a table of this name."""
+    return table.name if sum(t.name == table.name for t in known) == 1 else f"{table.schema}.{table.name}"
+
+
+def _distinct(edges: Iterable[EdgeTable]) -> Iterable[EdgeTable]:
+    """Give an edge type that is there already a label that also names its columns."""
+    seen = set()
+    for edge in edges:
+        label = edge.label
+        if edge.edge_type in seen:
+            label = "_".join((edge.label, *edge.source_key, *edge.destination_key))
+        number = 2
+        found = replace(edge, label=label)
+        while found.edge_type in seen:
+            found = replace(edge, label=f"{label}_{number}")
+            number += 1
+        seen.add(found.edge_type)
+        yield found

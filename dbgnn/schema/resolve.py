@@ -1,0 +1,185 @@
+"""From a parsed statement to a `PropertyGraph` that fits the database: names found, keys comparable, properties possible."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import duckdb
+
+from dbgnn.errors import SchemaError, UnknownNameError, near_misses
+from dbgnn.schema.catalog import columns, current_database, find_column, find_table, foreign_keys, primary_key
+from dbgnn.schema.ddl import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
+from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.registry import find_graph, forget_index, graph_names, load, remove, save, transaction
+from dbgnn.schema.render import shown, shown_table
+from dbgnn.schema.types import comparable, tensor_columns
+
+
+def run(con: duckdb.DuckDBPyConnection, statement: Statement) -> None:
+    """Carry out a parsed statement in one transaction, or in the one that is open.
+
+    Raises:
+        UnknownNameError: A graph, table, column or vertex table does not exist; with the near misses.
+        SchemaError: The graph exists already, a key does not fit, or a property cannot become a tensor.
+    """
+    with transaction(con):
+        known = find_graph(con, statement.name)
+        if not isinstance(statement, CreateGraph):
+            if known is not None:
+                remove(con, known)
+            elif not statement.if_exists:
+                names = graph_names(con)
+                raise UnknownNameError(f"There is no property graph {statement.name!r}" + near_misses(statement.name, names))
+            return
+        if known is not None and statement.if_not_exists:
+            return
+        if known is not None and not statement.or_replace:
+            raise SchemaError(f"The property graph {known!r} exists already; use CREATE OR REPLACE PROPERTY GRAPH, or DROP it.")
+        graph = resolve(con, statement)
+        if known is not None:
+            if _topology(load(con, known)) != _topology(graph):
+                forget_index(con, known)
+            graph = replace(graph, name=known)
+        save(con, graph)
+
+
+def _topology(graph: PropertyGraph) -> PropertyGraph:
+    """The graph without what an index does not depend on."""
+    return replace(
+        graph,
+        name="",
+        vertices=tuple(replace(v, properties=None) for v in graph.vertices),
+        edges=tuple(replace(e, properties=None) for e in graph.edges),
+    )
+
+
+def resolve(con: duckdb.DuckDBPyConnection, statement: CreateGraph) -> PropertyGraph:
+    """Return the graph that the statement describes, with the names as the catalog spells them.
+
+    Raises:
+        UnknownNameError, SchemaError: as :func:`run`.
+    """
+    vertices: dict[str, VertexTable] = {}
+    for spec in statement.vertices:
+        if spec.reference.lower() in vertices:
+            raise SchemaError(
+                f"The vertex table {spec.reference!r} is there twice; give one an alias (AS), which is then its label."
+            )
+        vertices[spec.reference.lower()] = _vertex(con, spec)
+    edges = tuple(_edge(con, spec, vertices) for spec in statement.edges)
+    return PropertyGraph(statement.name, tuple(vertices.values()), edges)
+
+
+def _table(con: duckdb.DuckDBPyConnection, ref: TableRef) -> TableName:
+    current = current_database(con)
+    if ref.catalog is not None and ref.catalog.lower() != current.lower():
+        raise SchemaError(f"The table {str(ref)!r} is in another database; a graph's tables are all in {current!r}.")
+    return find_table(con, ref.name, ref.schema)
+
+
+def _vertex(con: duckdb.DuckDBPyConnection, spec: VertexSpec) -> VertexTable:
+    table = _table(con, spec.table)
+    if spec.key is not None:
+        key = tuple(find_column(con, table, name) for name in spec.key)
+    else:
+        found = primary_key(con, table)
+        if found is None:
+            raise SchemaError(
+                f"The table {str(table)!r} has no primary key; say which columns identify a row: {spec.reference} KEY (…)"
+                f" (there are: {', '.join(columns(con, table))})."
+            )
+        key = found
+    label = spec.label or spec.alias or table.name
+    return VertexTable(table, label, key, _properties(con, table, spec.properties, set(key)))
+
+
+def _edge(con: duckdb.DuckDBPyConnection, spec: EdgeSpec, vertices: dict[str, VertexTable]) -> EdgeTable:
+    table = _table(con, spec.table)
+    for name in spec.key or ():
+        find_column(con, table, name)
+    source, source_key = _end(con, table, spec.source, vertices, "SOURCE")
+    destination, destination_key = _end(con, table, spec.destination, vertices, "DESTINATION")
+    return EdgeTable(
+        table=table,
+        label=spec.label or spec.alias or table.name,
+        source=source.label,
+        source_key=source_key,
+        destination=destination.label,
+        destination_key=destination_key,
+        properties=_properties(con, table, spec.properties, {*source_key, *destination_key}),
+    )
+
+
+def _end(
+    con: duckdb.DuckDBPyConnection, table: TableName, end: EndSpec, vertices: dict[str, VertexTable], word: str
+) -> tuple[VertexTable, tuple[str, ...]]:
+    """Return the vertex table at one end, and the edge table's columns in the order of its key."""
+    vertex = _referred(con, end.vertex, vertices, f"The edge table {str(table)!r}: {word}")
+    if end.columns is None:
+        own, theirs = _foreign_key(con, table, vertex, word)
+    else:
+        own = tuple(find_column(con, table, name) for name in end.columns)
+        theirs = vertex.key if end.references is None else tuple(find_column(con, vertex.table, n) for n in end.references)
+    where = f"The edge table {str(table)!r}: {word} KEY ({', '.join(own)}) REFERENCES {end.vertex} ({', '.join(theirs)})"
+    if set(theirs) != set(vertex.key):
+        raise SchemaError(f"{where}: the KEY of {str(end.vertex)!r} is ({', '.join(vertex.key)}); refer to these columns.")
+    if len(own) != len(theirs):
+        raise SchemaError(f"{where}: {len(own)} and {len(theirs)} columns; each column of the key needs one.")
+    by_key = dict(zip(theirs, own, strict=True))
+    own_types, key_types = columns(con, table), columns(con, vertex.table)
+    for key, column in by_key.items():
+        if not comparable(own_types[column], key_types[key]):
+            raise SchemaError(
+                f"{where}: column {column!r} of {str(table)!r} is {own_types[column]}, but column {key!r} of "
+                f"{str(vertex.table)!r} is {key_types[key]}. Give both one type: "
+                f"ALTER TABLE {shown_table(table)} ALTER {shown(column)} TYPE {key_types[key]}."
+            )
+    return vertex, tuple(by_key[key] for key in vertex.key)
+
+
+def _referred(con: duckdb.DuckDBPyConnection, ref: TableRef, vertices: dict[str, VertexTable], where: str) -> VertexTable:
+    """Find a vertex table by its alias or name, or else by its label or its name with the schema."""
+    if ref.schema is not None:
+        table = _table(con, ref)
+        found = [v for v in vertices.values() if v.table == table]
+    elif (vertex := vertices.get(ref.name.lower())) is not None:
+        return vertex
+    else:
+        found = [v for v in vertices.values() if v.label.lower() == ref.name.lower()]
+    if len(found) > 1:
+        raise SchemaError(f"{where}: {str(ref)!r} is several vertex tables; refer to one by its alias.")
+    if not found:
+        raise UnknownNameError(f"{where}: VERTEX TABLES has no {str(ref)!r}" + near_misses(ref, vertices))
+    return found[0]
+
+
+def _foreign_key(
+    con: duckdb.DuckDBPyConnection, table: TableName, vertex: VertexTable, word: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    found = [f for f in foreign_keys(con) if f.table == table and f.target == vertex.table]
+    if len(found) != 1:
+        several = "), (".join(", ".join(f.columns) for f in found)
+        have = f"several foreign keys, ({several})," if found else "no foreign key"
+        raise SchemaError(
+            f"The edge table {str(table)!r}: it has {have} to {str(vertex.table)!r}; write {word} KEY (…) REFERENCES "
+            f"{vertex.table.name} ({', '.join(vertex.key)})."
+        )
+    return found[0].columns, found[0].target_columns
+
+
+def _properties(con: duckdb.DuckDBPyConnection, table: TableName, clause: Properties, keys: set[str]) -> tuple[str, ...] | None:
+    """Return the names as the catalog spells them; None stands for every column that can become a tensor."""
+    if clause.names is None and not clause.without:
+        return None
+    found = {c.name: c for c in tensor_columns(con, table)}
+    if clause.names is None:
+        without = {find_column(con, table, name) for name in clause.without} | keys
+        return tuple(c.name for c in found.values() if c.reason is None and c.name not in without)
+    names = tuple(find_column(con, table, name) for name in clause.names)
+    for name in names:
+        if (reason := found[name].reason) is not None:
+            raise SchemaError(
+                f"The column {name!r} of {str(table)!r} is {found[name].sql_type} and cannot be served as a tensor: {reason}. "
+                "Leave it out of PROPERTIES, or convert it."
+            )
+    return names

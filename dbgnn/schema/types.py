@@ -1,0 +1,142 @@
+"""Which DuckDB types become tensors, of which dtype and shape, and why the others do not."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import duckdb
+
+from dbgnn.errors import UnknownNameError, near_misses
+from dbgnn.schema.catalog import columns
+from dbgnn.schema.model import EdgeTable, TableName, VertexTable
+
+_NUMBERS = {
+    "BOOLEAN": "bool",
+    "TINYINT": "int8",
+    "SMALLINT": "int16",
+    "INTEGER": "int32",
+    "BIGINT": "int64",
+    "UTINYINT": "uint8",
+    "USMALLINT": "uint16",
+    "UINTEGER": "uint32",
+    "UBIGINT": "uint64",
+    "FLOAT": "float32",
+    "DOUBLE": "float64",
+}
+
+_INTEGERS = frozenset("TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT UHUGEINT".split())
+
+#: Points in time, as int64 counted from 1970-01-01 (00:00 UTC), each in its type's own unit.
+_TIMES = {
+    "DATE": "days",
+    "TIMESTAMP": "microseconds",
+    "TIMESTAMP_S": "seconds",
+    "TIMESTAMP_MS": "milliseconds",
+    "TIMESTAMP_NS": "nanoseconds",
+    "TIMESTAMP WITH TIME ZONE": "microseconds",
+}
+
+_REASONS = {
+    "HUGEINT": "128-bit integers have no tensor type; cast to BIGINT or DOUBLE",
+    "UHUGEINT": "128-bit integers have no tensor type; cast to UBIGINT or DOUBLE",
+    "BIGNUM": "integers of any size have no tensor type; cast to BIGINT or DOUBLE",
+    "DECIMAL": "decimals have no tensor type; cast to DOUBLE, or to BIGINT after scaling",
+    "VARCHAR": "text; encode it as a number, an ENUM or FLOAT[n]",
+    "JSON": "JSON; extract numbers from it into columns of their own",
+    "BLOB": "bytes; decode them into numbers or FLOAT[n]",
+    "BIT": "a bit string; cast it to BOOLEAN or an integer",
+    "UUID": "an identifier; encode it as a number",
+    "INTERVAL": "an interval; cast it with epoch(…) to DOUBLE",
+    "TIME": "a time of day; cast it with epoch(…) to DOUBLE",
+    "TIME_NS": "a time of day; cast it with epoch(…) to DOUBLE",
+    "TIME WITH TIME ZONE": "a time of day; cast it with epoch(…) to DOUBLE",
+    "STRUCT": "a struct; make its numbers columns of their own",
+    "UNION": "a union; make its numbers columns of their own",
+    "MAP": "a map; make its numbers columns of their own",
+}
+
+
+#: The reason of a column that could be served, but is not asked for.
+NOT_NAMED = "not among the PROPERTIES"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column, and the tensor it becomes.
+
+    Attributes:
+        name: Its name.
+        sql_type: Its DuckDB type, as the catalog writes it.
+        dtype: The tensor's dtype by its NumPy name (torch's is the same), such as ``"float32"``; "" if there is none.
+        shape: The shape of one row's value; ``()`` for a scalar, ``(3, 2)`` for ``FLOAT[2][3]``.
+        reason: Why it cannot become a tensor; None: it can.
+        unit: What an integer that stands for a time or an ENUM counts; "" otherwise.
+    """
+
+    name: str
+    sql_type: str
+    dtype: str
+    shape: tuple[int, ...]
+    reason: str | None = None
+    unit: str = ""
+
+
+def tensor_type(name: str, sql_type: str) -> Column:
+    """Return the tensor that a column of this type becomes, or the reason why it does not."""
+    base, sizes = sql_type, []
+    # FLOAT[2][3] is an array of 3 FLOAT[2]: the last bracket is the first dimension.
+    while base.endswith("]"):
+        base, _, size = base[:-1].rpartition("[")
+        sizes.append(size)
+    kind = base.partition("(")[0].strip().upper()
+    none = Column(name, sql_type, "", ())
+    if "" in sizes:
+        return replace(none, reason=f"lists may differ in length; cast to {base}[n] if all have n elements")
+    shape = tuple(int(size) for size in sizes)
+    if kind in _NUMBERS:
+        return Column(name, sql_type, _NUMBERS[kind], shape)
+    if kind in _TIMES or kind == "ENUM":
+        if shape:
+            return replace(none, reason=f"arrays of {kind} are not served; cast to an array of numbers")
+        unit = "code, from 0" if kind == "ENUM" else f"{_TIMES[kind]} since 1970-01-01"
+        return Column(name, sql_type, "int64", (), unit=unit)
+    return replace(none, reason=_REASONS.get(kind, f"{kind} has no tensor type"))
+
+
+def tensor_columns(con: duckdb.DuckDBPyConnection, table: TableName, exclude: Collection[str] = ()) -> list[Column]:
+    """Return every column of the table but those in ``exclude``: its tensor, or the reason why there is none."""
+    return [tensor_type(name, sql_type) for name, sql_type in columns(con, table).items() if name not in exclude]
+
+
+def served_columns(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> list[Column]:
+    """Return every column of a vertex or edge table; those without a reason are served, in this order.
+
+    Keys are left out unless ``PROPERTIES`` names them, as is what ``PROPERTIES`` does not name.
+    """
+    found = tensor_columns(con, element.table)
+    named = element.properties or ()
+    roles = _key_roles(element)
+    other = None if element.properties is None else NOT_NAMED
+    by_name = {c.name: c for c in found}
+    if gone := [name for name in named if name not in by_name]:
+        raise UnknownNameError(
+            f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph names in PROPERTIES"
+            + near_misses(gone[0], by_name)
+        )
+    rest = (replace(c, reason=roles.get(c.name) or c.reason or other) for c in found if c.name not in named)
+    return [*(by_name[name] for name in named), *rest]
+
+
+def comparable(one: str, other: str) -> bool:
+    """Whether keys of these SQL types may be joined: the same type, or integers of any width."""
+    return one == other or (one in _INTEGERS and other in _INTEGERS)
+
+
+def _key_roles(element: VertexTable | EdgeTable) -> dict[str, str]:
+    if isinstance(element, VertexTable):
+        return dict.fromkeys(element.key, "the key; PROPERTIES can name it")
+    roles = dict.fromkeys(element.source_key, "the source's key")
+    for name in element.destination_key:
+        roles[name] = "the source's and the destination's key" if name in roles else "the destination's key"
+    return roles

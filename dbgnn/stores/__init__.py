@@ -1,0 +1,35 @@
+"""PyG's remote backend: a feature store and a graph store over one property graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dbgnn.stores.binding import bind
+from dbgnn.stores.feature_store import DuckDBFeatureStore, DuckDBTensorAttr
+from dbgnn.stores.graph_store import DuckDBGraphStore
+
+if TYPE_CHECKING:
+    from dbgnn.database import Database
+    from dbgnn.graph import Graph
+
+__all__ = ["DuckDBFeatureStore", "DuckDBGraphStore", "DuckDBTensorAttr", "open_stores"]
+
+
+def open_stores(
+    db: Database, graph: Graph | str | None = None, *, columns: Mapping[Any, Sequence[str]] | None = None, homogeneous: bool = False
+) -> tuple[DuckDBFeatureStore, DuckDBGraphStore]:
+    """Return the two stores of a graph; what one of them writes the other one sees.
+
+    Args:
+        db: The database.
+        graph: A graph, its name, or None: the only one, or on an empty database a new, empty one.
+        columns: Per node or edge type, the columns that loaders fetch; types not named fetch all theirs.
+        homogeneous: Serve a graph of one vertex and at most one edge table without type names.
+
+    Raises:
+        UnknownNameError: No such graph, type or column.
+        SchemaError: A selected column is no tensor, or the graph is not homogeneous.
+    """
+    binding = bind(db, graph, columns, homogeneous=homogeneous)
+    return DuckDBFeatureStore(binding), DuckDBGraphStore(binding)

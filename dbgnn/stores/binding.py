@@ -1,0 +1,285 @@
+"""`Binding`: the graph that a feature store and a graph store serve, and how PyG's names map to its tables.
+
+Both stores share one, so that what one writes the other sees. Reading and writing rows live elsewhere.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from dbgnn import schema
+from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_misses
+from dbgnn.graph import Graph
+from dbgnn.schema import Column, EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
+from dbgnn.topology import EdgeIndex, Topology, VertexIndex
+
+if TYPE_CHECKING:
+    from dbgnn.database import Database
+
+#: The name of a node type (its label) or of an edge type, in the property graph.
+Label: TypeAlias = str | EdgeType
+
+#: The graph that an empty database starts, and the labels where PyG gives none (``group_name=None``, ``edge_type=None``).
+NEW_GRAPH = "graph"
+NODE = "node"
+EDGE: EdgeType = (NODE, "to", NODE)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One node or edge type as the tables have it now: what to read from, and the ids.
+
+    Attributes:
+        label: The node or edge type.
+        element: Its table in the property graph.
+        columns: Every column of the table, by name; those with a ``reason`` are no tensors.
+        listed: The names of those a loader fetches.
+        index: Its part of the topology index.
+    """
+
+    label: Label
+    element: VertexTable | EdgeTable
+    columns: Mapping[str, Column]
+    listed: tuple[str, ...]
+    index: VertexIndex | EdgeIndex
+
+    @property
+    def table(self) -> TableName:
+        """The table."""
+        return self.element.table
+
+    @property
+    def num_rows(self) -> int:
+        """Number of nodes or edges."""
+        return self.index.num_nodes if isinstance(self.index, VertexIndex) else self.index.num_edges
+
+    @property
+    def map_table(self) -> str | None:
+        """The quoted table ``(id, rid)``; None where every id equals the rowid."""
+        return self.index.map_table
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The columns that hold keys: those of the node, or those of the edge's two ends."""
+        return key_columns(self.element)
+
+    def column(self, name: str) -> Column:
+        """Return a column that becomes a tensor.
+
+        Raises:
+            UnknownNameError: There is no such column.
+            SchemaError: It cannot become a tensor; the message says why and what to cast to.
+        """
+        found = self.columns.get(name)
+        if found is None:
+            usable = [n for n, c in self.columns.items() if c.reason is None]
+            raise UnknownNameError(f"{self.label!r} (table {str(self.table)!r}) has no attribute {name!r}" + near_misses(name, usable))
+        if found.reason is not None:
+            raise SchemaError(
+                f"Column {found.name!r} of table {str(self.table)!r} has type {found.sql_type}, which is no tensor: {found.reason}."
+            )
+        return found
+
+
+class Binding:
+    """The graph behind a pair of stores.
+
+    Args:
+        db: The database.
+        definition: The property graph.
+        selection: Per label, the columns a loader fetches; labels not in it fetch all that are served.
+        homogeneous: PyG sees no type names: keys are None.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        definition: PropertyGraph,
+        *,
+        selection: Mapping[Label, tuple[str, ...]] | None = None,
+        homogeneous: bool = False,
+    ) -> None:
+        self.db = db
+        self.graph = Graph(db, definition)
+        self.selection = dict(selection or {})
+        self._homogeneous = homogeneous
+        self._lock = threading.RLock()
+        self._sources: tuple[object, dict[Label, Source]] = (None, {})
+        if homogeneous and (len(definition.vertices) > 1 or len(definition.edges) > 1):
+            raise SchemaError(
+                f"Graph {definition.name!r} has {len(definition.vertices)} vertex and {len(definition.edges)} edge tables; "
+                "homogeneous=True needs one vertex table and at most one edge table. Leave it out to get HeteroData."
+            )
+
+    @property
+    def definition(self) -> PropertyGraph:
+        """The property graph as it is now."""
+        return self.graph.definition
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether PyG sees the graph without type names."""
+        return self._homogeneous or self.definition.homogeneous
+
+    # -- names -----------------------------------------------------------------------------------------
+
+    def node_label(self, group: object) -> str | None:
+        """Return the label that a PyG node type means; None if the graph does not have it (yet)."""
+        if group is None:
+            self._need_homogeneous("group_name=None")
+            vertices = self.definition.vertices
+            return vertices[0].label if vertices else None
+        return group if any(v.label == group for v in self.definition.vertices) else None  # type: ignore[return-value]
+
+    def edge_label(self, edge_type: object) -> EdgeType | None:
+        """Return the edge type of the graph that PyG's means; None if the graph does not have it (yet)."""
+        if edge_type is None:
+            self._need_homogeneous("edge_type=None")
+            edges = self.definition.edges
+            return edges[0].edge_type if edges else None
+        known = {e.edge_type for e in self.definition.edges}
+        wanted = tuple(edge_type) if isinstance(edge_type, (list, tuple)) else None
+        return wanted if wanted in known else None  # type: ignore[return-value]
+
+    def label(self, group: object) -> Label:
+        """Return the node or edge type that a PyG group name means.
+
+        Raises:
+            UnknownNameError: The graph has no such type; the message names the near misses.
+        """
+        found = self.edge_label(group) if isinstance(group, (list, tuple)) else self.node_label(group)
+        if found is None:
+            known = [v.label for v in self.definition.vertices] + [e.edge_type for e in self.definition.edges]
+            kind = "edge" if isinstance(group, (list, tuple)) else "node"
+            raise UnknownNameError(f"Graph {self.graph.name!r} has no {kind} type {group!r}" + near_misses(group, known))
+        return found
+
+    def _need_homogeneous(self, what: str) -> None:
+        if not self.homogeneous and (self.definition.vertices or self.definition.edges):
+            raise UnknownNameError(
+                f"{what} is for homogeneous graphs, but the types of graph {self.graph.name!r} have names; name one"
+                + near_misses(None, [v.label for v in self.definition.vertices])
+                + ", or open the stores with homogeneous=True."
+            )
+
+    def group_name(self, label: str) -> str | None:
+        """Return the name by which PyG knows a node type: None in a homogeneous graph."""
+        return None if self.homogeneous else label
+
+    def edge_name(self, edge_type: EdgeType) -> EdgeType | None:
+        """Return the name by which PyG knows an edge type: None in a homogeneous graph."""
+        return None if self.homogeneous else edge_type
+
+    # -- tables ----------------------------------------------------------------------------------------
+
+    def topology(self) -> Topology:
+        """Return the verified topology index."""
+        return self.graph.topology()
+
+    def source(self, label: Label) -> Source:
+        """Return what is known of a type; read again only after a commit to the file."""
+        topology = self.topology()
+        stamp = self.db.stamp()
+        known_at, sources = self._sources
+        if stamp is None or known_at != (stamp, id(self.graph)):
+            sources = {}
+            self._sources = ((stamp, id(self.graph)), sources)
+        index: VertexIndex | EdgeIndex
+        index = topology.vertices[label] if isinstance(label, str) else topology.edges[label]
+        found = sources.get(label)
+        if found is None or found.index != index:
+            found = sources[label] = self._read_source(label, index)
+        return found
+
+    def _read_source(self, label: Label, index: VertexIndex | EdgeIndex) -> Source:
+        element = index.vertex if isinstance(index, VertexIndex) else index.edge
+        con = self.db.cursor()
+        columns = {c.name: c for c in schema.tensor_columns(con, element.table)}
+        served = [c.name for c in schema.served_columns(con, element) if c.reason is None]
+        chosen = self.selection.get(label)
+        return Source(label, element, columns, tuple(served if chosen is None else [n for n in chosen if n in columns]), index)
+
+    def check_selection(self) -> None:
+        """Raise if a selected column does not exist or is no tensor."""
+        for label, names in self.selection.items():
+            element = self.definition.vertex(label) if isinstance(label, str) else self.definition.edge(label)
+            columns = {c.name: c for c in schema.tensor_columns(self.db.cursor(), element.table)}
+            for name in names:
+                if name not in columns:
+                    usable = [n for n, c in columns.items() if c.reason is None]
+                    raise UnknownNameError(f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}" + near_misses(name, usable))
+                if (reason := columns[name].reason) is not None:
+                    raise SchemaError(
+                        f"columns[{label!r}]: column {name!r} of table {str(element.table)!r} has type "
+                        f"{columns[name].sql_type}, which is no tensor: {reason}."
+                    )
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, what: str) -> Iterator[None]:
+        """Hold the stores' lock around a write; refuse it on a read-only database."""
+        if self.db.read_only:
+            raise ReadOnlyError(f"{what} has to write, but {self.db!s} is open read-only. Connect with read_only=False.")
+        with self._lock:
+            yield
+
+    def redefine(self, definition: PropertyGraph) -> None:
+        """Serve another definition from now on; called after the transaction that saved it."""
+        if definition != self.definition:
+            self.graph = Graph(self.db, definition)
+
+    def select(self, label: Label, name: str, *, present: bool) -> None:
+        """Add a column that was put to the selection of its type, or take one away that was removed."""
+        chosen = self.selection.get(label)
+        if chosen is not None and (name in chosen) != present:
+            self.selection[label] = (*chosen, name) if present else tuple(n for n in chosen if n != name)
+
+    # -- processes -------------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _bind, (self.db, self.definition, self.selection, self._homogeneous)
+
+    def __str__(self) -> str:
+        types = [repr(v.label) for v in self.definition.vertices] + [repr(e.edge_type) for e in self.definition.edges]
+        kind = "homogeneous graph" if self.homogeneous else "graph"
+        return f"{kind} {self.graph.name!r} of {self.db!s}: {', '.join(types) or 'empty'}"
+
+
+def _bind(db: Database, definition: PropertyGraph, selection: dict[Label, tuple[str, ...]], homogeneous: bool) -> Binding:  # noqa: FBT001 - pickle passes by position
+    return Binding(db, definition, selection=selection, homogeneous=homogeneous)
+
+
+def key_columns(element: VertexTable | EdgeTable) -> tuple[str, ...]:
+    """Return the columns that hold keys: those of the node, or those of the edge's two ends."""
+    if isinstance(element, VertexTable):
+        return element.key
+    return (*element.source_key, *(c for c in element.destination_key if c not in element.source_key))
+
+
+def find_definition(db: Database, graph: Graph | str | None) -> PropertyGraph:
+    """Return the definition of the graph asked for; a new, empty one for None on a database without any table."""
+    if isinstance(graph, Graph):
+        return graph.definition
+    con = db.cursor()
+    if graph is None and not schema.graph_names(con) and not schema.tables(con):
+        return PropertyGraph(NEW_GRAPH)
+    return schema.load(con, graph)
+
+
+def bind(db: Database, graph: Graph | str | None, columns: Mapping[Any, Sequence[str]] | None, *, homogeneous: bool) -> Binding:
+    """Return the binding for what `Database.get_torch_geometric_remote_backend` was asked for."""
+    definition = find_definition(db, graph)
+    if homogeneous and not definition.vertices:
+        definition = replace(definition, homogeneous=True)
+    binding = Binding(db, definition, homogeneous=homogeneous)
+    for group, names in (columns or {}).items():
+        if isinstance(names, str):
+            raise SchemaError(f"columns[{group!r}] must be a sequence of column names, not the string {names!r}.")
+        binding.selection[binding.label(group)] = tuple(names)
+    binding.check_selection()
+    return binding

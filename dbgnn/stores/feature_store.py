@@ -1,0 +1,311 @@
+"""`DuckDBFeatureStore`: PyG's `FeatureStore` over the tables of a property graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.data import FeatureStore, TensorAttr
+from torch_geometric.data.feature_store import _FieldStatus
+
+from dbgnn.arrow import dtype_of
+from dbgnn.database import translated
+from dbgnn.errors import RequestError, SchemaError, StaleIndexError, UnknownNameError
+from dbgnn.stores import features
+from dbgnn.stores import keys as key_lookup
+from dbgnn.stores.binding import Binding, Label, Source
+from dbgnn.stores.gather import gather
+from dbgnn.stores.request import rows_of
+
+if TYPE_CHECKING:
+    from dbgnn.graph import Graph
+
+_T = TypeVar("_T")
+
+#: The attribute that stands for a type without any tensor column: the ids themselves, which PyG's loaders
+#: put into a batch by the same name. Without it PyG's samplers would not know the type.
+NODE_ID = "n_id"
+
+#: The column of an attribute whose name is None, which PyG allows.
+UNNAMED = "<none>"
+
+
+@dataclass(eq=False)
+class DuckDBTensorAttr(TensorAttr):  # type: ignore[misc] # torch_geometric has no types
+    """PyG's `TensorAttr` that takes NumPy arrays as index: PyG compares them with ``!=``."""
+
+    def is_set(self, key: str) -> bool:
+        """Whether a field is set; None is a value, UNSET is not."""
+        return getattr(self, key) is not _FieldStatus.UNSET
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, TensorAttr):
+            return NotImplemented
+        names = self.group_name == other.group_name and self.attr_name == other.attr_name
+        return names and same_index(self.index, other.index)
+
+    __hash__ = None  # type: ignore[assignment] # mutable, as PyG's
+
+    @classmethod
+    def cast(cls, *args: Any, **kwargs: Any) -> Any:
+        """Return a `DuckDBTensorAttr` from one, from PyG's own, from a tuple or dict, or from the fields."""
+        if len(args) == 1 and not kwargs and isinstance(args[0], TensorAttr) and not isinstance(args[0], cls):
+            return cls(args[0].group_name, args[0].attr_name, args[0].index)
+        if len(args) == 1 and not kwargs and args[0] is None:
+            return cls(None)  # PyG returns None: store[None] is the homogeneous group
+        return super().cast(*args, **kwargs)
+
+
+def same_index(a: Any, b: Any) -> bool:
+    """Whether two indices are the same object or equal."""
+    if a is b:
+        return True
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and np.array_equal(a, b)
+    return type(a) is type(b) and not isinstance(a, (Tensor, np.ndarray)) and bool(a == b)
+
+
+class DuckDBFeatureStore(FeatureStore):  # type: ignore[misc] # torch_geometric has no types
+    """Features of nodes and edges, read from and written to the columns of DuckDB tables.
+
+    Made by :meth:`dbgnn.Database.get_torch_geometric_remote_backend`. A group is a node type (``"paper"``), an edge
+    type (``("paper", "cites", "paper")``, rows by ``e_id``), or None in a homogeneous graph; an attribute is a column.
+    Every column that can become a tensor is reachable by :meth:`get_tensor`; the listed ones
+    (:meth:`get_all_tensor_attrs`) are what loaders fetch.
+
+    The index may be None or ``[:]`` (all rows), a slice, a bool mask, or integer ids as tensor, array, list or range,
+    with any order and duplicates; one integer gives one row without the rows dimension, as ``x[3]`` does. Dates and times
+    arrive as int64 (``DATE`` days; ``TIMESTAMP`` and ``TIMESTAMPTZ`` microseconds; ``TIMESTAMP_S``, ``_MS``, ``_NS`` in
+    their own unit; since 1970-01-01 UTC), an ``ENUM`` as its int64 code.
+
+    Errors: :class:`UnknownNameError` (a ``KeyError``) for unknown names, :class:`RequestError` (an ``IndexError``) for
+    ids out of range, :class:`SchemaError` for columns that are no tensors, :class:`DataError` for NULL without a
+    :meth:`fill`, :class:`StaleIndexError`, :class:`ReadOnlyError`.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        super().__init__(tensor_attr_cls=DuckDBTensorAttr)
+        self._binding = binding
+        self._fills: dict[Label, dict[str, float]] = {}
+
+    @property
+    def graph(self) -> Graph:
+        """The graph as it is now; puts may have extended it."""
+        return self._binding.graph
+
+    # -- reading ---------------------------------------------------------------------------------------
+
+    def _get_tensor(self, attr: TensorAttr) -> Tensor:
+        return self._multi_get_tensor([attr])[0]
+
+    def _multi_get_tensor(self, attrs: Sequence[TensorAttr]) -> list[Tensor]:
+        """Read any number of attributes with one statement per group and index."""
+        requests: list[tuple[Label, Any, list[int]]] = []
+        for i, attr in enumerate(attrs):
+            label = self._binding.label(attr.group_name)
+            for known, index, members in requests:
+                if known == label and same_index(index, attr.index):
+                    members.append(i)
+                    break
+            else:
+                requests.append((label, attr.index, [i]))
+        out: dict[int, Tensor] = {}
+        for label, index, members in requests:
+            names = [column_name(attrs[i].attr_name) for i in members]
+            tensors = self._steady(lambda label=label, index=index, names=names: self._read(label, index, names))  # type: ignore[misc]
+            out.update(zip(members, tensors, strict=True))
+        return [out[i] for i in range(len(attrs))]
+
+    def _read(self, label: Label, index: Any, names: Sequence[str]) -> list[Tensor]:
+        source = self._binding.source(label)
+        rows = rows_of(index, source.num_rows, label)
+        distinct = {name: None if self._is_node_id(source, name) else source.column(name) for name in names}
+        columns = [c for c in distinct.values() if c is not None]
+        found = dict(zip([c.name for c in columns], gather(self._binding.db, source, columns, rows, self._fills.get(label, {})), strict=True))
+        if len(columns) < len(distinct):
+            found[NODE_ID] = torch.from_numpy(rows.array().copy())
+        tensors = [found[name] if i == names.index(name) else found[name].clone() for i, name in enumerate(names)]
+        return [t[0] for t in tensors] if rows.scalar else tensors
+
+    def _steady(self, read: Callable[[], _T]) -> _T:
+        """Read, and read again if the tables changed between the check of the index and the end of the read."""
+        with translated(self._binding.db):
+            for _ in range(3):
+                before = self._binding.topology()
+                try:
+                    result = read()
+                except StaleIndexError:
+                    if self._binding.topology() == before:
+                        raise
+                    continue
+                if self._binding.topology() == before:
+                    return result
+        raise StaleIndexError(f"The tables of {self._binding!s} change faster than they are read.")
+
+    def _is_node_id(self, source: Source, name: str) -> bool:
+        return name == NODE_ID and NODE_ID not in source.columns and isinstance(source.label, str)
+
+    def _get_tensor_size(self, attr: TensorAttr) -> tuple[int, ...] | None:
+        """Return the shape without reading a row; None if there is no such attribute."""
+        try:
+            source = self._binding.source(self._binding.label(attr.group_name))
+            name = column_name(attr.attr_name)
+            shape = () if self._is_node_id(source, name) else source.column(name).shape
+        except UnknownNameError:
+            return None
+        rows = rows_of(attr.index, source.num_rows, source.label)
+        return shape if rows.scalar else (len(rows), *shape)
+
+    def get_all_tensor_attrs(self) -> list[DuckDBTensorAttr]:
+        """Return the attributes that loaders fetch, without an index; fresh objects at every call.
+
+        A node type without any lists ``n_id``: its ids. Edge attributes are listed under their edge type; in a homogeneous
+        graph they are not, because PyG would fetch them with node ids: see :meth:`edge_tensor_attrs`.
+        """
+        binding = self._binding
+        attrs = [
+            DuckDBTensorAttr(binding.group_name(v.label), attr_name(name))
+            for v in binding.definition.vertices
+            for name in binding.source(v.label).listed or (NODE_ID,)
+        ]
+        return attrs if binding.homogeneous else attrs + self.edge_tensor_attrs()
+
+    def edge_tensor_attrs(self) -> list[DuckDBTensorAttr]:
+        """Return the edge attributes that loaders fetch, by ``e_id``; the group is the edge type, also in a homogeneous graph."""
+        binding = self._binding
+        return [
+            DuckDBTensorAttr(e.edge_type, attr_name(name))
+            for e in binding.definition.edges
+            for name in binding.source(e.edge_type).listed
+        ]
+
+    def fill(self, group: Any, attr: str | None, value: float) -> DuckDBFeatureStore:
+        """Declare what stands for NULL in a column, also inside of its arrays; returns the store.
+
+        Args:
+            group: Node type, edge type, or None in a homogeneous graph.
+            attr: The column.
+            value: A number the column's dtype holds exactly, such as ``0`` or ``float("nan")``.
+
+        Raises:
+            SchemaError: The column's dtype does not hold ``value``.
+        """
+        source = self._binding.source(self._binding.label(group))
+        column = source.column(column_name(attr))
+        try:
+            held = torch.tensor(value, dtype=dtype_of(column)).item()
+        except (RuntimeError, TypeError, OverflowError):
+            held = None
+        exact = held is not None and (held == value or held != held or dtype_of(column).is_floating_point)  # noqa: PLR0124 - NaN
+        if not exact:
+            raise SchemaError(f"{value!r} cannot stand for NULL in column {column.name!r} of {source.label!r}, which is {column.dtype}.")
+        self._fills.setdefault(source.label, {})[column.name] = value
+        return self
+
+    # -- keys ------------------------------------------------------------------------------------------
+
+    def keys(self, group: Any, index: Any = None) -> Any:
+        """Return the user's own keys of nodes (or of the two ends of edges), in the order of ``index``.
+
+        Returns:
+            For a key of one column of numbers a NumPy array ``[n]``, of another type a list of Python values; for a
+            composite key, and for edges, a list of tuples.
+        """
+        label = self._binding.label(group)
+
+        def read() -> Any:
+            source = self._binding.source(label)
+            found = key_lookup.keys_of(self._binding.db, source, rows := rows_of(index, source.num_rows, label))
+            return found[0] if rows.scalar else found
+
+        return self._steady(read)
+
+    def ids(self, group: Any, keys: Any) -> Tensor:
+        """Return the ids of nodes by the user's own keys: int64 ``[n]``, in their order; the inverse of :meth:`keys`.
+
+        Args:
+            group: Node type, or None in a homogeneous graph.
+            keys: List, array, tensor or Arrow array; for a composite key a list of tuples or an Arrow table.
+
+        Raises:
+            RequestError: A key does not exist; the message names it.
+        """
+        label = self._node_label(group, "ids()")
+        return self._steady(lambda: key_lookup.ids_of(self._binding.db, self._binding.source(label), keys))
+
+    def node_ids(self, group: Any, where: str) -> Tensor:
+        """Return the ids, ascending, of the nodes for which a SQL condition is true, such as ``"split = 'train'"``.
+
+        Raises:
+            SqlError: The condition is not one harmless expression over the columns of the type's table.
+        """
+        label = self._node_label(group, "node_ids()")
+        return self._steady(lambda: key_lookup.ids_where(self._binding.db, self._binding.source(label), where))
+
+    def _node_label(self, group: Any, what: str) -> str:
+        label = self._binding.label(group)
+        if not isinstance(label, str):
+            raise RequestError(f"{what} is for node types, not for the edge type {label!r}.")
+        return label
+
+    # -- writing ---------------------------------------------------------------------------------------
+
+    def _put_tensor(self, tensor: Tensor | np.ndarray[Any, Any], attr: TensorAttr) -> bool:
+        """Write a column, or with an index some rows of one; creates table and column where absent. All or nothing."""
+        with self._binding.writing("put_tensor"), translated(self._binding.db):
+            features.put(self._binding, attr.group_name, column_name(attr.attr_name), tensor, attr.index)
+        return True
+
+    def update_tensor(self, tensor: Tensor | np.ndarray[Any, Any], *args: Any, **kwargs: Any) -> bool:
+        """Write a tensor as :meth:`put_tensor` does: with an index, the other rows stay as they are."""
+        return bool(self.put_tensor(tensor, *args, **kwargs))
+
+    def _remove_tensor(self, attr: TensorAttr) -> bool:
+        """Drop a column; False if there is none. The rows stay."""
+        with self._binding.writing("remove_tensor"), translated(self._binding.db):
+            try:
+                source = self._binding.source(self._binding.label(attr.group_name))
+                column = source.column(column_name(attr.attr_name))
+            except UnknownNameError:
+                return False
+            if attr.index is not None and not rows_of(attr.index, source.num_rows, source.label).covers(source.num_rows):
+                raise RequestError(f"remove_tensor takes away all of {column.name!r} of {source.label!r}; the index must be None.")
+            features.remove(self._binding, source, column)
+            self._fills.get(source.label, {}).pop(column.name, None)
+        return True
+
+    # -- processes -------------------------------------------------------------------------------------
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self._binding, self._fills)
+
+    def __repr__(self) -> str:
+        return f"DuckDBFeatureStore({self._binding!s})"
+
+
+def _rebuild(binding: Binding, fills: dict[Label, dict[str, float]]) -> DuckDBFeatureStore:
+    store = DuckDBFeatureStore(binding)
+    store._fills = fills
+    return store
+
+
+def column_name(attr: object) -> str:
+    """Return the column of an attribute."""
+    if attr is None:
+        return UNNAMED
+    if not isinstance(attr, str):
+        raise UnknownNameError(f"An attribute is named by a string or None, not by {attr!r}.")
+    return attr
+
+
+def attr_name(column: str) -> str | None:
+    """Return the attribute of a column; the inverse of `column_name`."""
+    return None if column == UNNAMED else column
+
+

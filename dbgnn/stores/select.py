@@ -1,0 +1,80 @@
+"""The SQL of reading: rows by id, keys by id, ids by key. Pure functions from a `Source` to text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from dbgnn.schema import Column
+from dbgnn.sql import quote, quote_all
+from dbgnn.stores.request import Ids
+
+if TYPE_CHECKING:
+    from dbgnn.stores.binding import Source
+
+#: The Arrow table of a request, ``(id, pos)``; a name no user's table has.
+REQUEST = "dbgnn_request"
+
+
+def projection(column: Column) -> str:
+    """Return the SQL expression of a column of the table ``t`` that arrives as the column's tensor type."""
+    name = f"t.{quote(column.name)}"
+    # An ENUM arrives as a dictionary, whose codes are of the batch and not of the type.
+    return f"enum_code({name})::BIGINT" if column.sql_type.startswith("ENUM") else name
+
+
+def select_rows(source: Source, columns: Sequence[Column], rows: range | None) -> str:
+    """Return a query of ``(pos, columns…)``.
+
+    Args:
+        source: The table and its ids.
+        columns: What to read.
+        rows: None: the rows of the registered table `REQUEST` ``(id, pos)``; a range: those ids, at their distance
+            from its start.
+    """
+    values = ", ".join(["", *map(projection, columns)])
+    table, ids = source.table.sql, source.map_table
+    if rows is None:
+        if ids is None:
+            return f"SELECT r.pos{values} FROM {table} AS t JOIN {REQUEST} AS r ON t.rowid = r.id"
+        return f"SELECT r.pos{values} FROM {REQUEST} AS r JOIN {ids} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid"
+    column, origin = ("t.rowid", f"{table} AS t") if ids is None else ("m.id", f"{table} AS t JOIN {ids} AS m ON m.rid = t.rowid")
+    where = "" if rows == range(source.num_rows) else f" WHERE {column} BETWEEN {rows.start} AND {rows.stop - 1}"
+    shift = f" - {rows.start}" if rows.start else ""
+    return f"SELECT {column}{shift} AS pos{values} FROM {origin}{where}"
+
+
+def request_table(ids: Ids) -> pa.Table:
+    """Return the ids as the Arrow table `REQUEST`."""
+    return pa.table({"id": ids, "pos": np.arange(len(ids))})
+
+
+def select_keys(source: Source) -> str:
+    """Return a query of ``(key columns…)`` for the registered table `REQUEST`, in its order."""
+    keys, table = quote_all(source.keys, prefix="t."), source.table.sql
+    if source.map_table is None:
+        return f"SELECT {keys} FROM {REQUEST} AS r JOIN {table} AS t ON t.rowid = r.id ORDER BY r.pos"
+    return f"SELECT {keys} FROM {REQUEST} AS r JOIN {source.map_table} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid ORDER BY r.pos"
+
+
+def select_ids(source: Source, key_types: Sequence[str]) -> str:
+    """Return a query of ``(pos, id)`` for the registered table `REQUEST` ``(pos, k0, k1, …)``; id is NULL for an unknown key."""
+    on = " AND ".join(f"t.{quote(k)} = r.k{i}::{kind}" for i, (k, kind) in enumerate(zip(source.keys, key_types, strict=True)))
+    table = source.table.sql
+    if source.map_table is None:
+        return f"SELECT r.pos, t.rowid AS id FROM {REQUEST} AS r LEFT JOIN {table} AS t ON {on} ORDER BY r.pos"
+    return (
+        f"SELECT r.pos, m.id FROM {REQUEST} AS r LEFT JOIN ({table} AS t JOIN {source.map_table} AS m ON m.rid = t.rowid) "
+        f"ON {on} ORDER BY r.pos"
+    )
+
+
+def select_where(source: Source, condition: str) -> str:
+    """Return a query of the ids, ascending, of the rows for which the checked ``condition`` is true."""
+    rows = f"SELECT rowid AS rid FROM {source.table.sql} WHERE {condition}"
+    if source.map_table is None:
+        return f"SELECT rid AS id FROM ({rows}) ORDER BY id"
+    return f"SELECT m.id FROM ({rows}) AS f JOIN {source.map_table} AS m ON m.rid = f.rid ORDER BY m.id"

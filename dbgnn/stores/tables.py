@@ -1,0 +1,156 @@
+"""The tables that the stores write: made, marked as their own, rewritten in place. One transaction a write.
+
+DuckDB moves a row to a new rowid when an array column of it is updated, and edge ids are ranks by rowid. So an
+array column is written by making the table anew in the same order, where nothing (key, index, default) would get
+lost by that, and by UPDATE where rows are told apart by key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from dbgnn.errors import SchemaError
+from dbgnn.schema import TableName
+from dbgnn.sql import literal, quote
+
+#: Comments that mark what is ours to replace: edges put by `put_edge_index`, and nodes counted from edges.
+EDGES_PUT = "Edges put by dbgnn's put_edge_index"
+NODES_COUNTED = "Nodes counted by dbgnn from the edges put; their number may still grow"
+
+#: The Arrow table registered for a write.
+VALUES = "dbgnn_values"
+
+
+@contextmanager
+def write_settings(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Keep rows in order, and store arrays uncompressed, while the block writes; then restore the settings.
+
+    DuckDB's own choice for FLOAT arrays is a tenth smaller and 3 × slower to gather. It is made when row groups
+    are written out, so we checkpoint before the setting goes back; should another transaction forbid that, the rows
+    still in the write-ahead log are compressed later, which costs time and nothing else.
+    """
+    names = ("force_compression", "preserve_insertion_order")
+    row = con.execute(f"SELECT {', '.join(f'current_setting({literal(n)})' for n in names)}").fetchone()
+    assert row is not None
+    before = dict(zip(names, row, strict=True))
+    try:
+        con.execute("SET force_compression = 'uncompressed'")
+        con.execute("SET preserve_insertion_order = true")
+        yield
+        try:
+            con.execute("CHECKPOINT")
+        except (duckdb.TransactionException, duckdb.InvalidInputException):
+            return
+    finally:
+        con.execute(f"SET force_compression = {literal(str(before['force_compression']).lower())}")
+        con.execute(f"SET preserve_insertion_order = {'true' if before['preserve_insertion_order'] else 'false'}")
+
+
+@contextmanager
+def registered(con: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
+    """Lend ``table`` to the block under the name `VALUES`."""
+    con.register(VALUES, table)
+    try:
+        yield
+    finally:
+        con.unregister(VALUES)
+
+
+def free_name(con: duckdb.DuckDBPyConnection, wanted: str) -> TableName:
+    """Return ``wanted``, or the first of ``wanted_2``, ``wanted_3`` … that no table or view has."""
+    base = wanted or "_"
+    name, n = base, 1
+    while is_taken(con, name):
+        n += 1
+        name = f"{base}_{n}"
+    return TableName(name, current_schema(con))
+
+
+def is_taken(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether a table or view of the current schema has this name, in any case."""
+    found = con.execute(
+        "SELECT 1 FROM information_schema.tables WHERE table_catalog = current_database() "
+        "AND table_schema = current_schema() AND lower(table_name) = lower(?)",
+        [name],
+    ).fetchone()
+    return found is not None
+
+
+def current_schema(con: duckdb.DuckDBPyConnection) -> str:
+    """Return the schema in which new tables are made."""
+    row = con.execute("SELECT current_schema()").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def comment_of(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
+    """Return the comment on a table."""
+    row = con.execute(
+        "SELECT comment FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        [table.schema, table.name],
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def set_comment(con: duckdb.DuckDBPyConnection, table: TableName, comment: str | None) -> None:
+    """Set or take away the comment on a table."""
+    con.execute(f"COMMENT ON TABLE {table.sql} IS {'NULL' if comment is None else literal(comment)}")
+
+
+def bound_by(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
+    """Return what a table made anew would lose, such as ``"a PRIMARY KEY constraint"``; None if nothing."""
+    row = con.execute(
+        """SELECT coalesce(
+          (SELECT 'a ' || constraint_type || ' constraint' FROM duckdb_constraints()
+           WHERE database_name = current_database() AND schema_name = $s AND table_name = $t LIMIT 1),
+          (SELECT 'the index ' || index_name FROM duckdb_indexes()
+           WHERE database_name = current_database() AND schema_name = $s AND table_name = $t LIMIT 1),
+          (SELECT 'a default or generated value of column ' || column_name FROM duckdb_columns()
+           WHERE database_name = current_database() AND schema_name = $s AND table_name = $t AND column_default IS NOT NULL LIMIT 1),
+          (SELECT 'a comment on column ' || column_name FROM duckdb_columns()
+           WHERE database_name = current_database() AND schema_name = $s AND table_name = $t AND comment IS NOT NULL LIMIT 1),
+          (SELECT 'a trigger' FROM duckdb_triggers()
+           WHERE database_name = current_database() AND schema_name = $s AND table_name = $t LIMIT 1))""",
+        {"s": table.schema, "t": table.name},
+    ).fetchone()
+    assert row is not None
+    return None if row[0] is None else str(row[0])
+
+
+def remake(con: duckdb.DuckDBPyConnection, table: TableName, query: str) -> None:
+    """Put the rows of ``query``, in its order, in the place of a table that nothing binds (`bound_by`)."""
+    comment = comment_of(con, table)
+    fresh = TableName(free_name(con, f"{table.name}_dbgnn_new").name, table.schema)
+    con.execute(f"CREATE TABLE {fresh.sql} AS {query}")
+    con.execute(f"DROP TABLE {table.sql}")
+    con.execute(f"ALTER TABLE {fresh.sql} RENAME TO {quote(table.name)}")
+    if comment is not None:
+        set_comment(con, table, comment)
+
+
+def check_new_column(con: duckdb.DuckDBPyConnection, table: TableName, column: str, known: dict[str, str]) -> None:
+    """Raise if DuckDB, which does not tell names by case, has the column under another spelling."""
+    twins = [name for name in known if name.lower() == column.lower() and name != column]
+    if twins:
+        raise SchemaError(
+            f"Table {str(table)!r} has a column {twins[0]!r}; DuckDB does not tell it from {column!r}. Use one spelling, or another name."
+        )
+
+
+def create_nodes(con: duckdb.DuckDBPyConnection, table: TableName, key: str, count: int, comment: str | None) -> None:
+    """Create a vertex table with the key 0 … count - 1."""
+    con.execute(f"CREATE TABLE {table.sql} ({quote(key)} BIGINT)")
+    add_nodes(con, table, key, 0, count)
+    if comment is not None:
+        set_comment(con, table, comment)
+
+
+def add_nodes(con: duckdb.DuckDBPyConnection, table: TableName, key: str, start: int, stop: int) -> None:
+    """Append nodes with the keys start … stop - 1."""
+    with registered(con, pa.table({"id": np.arange(start, stop)})):
+        con.execute(f"INSERT INTO {table.sql} ({quote(key)}) SELECT id FROM {VALUES}")

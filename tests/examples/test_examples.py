@@ -1,0 +1,71 @@
+"""The examples, run as a reader runs them: as scripts, and judged by what they print."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run_example(name: str, *args: str | Path) -> str:
+    """Run an example with warnings as errors of our own package, and return what it printed."""
+    command = [sys.executable, str(ROOT / "examples" / name), *map(str, args)]
+    # As after an installation, whether or not there was one.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def number(pattern: str, text: str) -> float:
+    """The number after the given words."""
+    found = re.search(pattern + r"\s+([0-9.]+)", text)
+    assert found, text
+    return float(found[1])
+
+
+def test_quickstart_classifies_the_digits_and_leaves_its_predictions_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "digits.duckdb"
+    printed = run_example("quickstart.py", file)
+    assert number("test accuracy", printed) >= 0.95
+    assert "taken_for" in printed
+
+    with duckdb.connect(file, read_only=True) as con:  # plain DuckDB reads what dbgnn wrote
+        tables = con.execute("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main' ORDER BY ALL").fetchall()
+        assert tables == [("digit",), ("prediction",), ("resembles",)]
+        accuracy = con.execute("""
+            SELECT avg(CAST(predicted = y AS INTEGER)), count(*) FROM digit JOIN prediction USING (id) WHERE split = 'test'
+        """).fetchone()
+        assert accuracy is not None
+        assert accuracy[0] == pytest.approx(number("test accuracy", printed), abs=1e-4)
+        # Every image has ten neighbours, and none of them is itself.
+        neighbours = con.execute("""
+            SELECT count(DISTINCT dst), count(*), count(*) FILTER (src = dst), max(times)
+            FROM (SELECT *, count(*) OVER (PARTITION BY src, dst) AS times FROM resembles)
+        """).fetchone()
+    assert neighbours == (1797, 17970, 0, 1)
+
+
+def test_quickstart_does_not_touch_a_file_that_exists(tmp_path: Path) -> None:
+    file = tmp_path / "mine"
+    file.write_text("mine")
+    with pytest.raises(AssertionError, match="exists"):
+        run_example("quickstart.py", file)
+    assert file.read_text() == "mine"
+
+
+def test_cora(cora_dir: Path) -> None:
+    printed = run_example("cora.py", cora_dir, "--seeds", "1", "--epochs", "20")
+    assert number("mean test accuracy", printed) >= 0.74
+
+
+def test_movielens(movielens_dir: Path) -> None:
+    printed = run_example("movielens.py", movielens_dir, "--epochs", "1")
+    assert number("test RMSE", printed) < number("predicting the mean rating", printed)

@@ -1,0 +1,170 @@
+"""The public face: what `dbgnn` offers, that all of it is documented, and what importing it does not import."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import dbgnn
+from dbgnn import errors
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def imported_by(statement: str) -> set[str]:
+    """Names of the modules that a fresh interpreter has imported after ``statement``."""
+    code = f"{statement}\nimport sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(json.loads(done.stdout))
+
+
+def public_members(cls: type) -> list[tuple[str, object]]:
+    """What ``cls`` itself defines under a public name."""
+    members = ((n, v) for n, v in vars(cls).items() if not n.startswith("_"))
+    return [(n, v.fget if isinstance(v, property) else v) for n, v in members if callable(v) or isinstance(v, property)]
+
+
+def test_all_is_sorted_and_complete() -> None:
+    assert list(dbgnn.__all__) == sorted(dbgnn.__all__)
+    assert set(dbgnn.__all__) <= set(dir(dbgnn))
+    # Whatever else can be reached without an underscore is a module of the package or of Python.
+    extra = {n for n in vars(dbgnn) if not n.startswith("_")} - set(dbgnn.__all__)
+    assert {n for n in extra if not inspect.ismodule(getattr(dbgnn, n))} <= {"annotations", "TYPE_CHECKING"}
+
+
+@pytest.mark.parametrize("name", dbgnn.__all__)
+def test_every_name_is_there_and_documented(name: str) -> None:
+    value = getattr(dbgnn, name)
+    if name != "__version__":
+        assert (inspect.getdoc(value) or "").strip(), f"dbgnn.{name} has no docstring"
+        assert value.__module__.startswith("dbgnn."), name
+
+
+@pytest.mark.parametrize("name", [n for n in dbgnn.__all__ if n != "__version__"])
+def test_public_methods_are_documented(name: str) -> None:
+    value = getattr(dbgnn, name)
+    if inspect.isclass(value):
+        undocumented = [n for n, member in public_members(value) if not (inspect.getdoc(member) or "").strip()]
+        assert undocumented == []
+
+
+def test_every_error_is_public() -> None:
+    found = {n for n, v in vars(errors).items() if inspect.isclass(v) and issubclass(v, errors.DbgnnError)}
+    assert found <= set(dbgnn.__all__)
+    assert all(issubclass(getattr(dbgnn, n), dbgnn.DbgnnError) for n in found)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="'dbgnn' has no attribute 'NeighbourLoader'"):
+        dbgnn.NeighbourLoader  # noqa: B018 - the look-up is what is tested
+
+
+def test_importing_dbgnn_imports_no_torch() -> None:
+    assert not imported_by("import dbgnn") & {"torch", "torch_geometric"}
+
+
+PROPERTY_GRAPH = """
+    CREATE PROPERTY GRAPH g
+      VERTEX TABLES (n KEY (id))
+      EDGE TABLES (e SOURCE KEY (s) REFERENCES n (id) DESTINATION KEY (d) REFERENCES n (id))
+"""
+
+
+def test_the_sql_parts_import_no_torch(tmp_path: Path) -> None:
+    statement = "; ".join(
+        [
+            "import dbgnn, dbgnn.schema, dbgnn.ingest, dbgnn.topology, dbgnn.sql",
+            f"db = dbgnn.connect({str(tmp_path / 'g.duckdb')!r})",
+            "db.execute('CREATE TABLE n (id BIGINT)')",
+            "db.execute('CREATE TABLE e (s BIGINT, d BIGINT)')",
+            f"db.execute({PROPERTY_GRAPH!r})",
+            "db.graph('g').build()",
+        ]
+    )
+    assert not imported_by(statement) & {"torch", "torch_geometric"}
+
+
+#: The order in which the parts build on each other; nothing imports what stands to the right of it.
+#: `database` hands statements and graphs on, and does so by imports inside its methods.
+ORDER = ["errors", "sql", "schema", "ingest", "database", "topology", "graph", "arrow", "sampling", "stores", "loader"]
+
+
+def imports_at_import_time(path: Path) -> set[str]:
+    """Parts of dbgnn that ``path`` imports when it is imported: neither in functions nor for type checkers only."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            return
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.ImportFrom) and node.module == "dbgnn":
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dbgnn."):
+            found.add((node.module or "").split(".")[1])
+        elif isinstance(node, ast.Import):
+            found.update(a.name.split(".")[1] for a in node.names if a.name.startswith("dbgnn."))
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+@pytest.mark.parametrize("part", ORDER)
+def test_imports_run_one_way(part: str) -> None:
+    folder = ROOT / "dbgnn" / part
+    files = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    assert files
+    allowed = set(ORDER[: ORDER.index(part) + 1])
+    assert {(f.name, name) for f in files for name in imports_at_import_time(f) - allowed} == set()
+
+
+def test_the_order_names_every_part() -> None:
+    parts = {p.stem for p in (ROOT / "dbgnn").iterdir() if p.suffix == ".py" or (p.is_dir() and any(p.glob("*.py")))}
+    assert parts - {"__init__", "__pycache__"} == set(ORDER)
+
+
+def test_the_version_is_the_changelog_s() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(rf"^## {re.escape(dbgnn.__version__)}\b", changelog, re.MULTILINE)
+
+
+def test_the_constraints_pin_every_dependency() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pins = {_normal(line.split("==")[0]) for line in lines if "==" in line}
+    assert {_normal(re.split(r"[><=!~\[; ]", w)[0]) for w in wanted} <= pins
+    assert all("==" in line for line in lines if line and not line.startswith("#"))
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "bench/README.md"])
+def test_links_and_paths_in_the_documents_exist(document: str) -> None:
+    path = ROOT / document
+    text = path.read_text(encoding="utf-8")
+    links = [t for t in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in t]
+    paths = re.findall(r"`((?:dbgnn|tests|bench|examples|schemas|docs)/[\w./-]*)`", text)
+    assert [t for t in links if not (path.parent / t).exists()] == []
+    assert [p for p in paths if not (ROOT / p).exists()] == []
+
+
+def test_every_name_the_readme_calls_exists() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    called = set(re.findall(r"\bdbgnn\.([A-Za-z_]\w*)", text))
+    assert called
+    modules = {n for n in called if importlib.util.find_spec(f"dbgnn.{n}") is not None}
+    assert called - modules <= set(dbgnn.__all__)
