@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError
-from dbgnn.sql import literal
+from dbgnn.sql import literal, quote, split_statements
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
@@ -111,8 +111,8 @@ class Database:
         self._closed = False
         self._connection = connection or _open_file(self.settings)
         _apply(self._connection, self.settings)
-        with self._connection.cursor() as cursor:  # the connection itself may be in the middle of a result
-            self._catalog: str = cursor.execute("SELECT current_database()").fetchall()[0][0]
+        # Cursors start in the default catalog, which in a forked child is not the graph's.
+        self._catalog: str = self._connection.execute("SELECT current_database()").fetchall()[0][0]
         self._cursors = threading.local()
         self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
 
@@ -138,18 +138,23 @@ class Database:
             self._follow_fork()
         return self._connection
 
+    def new_cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a cursor of the caller's own, in the database's catalog; the caller closes it."""
+        connection = self.connection
+        with self._lock:
+            cursor = connection.cursor()
+        cursor.execute(f"USE {quote(self._catalog)}")
+        cursor.execute("SET enable_progress_bar = false")
+        return cursor
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return this thread's own cursor, used by samplers and stores; temporary names are its own."""
-        connection = self.connection
+        if self._closed or os.getpid() != self._pid:
+            self.connection  # noqa: B018 - raises, or follows a fork
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
         if cursor is None:
-            with self._lock:
-                cursor = connection.cursor()
+            cursor = self._cursors.cursor = self.new_cursor()
             cursor.execute(f"SET streaming_buffer_size = '{STREAMING_BUFFER}'")
-            cursor.execute("SET enable_progress_bar = false")
-            # A cursor starts in the default catalog; in a forked child that is not the graph's.
-            cursor.execute(f"USE {_quoted(self._catalog)}")
-            self._cursors.cursor = cursor
             self._all_cursors.add(cursor)
         return cursor
 
@@ -157,6 +162,7 @@ class Database:
     def relations(self, **tables: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
         """Lend this thread's cursor with the given Arrow tables registered under the given names."""
         cursor = self.cursor()
+        cursor.complete()  # a fetchone() leaves its result open, and DuckDB then refuses anything but execute()
         for name, table in tables.items():
             cursor.register(name, table)
         try:
@@ -174,10 +180,10 @@ class Database:
 
     # -- SQL -----------------------------------------------------------------------------------------
 
-    def execute(
-        self, query: str, params: Sequence[object] | Mapping[str, object] | None = None
-    ) -> duckdb.DuckDBPyConnection | duckdb.DuckDBPyRelation:
-        """Run a statement: DuckDB's own, or one of dbgnn's (``CREATE``/``DROP PROPERTY GRAPH``, ``COPY`` from npy).
+    def execute(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyConnection:
+        """Run a statement, or several between semicolons: DuckDB's own, or one of dbgnn's.
+
+        Dbgnn's own are ``CREATE PROPERTY GRAPH``, ``DROP PROPERTY GRAPH``, and ``COPY … FROM`` npy files.
 
         Returns what DuckDB does: something to fetch from. ``COPY`` answers with one row, the number of rows copied:
         ``db.execute("COPY …").fetchone()[0]``.
@@ -186,6 +192,10 @@ class Database:
 
         con = self.connection
         with translated(self):
+            if params is None and ";" in query.rstrip().removesuffix(";"):
+                *first, query = split_statements(query) or [query]
+                for part in first:
+                    self.execute(part)
             if (statement := schema.parse_statement(query)) is not None:
                 self._need_write("CREATE or DROP PROPERTY GRAPH")
                 schema.run(con, statement)
@@ -194,7 +204,12 @@ class Database:
                 self._need_write("COPY … FROM")
                 count = ingest.run_copy(con, copy, progress=self.settings.progress)
                 return _answer(con, f"SELECT {int(count)}::BIGINT AS Count")
-            return con.execute(query) if params is None else con.execute(query, params)
+            try:
+                return con.execute(query) if params is None else con.execute(query, params)
+            except duckdb.Error as error:
+                if (copy_error := ingest.copy_error(error, query, con)) is not None:
+                    raise copy_error from error
+                raise
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""
@@ -315,16 +330,9 @@ def _reopen(settings: Settings) -> Database:
     return database
 
 
-def _answer(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
-    """Return the result of a constant query, to be fetched, without keeping the connection busy with it."""
-    con.complete()
-    return con.sql(query)
-
-
-def _quoted(name: str) -> str:
-    from dbgnn.sql import quote  # noqa: PLC0415
-
-    return quote(name)
+def _answer(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyConnection:
+    """Return the result of a constant query, to be fetched from a cursor, so that the connection is not kept busy with it."""
+    return con.cursor().execute(query)
 
 
 def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
@@ -346,8 +354,8 @@ def _attach_in_child(settings: Settings) -> duckdb.DuckDBPyConnection:
         connection = duckdb.connect(":memory:", config=dict(settings.config))
         name = Path(settings.path).stem
         name = name if name not in ("memory", "system", "temp") else "graph"
-        connection.execute(f"ATTACH {literal(settings.path)} AS {_quoted(name)} (READ_ONLY)")
-        connection.execute(f"USE {_quoted(name)}")
+        connection.execute(f"ATTACH {literal(settings.path)} AS {quote(name)} (READ_ONLY)")
+        connection.execute(f"USE {quote(name)}")
     except duckdb.Error as error:
         raise _connection_error(settings.path, error) from error
     return connection
@@ -394,8 +402,8 @@ def translated(database: Database) -> Iterator[None]:
             f"{database!s} ran out of memory under memory_limit={limit!r}. Raise memory_limit, lower threads, or point "
             f"temp_directory at a disk with room. DuckDB says: {error}"
         ) from error
-    except duckdb.IOException as error:
-        if "No space left" in str(error) or "disk" in str(error).lower():
+    except (duckdb.IOException, duckdb.TransactionException) as error:  # a commit may be what fills the disk
+        if any(sign in str(error) for sign in ("No space left", "File too large", "disk full")):
             raise ResourceError(
                 f"{database!s}: the disk is full. Free space, or set temp_directory elsewhere. DuckDB says: {error}"
             ) from error

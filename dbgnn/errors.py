@@ -58,7 +58,8 @@ def near_misses(name: object, known: Iterable[object]) -> str:
     names = [str(k) for k in known]
     if not names:
         return "; there are none"
-    close = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
+    folded = {n.casefold(): n for n in reversed(names)}
+    close = [folded[c] for c in difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.6)]
     hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
     return f"{hint} (there are: {shown})"

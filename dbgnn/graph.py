@@ -26,6 +26,7 @@ class Graph:
         self.db = db
         self.definition = definition
         self._lock = threading.RLock()
+        self._pid = os.getpid()
         self._verified: tuple[object, Topology] | None = None
 
     @property
@@ -62,7 +63,7 @@ class Graph:
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
         shown = self.db.settings.progress if progress is None else progress
-        with self._lock, translated(self.db):
+        with self._locked(), translated(self.db):
             topology.build(self.db, self.definition, dangling=dangling, progress=shown, force=force)
             self._verified = None
         return self
@@ -78,7 +79,7 @@ class Graph:
         """
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
-        with self._lock, translated(self.db):
+        with self._locked(), translated(self.db):
             stamp = (os.getpid(), self.db.stamp())
             if stamp[1] is not None and self._verified is not None and self._verified[0] == stamp:
                 return self._verified[1]
@@ -101,6 +102,12 @@ class Graph:
                 assert found is not None
             self._verified = (stamp, found)
             return found
+
+    def _locked(self) -> threading.RLock:
+        """Return the lock; a new one in a forked child, where another thread may have held it at the fork for ever."""
+        if self._pid != os.getpid():
+            self._pid, self._lock = os.getpid(), threading.RLock()
+        return self._lock
 
     def num_nodes(self, label: str) -> int:
         """Number of nodes of a type."""

@@ -1,6 +1,6 @@
 """MovieLens: predict ratings with a heterogeneous GNN over users and movies, sampled from a DuckDB file.
 
-    python examples/movielens.py DIR [--epochs 8]
+    python examples/movielens.py DIR [--epochs 6]
 
 DIR holds ratings.csv and movies.csv of any MovieLens release with those files (GroupLens offers them). Users
 and movies keep their own sparse keys. The ratings are divided once, by a hash of their keys:
@@ -169,7 +169,7 @@ def run(db: dbgnn.Database, genres: int, *, epochs: int, seed: int) -> tuple[flo
     def loader(split: str, **kwargs: object) -> dbgnn.NeighborLoader:
         # Hop 1 leads from a question to its user and its movie, hops 2 and 3 along ratings.
         return dbgnn.NeighborLoader(
-            data, num_neighbors=[1, 20, 10], input_nodes=("question", f"split = '{split}'"), batch_size=512, seed=seed, **kwargs
+            data, num_neighbors=[1, 20, 10], input_nodes=("question", f"split = '{split}'"), batch_size=1024, seed=seed, **kwargs
         )
 
     train, val, test = loader("train", shuffle=True), loader("val"), loader("test")
@@ -199,7 +199,7 @@ def main() -> None:
     """Read the arguments, load the files, train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dir", type=Path, help="the folder with ratings.csv and movies.csv")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
 

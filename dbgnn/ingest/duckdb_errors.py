@@ -96,8 +96,13 @@ def copy_error(error: duckdb.Error, query: str, con: duckdb.DuckDBPyConnection) 
             return CopyError(f"COPY {table}: {file!r} is not CSV that fits the table: {text}")
         text = found
     lines = [line for line in text.partition("\n\n")[0].splitlines() if line]
-    remedy = " Correct the row, or say ignore_errors true." if "CSV Error" in text else ""
-    return CopyError(f"COPY {table} from {file!r}: {'; '.join(lines if remedy else lines[:1])}. No row was kept.{remedy}")
+    if "CSV Error" in text:
+        said, remedy = "; ".join(lines), "Correct the row, or say ignore_errors true."
+    elif isinstance(error, duckdb.ConstraintException):
+        said, remedy = lines[0], "Remove the row from the file, or change what the table has."
+    else:
+        said, remedy = lines[0], "Check the file and its format."
+    return CopyError(f"COPY {table} from {file!r}: {said.rstrip('.')}. No row was kept. {remedy}")
 
 
 def _is_from(tokens: list[Token]) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import duckdb
 import pyarrow as pa
@@ -123,12 +123,12 @@ class _Rows:
 
 
 def _insert(con: duckdb.DuckDBPyConnection, target: Target, sources: tuple[Source, ...], *, show: bool) -> int:
-    control = con.cursor()  # settings can be restored there even when the transaction of `con` is aborted
     in_transaction = _in_transaction(con)
     arrays = any(s.column.dims for s in sources)
     settings = {"preserve_insertion_order": "true"} | ({"force_compression": "uncompressed"} if arrays else {})
     total = len(sources[0].array)
     with (
+        con.cursor() as control,  # settings can be restored there even when the transaction of `con` is aborted
         tqdm(total=total, desc=f"COPY {target}", unit=" rows", unit_scale=True, delay=PROGRESS_DELAY, disable=not show) as bar,
         _settings(control, settings),
     ):
@@ -148,10 +148,11 @@ def _insert(con: duckdb.DuckDBPyConnection, target: Target, sources: tuple[Sourc
                 translated.args = (f"{translated} The open transaction is aborted: ROLLBACK before going on.",)
             raise translated from error
         finally:
-            con.unregister(name)
+            # Where the INSERT has aborted an open transaction, its ROLLBACK forgets the name.
+            with suppress(duckdb.TransactionException):
+                con.unregister(name)
         if arrays and not in_transaction:
             _checkpoint(control, target.catalog)
-    control.close()
     return int(count)
 
 

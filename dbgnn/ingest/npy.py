@@ -24,8 +24,8 @@ Array = NDArray[Any]
 #: another's: 2 M x 128 floats took 1.9 s in such batches, 3.1-3.9 s in batches of 8 k to 64 k rows.
 ROW_GROUP = 122_880
 
-#: Bytes a batch may copy, where its values cannot be shared with the file as they lie.
-COPY_LIMIT = 64 << 20
+#: Bytes a batch may copy, where its values cannot be shared with the file as they lie; a batch is alive per thread.
+COPY_LIMIT = 32 << 20
 
 _INTEGERS: dict[str, type[np.integer[Any]]] = {
     "tinyint": np.int8,

@@ -5,7 +5,7 @@ Works on DuckDB connections; knows neither `Database` nor torch.
 
 from __future__ import annotations
 
-from dbgnn.schema.catalog import ForeignKey, columns, find_table, foreign_keys, primary_key, tables
+from dbgnn.schema.catalog import ForeignKey, columns, find_table, foreign_keys, primary_keys, tables
 from dbgnn.schema.ddl import CreateGraph, DropGraph, Statement, parse_statement
 from dbgnn.schema.describe import describe
 from dbgnn.schema.infer import INFERRED, infer
@@ -35,7 +35,7 @@ __all__ = [
     "infer",
     "load",
     "parse_statement",
-    "primary_key",
+    "primary_keys",
     "resolve",
     "run",
     "save",

@@ -7,10 +7,13 @@ from dataclasses import replace
 
 import duckdb
 
-from dbgnn.schema.catalog import columns, first_row, tables
+from dbgnn.schema.catalog import all_columns, columns, first_row
 from dbgnn.schema.infer import INFERRED
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.types import NOT_NAMED, Column, served_columns
+from dbgnn.schema.types import NOT_NAMED, Column, served
+
+#: Per table, the SQL types of its columns by name.
+Types = Mapping[TableName, Mapping[str, str]]
 
 
 def describe(
@@ -30,26 +33,32 @@ def describe(
         UnknownNameError: A table of the graph is gone.
     """
     known = num_rows or {}
+    types = all_columns(con)
+    for table in [*(v.table for v in graph.vertices), *(e.table for e in graph.edges)]:
+        if table not in types:  # spelled otherwise, or gone, which is an error with the near misses
+            types[table] = columns(con, table)
     blocks = [_title(graph)]
     for vertex in graph.vertices:
-        served = _served(con, graph, vertex)
+        shown = _served(types, graph, vertex)
         count = known[vertex.label] if vertex.label in known else _count(con, vertex.table)
-        keys = [("key", _typed(con, vertex.table, vertex.key))]
+        keys = [("key", _typed(types[vertex.table], vertex.key))]
         heading = f"Node type {vertex.label!r}: {count:,} rows of table {vertex.table}"
-        blocks.append("\n".join([heading, *_rows(keys, served, count, instead=_instead(graph, vertex))]))
+        blocks.append("\n".join([heading, *_rows(keys, shown, count, instead=_instead(graph, vertex))]))
     for edge in graph.edges:
-        served = _served(con, graph, edge)
+        shown = _served(types, graph, edge)
         count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge.table)
         heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {edge.table}"
-        blocks.append("\n".join([heading, *_rows(_ends(con, graph, edge), served, count, instead=_instead(graph, edge))]))
-    if graph.name == INFERRED and (rest := _unused(con, graph)):
+        blocks.append(
+            "\n".join([heading, *_rows(_ends(types[edge.table], graph, edge), shown, count, instead=_instead(graph, edge))])
+        )
+    if graph.name == INFERRED and (rest := _unused(types, graph)):
         blocks.append(f"Tables without a part in it: {', '.join(map(str, rest))}")
     return "\n\n".join(blocks)
 
 
-def _served(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
+def _served(types: Types, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
     """Return the columns with their reasons; in an inferred graph, what PROPERTIES does not name is a foreign key."""
-    found = served_columns(con, element)
+    found = served(element, types[element.table])
     if graph.name == INFERRED:
         return [replace(c, reason="a foreign key") if c.reason == NOT_NAMED else c for c in found]
     return found
@@ -76,14 +85,13 @@ def _count(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
     return 0 if row is None else int(row[0])
 
 
-def _typed(con: duckdb.DuckDBPyConnection, table: TableName, names: Sequence[str]) -> str:
-    types = columns(con, table)
+def _typed(types: Mapping[str, str], names: Sequence[str]) -> str:
     return ", ".join(f"{name} {types.get(name, '(gone)')}" for name in names)
 
 
-def _ends(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, edge: EdgeTable) -> list[tuple[str, str]]:
+def _ends(types: Mapping[str, str], graph: PropertyGraph, edge: EdgeTable) -> list[tuple[str, str]]:
     return [
-        (word, f"{_typed(con, edge.table, names)} → {label} ({', '.join(graph.vertex(label).key)})")
+        (word, f"{_typed(types, names)} → {label} ({', '.join(graph.vertex(label).key)})")
         for word, label, names in (
             ("source", edge.source, edge.source_key),
             ("destination", edge.destination, edge.destination_key),
@@ -118,6 +126,6 @@ def _aligned(cells: Sequence[tuple[str, ...]]) -> list[str]:
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _unused(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> list[TableName]:
+def _unused(types: Types, graph: PropertyGraph) -> list[TableName]:
     used = {v.table for v in graph.vertices} | {e.table for e in graph.edges}
-    return [table for table in tables(con) if table not in used]
+    return [table for table in types if table not in used]

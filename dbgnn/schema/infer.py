@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import duckdb
 
 from dbgnn.errors import SchemaError
-from dbgnn.schema.catalog import ForeignKey, foreign_keys, primary_key, tables
+from dbgnn.schema.catalog import ForeignKey, all_columns, foreign_keys, primary_keys
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.suggest import suggest
-from dbgnn.schema.types import tensor_columns
+from dbgnn.schema.types import tensor_type
 
 #: The name of the inferred graph.
 INFERRED = "inferred"
@@ -38,24 +38,25 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
             different columns of one table.
     """
     keys = foreign_keys(con)
-    known = tables(con)
+    types, primary = all_columns(con), primary_keys(con)
+    known = list(types)
     if not keys:
         raise SchemaError(
             "No property graph is declared, and no table has a foreign key to infer one from. Declare one; a guess:\n"
             + suggest(con, known)
         )
-    edge_tables = {t for t in known if _is_edge_table(t, primary_key(con, t), keys)}
+    edge_tables = {t for t in known if _is_edge_table(t, primary.get(t), keys)}
     by_table = {t: [f for f in keys if f.table == t] for t in known}
     vertices = {}
     for table in known:
-        key = _vertex_key(con, table, keys)
+        key = _vertex_key(table, primary.get(table), keys)
         if key is not None and table not in edge_tables:
             label = _label(table, known)
-            vertices[table] = VertexTable(table, label, key, _features(con, table, key, by_table[table]))
+            vertices[table] = VertexTable(table, label, key, _features(types[table], key, by_table[table]))
     edges: list[EdgeTable] = []
     for table in known:
         if table in edge_tables:
-            edges += _edges_of_pairs(con, table, by_table[table], vertices, known)
+            edges += _edges_of_pairs(table, types[table], by_table[table], vertices, _label(table, known))
         elif table in vertices:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
     return PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_distinct(edges)))
@@ -68,7 +69,7 @@ def _is_edge_table(table: TableName, key: Sequence[str] | None, keys: Sequence[F
     return len(own) == 2 or key is None or any(set(f.columns) <= set(key) for f in own)
 
 
-def _vertex_key(con: duckdb.DuckDBPyConnection, table: TableName, keys: Sequence[ForeignKey]) -> tuple[str, ...] | None:
+def _vertex_key(table: TableName, primary: tuple[str, ...] | None, keys: Sequence[ForeignKey]) -> tuple[str, ...] | None:
     # DuckDB has foreign keys name the columns in the order of the key they refer to.
     referred = list(dict.fromkeys(f.target_columns for f in keys if f.target == table))
     if len(referred) > 1:
@@ -77,32 +78,30 @@ def _vertex_key(con: duckdb.DuckDBPyConnection, table: TableName, keys: Sequence
             f"({'), ('.join(', '.join(c) for c in referred)}); a graph's node has one key. Declare the graph with "
             "CREATE PROPERTY GRAPH."
         )
-    return referred[0] if referred else primary_key(con, table)
+    return referred[0] if referred else primary
 
 
-def _features(
-    con: duckdb.DuckDBPyConnection, table: TableName, key: Sequence[str], own: Sequence[ForeignKey]
-) -> tuple[str, ...] | None:
+def _features(types: Mapping[str, str], key: Sequence[str], own: Sequence[ForeignKey]) -> tuple[str, ...] | None:
     """Return None, for all columns, or those that are neither key nor foreign key."""
     if not own:
         return None
     without = {*key, *(name for f in own for name in f.columns)}
-    return tuple(c.name for c in tensor_columns(con, table, exclude=without) if c.reason is None)
+    return tuple(name for name, t in types.items() if name not in without and tensor_type(name, t).reason is None)
 
 
 def _edges_of_pairs(
-    con: duckdb.DuckDBPyConnection,
     table: TableName,
+    types: Mapping[str, str],
     own: Sequence[ForeignKey],
-    vertices: dict[TableName, VertexTable],
-    known: Sequence[TableName],
+    vertices: Mapping[TableName, VertexTable],
+    label: str,
 ) -> Iterable[EdgeTable]:
-    features = _features(con, table, (), own)
+    features = _features(types, (), own)
     for one, two in combinations(own, 2):
         source, destination = vertices[one.target], vertices[two.target]
         yield EdgeTable(
             table=table,
-            label=_label(table, known),
+            label=label,
             source=source.label,
             source_key=one.columns,
             destination=destination.label,
@@ -112,7 +111,7 @@ def _edges_of_pairs(
 
 
 def _edges_of_rows(
-    vertices: dict[TableName, VertexTable], vertex: VertexTable, own: Sequence[ForeignKey]
+    vertices: Mapping[TableName, VertexTable], vertex: VertexTable, own: Sequence[ForeignKey]
 ) -> Iterable[EdgeTable]:
     for f in own:
         destination = vertices[f.target]

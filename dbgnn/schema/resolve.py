@@ -7,7 +7,7 @@ from dataclasses import replace
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.schema.catalog import columns, current_database, find_column, find_table, foreign_keys, primary_key
+from dbgnn.schema.catalog import columns, current_database, find_column, find_table, foreign_keys, primary_keys
 from dbgnn.schema.ddl import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import find_graph, forget_index, graph_names, load, remove, save, transaction
@@ -82,7 +82,7 @@ def _vertex(con: duckdb.DuckDBPyConnection, spec: VertexSpec) -> VertexTable:
     if spec.key is not None:
         key = tuple(find_column(con, table, name) for name in spec.key)
     else:
-        found = primary_key(con, table)
+        found = primary_keys(con).get(table)
         if found is None:
             raise SchemaError(
                 f"The table {str(table)!r} has no primary key; say which columns identify a row: {spec.reference} KEY (…)"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import duckdb
 
-from dbgnn.schema.catalog import columns, primary_key
+from dbgnn.schema.catalog import all_columns, primary_keys
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.render import to_sql
 from dbgnn.schema.types import comparable
@@ -25,12 +25,12 @@ def suggest(con: duckdb.DuckDBPyConnection, known: Sequence[TableName]) -> str:
     A table with a primary key, or a column ``id`` or ``<table>_id``, is taken for a vertex table; one with two columns whose
     types fit such keys, for an edge table, each column with the vertex table that its name begins with.
     """
-    types = {table: columns(con, table) for table in known}
+    types, primary = all_columns(con), primary_keys(con)
     labels = [table.name for table in known]
     vertices = [
         VertexTable(table, table.name, key, None)
         for table in known
-        if labels.count(table.name) == 1 and (key := primary_key(con, table) or _named_key(table, types[table])) is not None
+        if labels.count(table.name) == 1 and (key := primary.get(table) or _named_key(table, types[table])) is not None
     ]
     edges = []
     for table in known:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -114,7 +114,12 @@ def served_columns(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTa
 
     Keys are left out unless ``PROPERTIES`` names them, as is what ``PROPERTIES`` does not name.
     """
-    found = tensor_columns(con, element.table)
+    return served(element, columns(con, element.table))
+
+
+def served(element: VertexTable | EdgeTable, types: Mapping[str, str]) -> list[Column]:
+    """Return :func:`served_columns` of an element whose table has columns of these SQL types."""
+    found = [tensor_type(name, sql_type) for name, sql_type in types.items()]
     named = element.properties or ()
     roles = _key_roles(element)
     other = None if element.properties is None else NOT_NAMED

@@ -178,9 +178,7 @@ def _with_nodes(
         tables.create_nodes(con, vertex.table, vertex.key[0], wanted, comment)
         return definition.with_vertex(vertex)
     vertex = definition.vertex(label)
-    row = con.execute(f"SELECT count(*) FROM {vertex.table.sql}").fetchone()
-    assert row is not None
-    count = int(row[0])
+    count = int(tables.one(con, f"SELECT count(*) FROM {vertex.table.sql}"))
     if tables.comment_of(con, vertex.table) == tables.NODES_COUNTED:
         if wanted > count:
             tables.add_nodes(con, vertex.table, vertex.key[0], count, wanted)
@@ -235,6 +233,4 @@ def _keys_are_ids(con: duckdb.DuckDBPyConnection, vertex: VertexTable, index: Ve
     if index is not None:
         return index.dense
     key = quote_all(vertex.key)
-    row = con.execute(f"SELECT coalesce(min({key}) = 0 AND max({key}) = count(*) - 1, true) FROM {vertex.table.sql}").fetchone()
-    assert row is not None
-    return bool(row[0])
+    return bool(tables.one(con, f"SELECT coalesce(min({key}) = 0 AND max({key}) = count(*) - 1, true) FROM {vertex.table.sql}"))

@@ -99,6 +99,11 @@ class DuckDBFeatureStore(FeatureStore):  # type: ignore[misc] # torch_geometric 
         """The graph as it is now; puts may have extended it."""
         return self._binding.graph
 
+    @property
+    def homogeneous(self) -> bool:
+        """Whether types have no names: groups and edge types are None, batches are ``Data``."""
+        return self._binding.homogeneous
+
     # -- reading ---------------------------------------------------------------------------------------
 
     def _get_tensor(self, attr: TensorAttr) -> Tensor:

@@ -241,16 +241,16 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
 
 def _is_indexed(con: duckdb.DuckDBPyConnection, source: Source, name: str) -> bool:
     """Whether an index or a constraint with an index holds the column; then an UPDATE moves rows."""
-    row = con.execute(
+    found = tables.one(
+        con,
         """SELECT count(*) FROM (
           SELECT 1 FROM duckdb_constraints() WHERE database_name = current_database() AND schema_name = $s AND table_name = $t
             AND constraint_type IN ('PRIMARY KEY', 'UNIQUE', 'FOREIGN KEY') AND list_contains(constraint_column_names, $c)
           UNION ALL SELECT 1 FROM duckdb_indexes() WHERE database_name = current_database() AND schema_name = $s AND table_name = $t
             AND contains(lower(expressions), lower($c)))""",
         {"s": source.table.schema, "t": source.table.name, "c": name},
-    ).fetchone()
-    assert row is not None
-    return bool(row[0])
+    )
+    return bool(found)
 
 
 def _update(con: duckdb.DuckDBPyConnection, source: Source, name: str, tensor: Tensor, rows: Rows) -> None:
@@ -270,6 +270,7 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
     if rows.covers(source.num_rows) and _holds_all(con, source):
         # All values: beside the rows, one by one. A join would have to sort whole rows again.
         if source.map_table is not None:
+            con.complete()
             rids = con.sql(f"SELECT rid FROM {source.map_table} ORDER BY id").to_arrow_table().column(0).to_numpy()
             tensor = tensor[torch.from_numpy(np.argsort(rids))]
         select = f"t.*, v.v AS {column}" if is_new else f"t.* REPLACE (v.v::{kind} AS {column})"
@@ -287,9 +288,7 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
 
 def _holds_all(con: duckdb.DuckDBPyConnection, source: Source) -> bool:
     """Whether every row of the table has an id; edges left out as dangling have none."""
-    row = con.execute(f"SELECT count(*) FROM {source.table.sql}").fetchone()
-    assert row is not None
-    return bool(row[0] == source.num_rows)
+    return bool(tables.one(con, f"SELECT count(*) FROM {source.table.sql}") == source.num_rows)
 
 
 def _with_property(definition: PropertyGraph, source: Source, name: str, *, present: bool) -> PropertyGraph:

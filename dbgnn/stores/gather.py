@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dbgnn.stores.binding import Source
 
 #: Bytes of feature values per chunk of the stream, and the rows it may have.
-_CHUNK_BYTES, _CHUNK_ROWS = 4 << 20, (2048, 122_880)
+_CHUNK_BYTES, _CHUNK_ROWS = 16 << 20, (2048, 122_880)
 
 
 def gather(db: Database, source: Source, columns: Sequence[Column], rows: Rows, fills: Mapping[str, float]) -> list[Tensor]:

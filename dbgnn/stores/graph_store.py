@@ -42,6 +42,11 @@ class DuckDBGraphStore(GraphStore):  # type: ignore[misc] # torch_geometric has 
         """The graph as it is now; puts may have extended it."""
         return self._binding.graph
 
+    @property
+    def homogeneous(self) -> bool:
+        """Whether types have no names: groups and edge types are None, batches are ``Data``."""
+        return self._binding.homogeneous
+
     # -- reading ---------------------------------------------------------------------------------------
 
     def _known(self, edge_type: Any) -> EdgeType:

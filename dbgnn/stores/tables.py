@@ -7,8 +7,9 @@ lost by that, and by UPDATE where rows are told apart by key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -26,6 +27,12 @@ NODES_COUNTED = "Nodes counted by dbgnn from the edges put; their number may sti
 VALUES = "dbgnn_values"
 
 
+def one(con: duckdb.DuckDBPyConnection, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> Any:
+    """Return the first value of the first row of a query; None if it has no row."""
+    rows = con.execute(query, params).fetchall()
+    return rows[0][0] if rows else None
+
+
 @contextmanager
 def write_settings(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Keep rows in order, and store arrays uncompressed, while the block writes; then restore the settings.
@@ -35,9 +42,7 @@ def write_settings(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     still in the write-ahead log are compressed later, which costs time and nothing else.
     """
     names = ("force_compression", "preserve_insertion_order")
-    row = con.execute(f"SELECT {', '.join(f'current_setting({literal(n)})' for n in names)}").fetchone()
-    assert row is not None
-    before = dict(zip(names, row, strict=True))
+    before = {name: one(con, "SELECT current_setting(?)", [name]) for name in names}
     try:
         con.execute("SET force_compression = 'uncompressed'")
         con.execute("SET preserve_insertion_order = true")
@@ -54,6 +59,7 @@ def write_settings(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 @contextmanager
 def registered(con: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
     """Lend ``table`` to the block under the name `VALUES`."""
+    con.complete()  # a fetchone() leaves its result open, and DuckDB then refuses to register
     con.register(VALUES, table)
     try:
         yield
@@ -73,28 +79,25 @@ def free_name(con: duckdb.DuckDBPyConnection, wanted: str) -> TableName:
 
 def is_taken(con: duckdb.DuckDBPyConnection, name: str) -> bool:
     """Whether a table or view of the current schema has this name, in any case."""
-    found = con.execute(
+    found = one(
+        con,
         "SELECT 1 FROM information_schema.tables WHERE table_catalog = current_database() "
         "AND table_schema = current_schema() AND lower(table_name) = lower(?)",
         [name],
-    ).fetchone()
+    )
     return found is not None
 
 
 def current_schema(con: duckdb.DuckDBPyConnection) -> str:
     """Return the schema in which new tables are made."""
-    row = con.execute("SELECT current_schema()").fetchone()
-    assert row is not None
-    return str(row[0])
+    return str(one(con, "SELECT current_schema()"))
 
 
 def comment_of(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
     """Return the comment on a table."""
-    row = con.execute(
-        "SELECT comment FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-        [table.schema, table.name],
-    ).fetchone()
-    return None if row is None else row[0]
+    query = "SELECT comment FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
+    found: str | None = one(con, query, [table.schema, table.name])
+    return found
 
 
 def set_comment(con: duckdb.DuckDBPyConnection, table: TableName, comment: str | None) -> None:
@@ -104,7 +107,8 @@ def set_comment(con: duckdb.DuckDBPyConnection, table: TableName, comment: str |
 
 def bound_by(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
     """Return what a table made anew would lose, such as ``"a PRIMARY KEY constraint"``; None if nothing."""
-    row = con.execute(
+    found: str | None = one(
+        con,
         """SELECT coalesce(
           (SELECT 'a ' || constraint_type || ' constraint' FROM duckdb_constraints()
            WHERE database_name = current_database() AND schema_name = $s AND table_name = $t LIMIT 1),
@@ -117,9 +121,8 @@ def bound_by(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
           (SELECT 'a trigger' FROM duckdb_triggers()
            WHERE database_name = current_database() AND schema_name = $s AND table_name = $t LIMIT 1))""",
         {"s": table.schema, "t": table.name},
-    ).fetchone()
-    assert row is not None
-    return None if row[0] is None else str(row[0])
+    )
+    return found
 
 
 def remake(con: duckdb.DuckDBPyConnection, table: TableName, query: str) -> None:

@@ -17,9 +17,19 @@ from tqdm import tqdm
 from dbgnn.errors import DataError, DbgnnError, ReadOnlyError
 from dbgnn.schema import PropertyGraph
 from dbgnn.schema.model import EdgeTable, VertexTable
+from dbgnn.schema.registry import own_table
 from dbgnn.sql import quote, quote_all
 from dbgnn.topology.index import VertexIndex, ids_of_keys
-from dbgnn.topology.state import REGISTRY, PartState, StoredPart, end_keys, part_name, stored_parts, table_states
+from dbgnn.topology.state import (
+    REGISTRY,
+    PartState,
+    StoredPart,
+    create_registry,
+    end_keys,
+    part_name,
+    stored_parts,
+    table_states,
+)
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
@@ -56,11 +66,10 @@ def build(db: Database, graph: PropertyGraph, *, dangling: str = "error", progre
             f"The topology index of graph {graph.name!r} has to be built, but {db!s} is open read-only. "
             "Open it once with read_only=False and call graph.build()."
         )
-    reader, writer = db.connection.cursor(), db.connection.cursor()
+    reader, writer = db.new_cursor(), db.new_cursor()
     try:
         _settle(writer)
-        writer.execute("CREATE SCHEMA IF NOT EXISTS dbgnn")
-        writer.execute(REGISTRY)
+        create_registry(writer)
         _Build(reader, writer, graph, dangling, progress, force).run()
     finally:
         reader.close()
@@ -128,7 +137,7 @@ class _Build:
 
     def _vertex_index(self, vertex: VertexTable) -> VertexIndex:
         found = stored_parts(self.reader, self.graph.name)[part_name(vertex)]
-        name = None if found.map_table is None else f"dbgnn.{quote(found.map_table)}"
+        name = None if found.map_table is None else own_table(self.reader, found.map_table)
         return VertexIndex(vertex, found.num_rows, name, found.dense)
 
     def _map(self, what: str, ordered: str, count: int) -> str:
@@ -146,10 +155,11 @@ class _Build:
     def _edge(self, edge: EdgeTable, state: PartState, src: VertexIndex, dst: VertexIndex) -> None:
         resolved = _resolved(edge, src, dst)
         bad = "src IS NULL OR dst IS NULL"
-        dropped = int(_one(self.reader, f"SELECT count(*) FROM ({resolved}) WHERE {bad}"))
+        query = f"SELECT count(*), count(*) FILTER (WHERE {bad}) FROM ({resolved})"
+        total, dropped = self.reader.execute(query).fetchall()[0]
         if dropped and self.dangling == "error":
             raise DataError(_dangling(self.reader, edge, src, dst, resolved, dropped))
-        count = state.own.count - dropped
+        count = total - dropped
         last = _one(self.reader, f"SELECT coalesce(max(rowid), -1) FROM {edge.table.sql}")
         kept = f"SELECT * FROM ({resolved}) WHERE NOT ({bad})" if dropped else resolved
         with _transaction(self.writer):
@@ -158,7 +168,7 @@ class _Build:
                 name = self._map(part_name(edge), f"SELECT rid FROM ({kept}) ORDER BY rid", count)
                 self.writer.commit()  # the reader has to see it; without its row in the registry it means nothing yet
                 self.writer.begin()
-                eid, source = "m.id", f"({kept}) AS k JOIN dbgnn.{quote(name)} AS m ON m.rid = k.rid"
+                eid, source = "m.id", f"({kept}) AS k JOIN {self._own(name)} AS m ON m.rid = k.rid"
             else:
                 source = f"({kept}) AS k"
             node, edge_id = _int_type(max(src.num_nodes, dst.num_nodes)), _int_type(count)
@@ -170,6 +180,9 @@ class _Build:
                     bar.update(edges)
             self._register(edge, StoredPart(state, count, dense=False, dropped=dropped, map_table=name, adjacency=adjacency))
 
+    def _own(self, name: str) -> str:
+        return own_table(self.writer, name)
+
     # -- writing ---------------------------------------------------------------------------------------
 
     def _new_table(self, kind: str, columns: str) -> str:
@@ -177,19 +190,19 @@ class _Build:
             f"SELECT coalesce(max(try_cast(split_part(table_name, '_', 2) AS BIGINT)), 0) + 1 FROM duckdb_tables() WHERE {_OWN}"
         )
         name = f"{kind}_{_one(self.writer, query)}"
-        self.writer.execute(f"CREATE TABLE dbgnn.{quote(name)} ({columns})")
+        self.writer.execute(f"CREATE TABLE {self._own(name)} ({columns})")
         return name
 
     def _insert(self, name: str, part: pa.Table) -> None:
         self.writer.register("dbgnn_part", part)
-        self.writer.execute(f"INSERT INTO dbgnn.{quote(name)} FROM dbgnn_part")
+        self.writer.execute(f"INSERT INTO {self._own(name)} FROM dbgnn_part")
         self.writer.unregister("dbgnn_part")
 
     def _register(self, part: VertexTable | EdgeTable, made: StoredPart) -> None:
-        name = part_name(part)
-        self.writer.execute("DELETE FROM dbgnn.index_parts WHERE graph = ? AND part = ?", [self.graph.name, name])
+        name, registry = part_name(part), self._own(REGISTRY)
+        self.writer.execute(f"DELETE FROM {registry} WHERE graph = ? AND part = ?", [self.graph.name, name])
         self.writer.execute(
-            "INSERT INTO dbgnn.index_parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            f"INSERT INTO {registry} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [self.graph.name, name, made.state.dump(), made.num_rows, made.dense, made.dropped, made.map_table, made.adjacency],
         )
 
@@ -198,19 +211,20 @@ class _Build:
         parts: list[VertexTable | EdgeTable] = [*self.graph.vertices, *self.graph.edges]
         names = [part_name(p) for p in parts]
         wanted = pa.table({"part": pa.array(names, pa.string())})
+        registry = self._own(REGISTRY)
         with _transaction(self.writer):
             self.writer.register("dbgnn_wanted", wanted)
             self.writer.execute(
-                "DELETE FROM dbgnn.index_parts WHERE graph = ? AND part NOT IN (SELECT part FROM dbgnn_wanted)",
+                f"DELETE FROM {registry} WHERE graph = ? AND part NOT IN (SELECT part FROM dbgnn_wanted)",
                 [self.graph.name],
             )
             self.writer.unregister("dbgnn_wanted")
             unused = self.writer.execute(
                 f"SELECT table_name FROM duckdb_tables() WHERE {_OWN} "
-                "EXCEPT SELECT map_table FROM dbgnn.index_parts EXCEPT SELECT adjacency FROM dbgnn.index_parts"
+                f"EXCEPT SELECT map_table FROM {registry} EXCEPT SELECT adjacency FROM {registry}"
             ).fetchall()
             for (name,) in unused:
-                self.writer.execute(f"DROP TABLE dbgnn.{quote(name)}")
+                self.writer.execute(f"DROP TABLE {self._own(name)}")
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -226,7 +240,10 @@ class _Build:
 
 
 def _resolved(edge: EdgeTable, src: VertexIndex, dst: VertexIndex) -> str:
-    """Return a query of ``(rid, src, dst)`` for every edge; an end is NULL where no node has its key."""
+    """Return a query of ``(rid, src, dst)`` for every edge; an end is NULL where no node has its key.
+
+    Where the edges are a foreign key of the vertex table itself (``customer.city``), NULL means that there is no edge.
+    """
     joins, ends = [], []
     for end, index, cols in (("src", src, edge.source_key), ("dst", dst, edge.destination_key)):
         if index.dense:
@@ -236,7 +253,10 @@ def _resolved(edge: EdgeTable, src: VertexIndex, dst: VertexIndex) -> str:
             on = " AND ".join(f"e.{quote(c)} = {end}_of.k{i}" for i, c in enumerate(cols))
             joins.append(f"LEFT JOIN ({ids_of_keys(index)}) AS {end}_of ON {on}")
             ends.append(f"{end}_of.id AS {end}")
-    return f"SELECT e.rowid AS rid, {', '.join(ends)} FROM {edge.table.sql} AS e {' '.join(joins)}"
+    query = f"SELECT e.rowid AS rid, {', '.join(ends)} FROM {edge.table.sql} AS e {' '.join(joins)}"
+    if edge.table == src.vertex.table and edge.source_key == src.vertex.key:
+        query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in edge.destination_key)
+    return query
 
 
 def _dangling(

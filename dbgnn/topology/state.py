@@ -21,6 +21,7 @@ import duckdb
 from dbgnn.errors import StaleIndexError, UnknownNameError
 from dbgnn.schema import PropertyGraph, columns
 from dbgnn.schema.model import EdgeTable, VertexTable
+from dbgnn.schema.registry import OWN_SCHEMA, current_database, has_own_table, own_table
 from dbgnn.sql import quote, quote_all
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex
 
@@ -29,10 +30,22 @@ class RowsMovedError(StaleIndexError):
     """Nothing is stale but rowids of vertex tables: every id still means the same node, only its row has moved."""
 
 
-#: One row per indexed vertex or edge table. A row is written in the transaction that makes its tables.
-REGISTRY = """CREATE TABLE IF NOT EXISTS dbgnn.index_parts (
-  graph VARCHAR, part VARCHAR, state VARCHAR, num_rows BIGINT, dense BOOLEAN, dropped BIGINT,
-  map_table VARCHAR, adjacency VARCHAR, PRIMARY KEY (graph, part))"""
+#: The table with one row per indexed vertex or edge table, written in the transaction that makes their index tables.
+REGISTRY = "index_parts"
+
+
+def create_registry(con: duckdb.DuckDBPyConnection) -> None:
+    """Create the registry where it is absent."""
+    catalog, name = quote(current_database(con)), own_table(con, REGISTRY)
+    con.execute(f"CREATE SCHEMA IF NOT EXISTS {catalog}.{quote(OWN_SCHEMA)}")
+    con.execute(
+        f"""CREATE TABLE IF NOT EXISTS {name} (graph VARCHAR, part VARCHAR, state VARCHAR, num_rows BIGINT, dense BOOLEAN,
+        dropped BIGINT, map_table VARCHAR, adjacency VARCHAR, PRIMARY KEY (graph, part))"""
+    )
+
+
+#: ``hash()`` may change with DuckDB's version; the number counts changes of what this package stores.
+ENGINE = f"DuckDB {duckdb.__version__}, index format 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +57,7 @@ class TableState:
     count: int
     keys: str
     rows: str
-    engine: str = duckdb.__version__
+    engine: str = ENGINE
 
     @staticmethod
     def of(con: duckdb.DuckDBPyConnection, part: VertexTable | EdgeTable) -> TableState:
@@ -65,7 +78,7 @@ class TableState:
     def difference(self, now: TableState) -> str:
         """Say in words what changed."""
         if self.engine != now.engine:
-            return f"the index was built by DuckDB {self.engine}, this is {now.engine}"
+            return f"the index was built by {self.engine}, this is {now.engine}"
         if self.columns != now.columns or self.table != now.table:
             return f"its key columns changed from {_shown(self)} to {_shown(now)}"
         if self.count != now.count:
@@ -112,14 +125,11 @@ def part_name(part: VertexTable | EdgeTable) -> str:
 
 def stored_parts(con: duckdb.DuckDBPyConnection, graph: str) -> dict[str, StoredPart]:
     """Return what the registry holds of a graph; empty if there is no registry yet."""
-    there = con.execute(
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'dbgnn' "
-        "AND table_name = 'index_parts'"
-    ).fetchall()
-    if not there:
+    if not has_own_table(con, REGISTRY):
         return {}
     found = con.execute(
-        "SELECT part, state, num_rows, dense, dropped, map_table, adjacency FROM dbgnn.index_parts WHERE graph = ?", [graph]
+        f"SELECT part, state, num_rows, dense, dropped, map_table, adjacency FROM {own_table(con, REGISTRY)} WHERE graph = ?",
+        [graph],
     ).fetchall()
     return {row[0]: StoredPart(PartState.read(row[1]), *row[2:]) for row in found}
 
@@ -160,13 +170,13 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology | N
             part = _true_part(stored, graph, v, states)
         except RowsMovedError as error:
             moved, part = error, stored[part_name(v)]
-        vertices[v.label] = VertexIndex(v, part.num_rows, _table(part.map_table), part.dense)
+        vertices[v.label] = VertexIndex(v, part.num_rows, _table(con, part.map_table), part.dense)
     for e in graph.edges:
         part = _true_part(stored, graph, e, states)
-        adjacency = _table(part.adjacency)
+        adjacency = _table(con, part.adjacency)
         assert adjacency is not None
         sizes = (vertices[e.source].num_nodes, vertices[e.destination].num_nodes)
-        edges[e.edge_type] = EdgeIndex(e, part.num_rows, *sizes, adjacency, _table(part.map_table), part.dropped)
+        edges[e.edge_type] = EdgeIndex(e, part.num_rows, *sizes, adjacency, _table(con, part.map_table), part.dropped)
     if moved is not None:
         raise moved
     return Topology(vertices, edges)
@@ -194,8 +204,8 @@ def _true_part(
     return found
 
 
-def _table(name: str | None) -> str | None:
-    return None if name is None else f"dbgnn.{quote(name)}"
+def _table(con: duckdb.DuckDBPyConnection, name: str | None) -> str | None:
+    return None if name is None else own_table(con, name)
 
 
 def _shown(state: TableState) -> str:

@@ -20,6 +20,8 @@ from dbgnn.ingest import load, parse_copy, run_copy
 Copy = Callable[[str], int]
 Con = duckdb.DuckDBPyConnection
 
+THREADS = 2
+
 
 def rows(con: Con, query: str) -> list[tuple[object, ...]]:
     return con.execute(query).fetchall()
@@ -119,7 +121,7 @@ def test_attached_and_temporary_tables(con: Con, copy: Copy) -> None:
             CopyError,
             "(?i)cites from 'edges.npy'.*foreign key.*77.*No row was kept. Load the table",
         ),
-        ("COPY day FROM 'nat.npy'", CopyError, "NOT NULL constraint failed: day.d.*NaT becomes NULL"),
+        ("COPY day FROM 'nat.npy'", CopyError, "NOT NULL constraint failed: .*day.*d.*NaT becomes NULL"),
         ("COPY positive FROM 'neg.npy'", CopyError, "(?i)check constraint.*Correct the value"),
     ],
 )
@@ -170,6 +172,7 @@ def test_a_file_larger_than_the_memory_limit(con: Con, copy: Copy, dtype: str, l
         with Path("x.npy").open("r+b") as file:
             file.write(content)
     con.execute("SET memory_limit = '60MB'")
+    con.execute(f"SET threads = {THREADS}")
     con.execute("CREATE TABLE t (x FLOAT[48])")
     tracemalloc.start()  # sees numpy's memory, so every copy of a chunk
     try:
@@ -177,8 +180,10 @@ def test_a_file_larger_than_the_memory_limit(con: Con, copy: Copy, dtype: str, l
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+    # A row group of the file is 23.6 MB. Copies of it are alive in every thread, and one more is being made: this
+    # grows with the threads, not with the file of 192 MB. (One more for what else numpy does.)
     shared = dtype == "<f4" and layout == "C"
-    assert peak < (4 << 20 if shared else 8 * 30_721 * 48 * 4)
+    assert peak < (4 << 20 if shared else (THREADS + 2) * 122_880 * 48 * 4)
     assert rows(con, "SELECT count(*), sum(list_sum(x::FLOAT[])) FROM t WHERE x[48] > 0") == [(1, 5)]
 
 

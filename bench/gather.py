@@ -1,0 +1,182 @@
+"""Fetching features of random nodes: ``feature_store.get_tensor`` against ``x[ids]`` in memory and against Kùzu 0.3.2.
+
+    python bench/gather.py --nodes 2000000 --dim 128 --rows 100000 300000
+
+All sides take turns in one run, so that other load on the machine meets each of them, and every result goes into a
+fresh tensor. Kùzu runs in an interpreter of its own (``make bench-peers``), and its turns are timed there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import torch
+import torch_geometric
+from graphs import feature_chunks, write
+
+import dbgnn
+
+#: Runs in Kùzu's interpreter: loads the npy files, then answers every line (a file of ids) with seconds.
+KUZU_SIDE = """
+import importlib.metadata, json, os, sys, time
+import kuzu, numpy as np, torch
+from torch_geometric.data import TensorAttr
+folder, dim = sys.argv[1], int(sys.argv[2])
+path = os.path.join(folder, "kuzu")
+made = os.path.exists(path)
+db = kuzu.Database(path)
+con = kuzu.Connection(db)
+if not made:
+    con.execute(f"CREATE NODE TABLE paper(id INT64, x FLOAT[{dim}], PRIMARY KEY(id))")
+    con.execute(f'COPY paper FROM ("{folder}/ids.npy", "{folder}/x.npy") BY COLUMN')
+fs, _ = db.get_torch_geometric_remote_backend()
+print(json.dumps({"kuzu": importlib.metadata.version("kuzu")}), flush=True)
+for line in sys.stdin:
+    ids = torch.from_numpy(np.load(line.strip()))
+    start = time.perf_counter()
+    got = fs.get_tensor(TensorAttr("paper", "x", ids))
+    print(json.dumps({"seconds": time.perf_counter() - start, "shape": list(got.shape)}), flush=True)
+"""
+
+
+class Kuzu:
+    """Kùzu's feature store in its own process."""
+
+    def __init__(self, python: Path, folder: Path, dim: int) -> None:
+        self.process = subprocess.Popen(
+            [str(python), "-c", KUZU_SIDE, str(folder), str(dim)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.version = self._answer()["kuzu"]
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("{"):  # Kùzu prints progress between the answers
+                answer: dict[str, Any] = json.loads(line)
+                return answer
+        raise SystemExit(f"Kùzu ended without an answer (exit code {self.process.wait()}).")
+
+    def seconds(self, ids_file: Path, shape: list[int]) -> float:
+        """Return how long its get_tensor took for the ids in a file."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{ids_file}\n")
+        self.process.stdin.flush()
+        answer = self._answer()
+        assert answer["shape"] == shape, answer
+        return float(answer["seconds"])
+
+    def close(self) -> None:
+        """End the process."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def timed(call: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
+    """Return the seconds a call took, and its result."""
+    start = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start, result
+
+
+@contextlib.contextmanager
+def work_folder(given: Path | None) -> Iterator[Path]:
+    """Return the folder given, kept for the next run, or a temporary one."""
+    if given is not None:
+        given.mkdir(parents=True, exist_ok=True)
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="dbgnn-gather-") as folder:
+        yield Path(folder)
+
+
+def main() -> None:
+    """Build what is missing, then measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--nodes", type=int, default=2_000_000)
+    parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--rows", type=int, nargs="+", default=[100_000, 300_000])
+    parser.add_argument("--repeat", type=int, default=11, help="turns of every side")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--memory-limit", help="DuckDB's memory_limit (default: DuckDB's own)")
+    parser.add_argument("--threads", type=int, help="DuckDB's threads (default: one per core); torch keeps its own default")
+    parser.add_argument("--folder", type=Path, help="keep the files here and reuse them (default: a temporary folder)")
+    parser.add_argument("--kuzu-python", type=Path, default=Path(".venv-kuzu/bin/python"))
+    args = parser.parse_args()
+    with work_folder(args.folder) as folder:
+        measure(args, folder)
+
+
+def measure(args: argparse.Namespace, folder: Path) -> None:
+    """Print the medians and ratios of every number of rows."""
+    path = folder / f"gather-{args.nodes}-{args.dim}-{args.seed}.duckdb"
+    if not path.exists():
+        write(path, nodes=args.nodes, edges=1, dim=args.dim, seed=args.seed)
+    x = torch.empty(args.nodes, args.dim)
+    start = 0
+    for chunk in feature_chunks(args.nodes, args.dim, args.seed):
+        x[start : start + len(chunk)] = torch.from_numpy(chunk)
+        start += len(chunk)
+    kuzu = None
+    if args.kuzu_python.exists():
+        if not (folder / "kuzu").exists():
+            np.save(folder / "ids.npy", np.arange(args.nodes))
+            np.save(folder / "x.npy", x.numpy())
+        kuzu = Kuzu(args.kuzu_python.absolute(), folder.absolute(), args.dim)
+    else:
+        print(f"Kùzu is left out: there is no {args.kuzu_python} (make bench-peers makes it).")
+    with dbgnn.connect(path, read_only=False, memory_limit=args.memory_limit, threads=args.threads) as db:
+        store, _ = db.get_torch_geometric_remote_backend()
+        limit, threads = db.sql("SELECT current_setting('memory_limit'), current_setting('threads')").fetchall()[0]
+        print(
+            f"dbgnn {dbgnn.__version__}, DuckDB {duckdb.__version__}, PyArrow {pa.__version__}, torch {torch.__version__} "
+            f"({torch.get_num_threads()} threads), PyG {torch_geometric.__version__}, Kùzu {kuzu.version if kuzu else '-'}, "
+            f"Python {platform.python_version()}"
+        )
+        print(f"{args.nodes:,} nodes x FLOAT[{args.dim}]; memory_limit {limit}, {threads} DuckDB threads; medians of {args.repeat} turns, ms")
+        rng = np.random.default_rng(args.seed + 1)
+        for count in args.rows:
+            turns(args, folder, rng, count, x, store, kuzu)
+    if kuzu is not None:
+        kuzu.close()
+
+
+def turns(
+    args: argparse.Namespace, folder: Path, rng: np.random.Generator, count: int, x: torch.Tensor, store: Any, kuzu: Kuzu | None
+) -> None:
+    """Let all sides fetch the same rows in turn, new ones every turn, and print one line."""
+    times: dict[str, list[float]] = {"x[ids]": [], "dbgnn": [], "Kùzu": []}
+    for turn in range(args.repeat + 2):
+        ids = torch.from_numpy(rng.integers(0, args.nodes, count))
+        mine, got = timed(lambda ids=ids: store.get_tensor("paper", "x", ids))  # type: ignore[misc]
+        memory, want = timed(lambda ids=ids: x[ids])  # type: ignore[misc]
+        assert torch.equal(got, want)
+        del got, want
+        other = 0.0
+        if kuzu is not None:
+            np.save(folder / "request.npy", ids.numpy())
+            other = kuzu.seconds(folder / "request.npy", [count, args.dim])
+        if turn >= 2:  # the first two warm the caches of every side
+            for name, seconds in (("x[ids]", memory), ("dbgnn", mine), ("Kùzu", other)):
+                times[name].append(seconds)
+    ms = {name: float(np.median(seconds)) * 1e3 for name, seconds in times.items()}
+    line = f"{count:>9,} rows: dbgnn {ms['dbgnn']:7.1f}   x[ids] {ms['x[ids]']:7.1f}   ratio {ms['dbgnn'] / ms['x[ids]']:.2f}"
+    if kuzu is not None:
+        line += f"   Kùzu {ms['Kùzu']:7.1f}   ratio {ms['dbgnn'] / ms['Kùzu']:.2f}"
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
