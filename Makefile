@@ -45,11 +45,12 @@ bench: .venv/.made  ## Run the benchmarks; sizes by BENCH_NODES, BENCH_EDGES, BE
 
 bench-peers: .venv-peers/.made .venv-kuzu/.made  ## Install what the benchmarks compare with (about 15 minutes: it compiles).
 
-# PyG's C++ sampler has no wheel on PyPI; it is built against the torch beside it, hence no build isolation.
+# PyG's C++ sampler has no wheel on PyPI. It, and torch-scatter, which it imports, are built against the torch beside
+# them, hence no build isolation.
 .venv-peers/.made: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv-peers
 	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel scipy
-	MAX_JOBS=2 $(PEERS)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation torch-sparse==0.6.18
+	MAX_JOBS=2 $(PEERS)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation torch-scatter==2.1.2 torch-sparse==0.6.18
 	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	@touch $@
 

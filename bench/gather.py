@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torch_geometric
-from graphs import feature_chunks, write
 
 import dbgnn
+from graphs import feature_chunks, write
 
 #: Runs in Kùzu's interpreter: loads the npy files, then answers every line (a file of ids) with seconds.
 KUZU_SIDE = """
@@ -145,7 +145,9 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
             f"({torch.get_num_threads()} threads), PyG {torch_geometric.__version__}, Kùzu {kuzu.version if kuzu else '-'}, "
             f"Python {platform.python_version()}"
         )
-        print(f"{args.nodes:,} nodes x FLOAT[{args.dim}]; memory_limit {limit}, {threads} DuckDB threads; medians of {args.repeat} turns, ms")
+        print(
+            f"{args.nodes:,} nodes x FLOAT[{args.dim}]; memory_limit {limit}, {threads} DuckDB threads; medians of {args.repeat} turns, ms"
+        )
         rng = np.random.default_rng(args.seed + 1)
         for count in args.rows:
             turns(args, folder, rng, count, x, store, kuzu)

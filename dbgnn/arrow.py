@@ -18,8 +18,7 @@ from dbgnn.schema import Column
 
 #: The torch dtype of each name in `Column.dtype`.
 DTYPES: dict[str, torch.dtype] = {
-    name: getattr(torch, name)
-    for name in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
+    name: getattr(torch, name) for name in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
 }
 
 #: The SQL type whose column holds a tensor of this dtype.
@@ -70,7 +69,9 @@ def to_tensor(array: pa.Array | pa.ChunkedArray, column: Column, *, fill: float 
     for chunk in chunks:
         part, nulls = _decode(chunk, column, fill)
         if nulls is not None:
-            raise DataError(f"Column {column.name!r} holds NULL in {len(nulls)} of {len(chunk)} values; the first: {int(nulls[0])}.")
+            raise DataError(
+                f"Column {column.name!r} holds NULL in {len(nulls)} of {len(chunk)} values; the first: {int(nulls[0])}."
+            )
         parts.append(part)
     if len(parts) == 1:
         return parts[0]

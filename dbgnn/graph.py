@@ -85,21 +85,14 @@ class Graph:
                 return self._verified[1]
             try:
                 found = topology.verify(self.db.cursor(), self.definition)
-            except topology.RowsMovedError:
-                # An UPDATE of an array column moves rows; no id changes, so this needs no word from the user.
-                if self.db.read_only:
-                    raise
-                found = None
-            if found is None:
+            except topology.IncompleteIndexError as error:
                 if self.db.read_only:
                     raise StaleIndexError(
-                        f"Graph {self.name!r} has no topology index yet, and {self.db!s} is open read-only. "
-                        "Open it once with read_only=False and call graph.build()."
-                    )
+                        f"{error} But {self.db!s} is open read-only: open it once with read_only=False and call graph.build()."
+                    ) from error
                 self.build()
                 stamp = (os.getpid(), self.db.stamp())
                 found = topology.verify(self.db.cursor(), self.definition)
-                assert found is not None
             self._verified = (stamp, found)
             return found
 

@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere in PyTorch
@@ -87,7 +88,7 @@ def run(db: dbgnn.Database, *, seed: int, epochs: int) -> tuple[float, float]:
     torch.manual_seed(seed)
     data = db.get_torch_geometric_remote_backend("cora", homogeneous=True)
 
-    def loader(split: str, neighbors: list[int], **kwargs: object) -> dbgnn.NeighborLoader:
+    def loader(split: str, neighbors: list[int], **kwargs: Any) -> dbgnn.NeighborLoader:
         return dbgnn.NeighborLoader(data, num_neighbors=neighbors, input_nodes=f"split = '{split}'", **kwargs)
 
     train_loader = loader("train", [15, 10], batch_size=70, shuffle=True, seed=seed)

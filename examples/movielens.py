@@ -20,6 +20,7 @@ import copy
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - its name everywhere in PyTorch
@@ -166,10 +167,15 @@ def run(db: dbgnn.Database, genres: int, *, epochs: int, seed: int) -> tuple[flo
     torch.manual_seed(seed)
     data = db.get_torch_geometric_remote_backend("movielens")
 
-    def loader(split: str, **kwargs: object) -> dbgnn.NeighborLoader:
+    def loader(split: str, **kwargs: Any) -> dbgnn.NeighborLoader:
         # Hop 1 leads from a question to its user and its movie, hops 2 and 3 along ratings.
         return dbgnn.NeighborLoader(
-            data, num_neighbors=[1, 20, 10], input_nodes=("question", f"split = '{split}'"), batch_size=1024, seed=seed, **kwargs
+            data,
+            num_neighbors=[1, 20, 10],
+            input_nodes=("question", f"split = '{split}'"),
+            batch_size=1024,
+            seed=seed,
+            **kwargs,
         )
 
     train, val, test = loader("train", shuffle=True), loader("val"), loader("test")

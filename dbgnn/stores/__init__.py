@@ -17,7 +17,11 @@ __all__ = ["DuckDBFeatureStore", "DuckDBGraphStore", "DuckDBTensorAttr", "open_s
 
 
 def open_stores(
-    db: Database, graph: Graph | str | None = None, *, columns: Mapping[Any, Sequence[str]] | None = None, homogeneous: bool = False
+    db: Database,
+    graph: Graph | str | None = None,
+    *,
+    columns: Mapping[Any, Sequence[str]] | None = None,
+    homogeneous: bool = False,
 ) -> tuple[DuckDBFeatureStore, DuckDBGraphStore]:
     """Return the two stores of a graph; what one of them writes the other one sees.
 

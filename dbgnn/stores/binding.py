@@ -77,7 +77,9 @@ class Source:
         found = self.columns.get(name)
         if found is None:
             usable = [n for n, c in self.columns.items() if c.reason is None]
-            raise UnknownNameError(f"{self.label!r} (table {str(self.table)!r}) has no attribute {name!r}" + near_misses(name, usable))
+            raise UnknownNameError(
+                f"{self.label!r} (table {str(self.table)!r}) has no attribute {name!r}" + near_misses(name, usable)
+            )
         if found.reason is not None:
             raise SchemaError(
                 f"Column {found.name!r} of table {str(self.table)!r} has type {found.sql_type}, which is no tensor: {found.reason}."
@@ -211,7 +213,9 @@ class Binding:
             for name in names:
                 if name not in columns:
                     usable = [n for n, c in columns.items() if c.reason is None]
-                    raise UnknownNameError(f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}" + near_misses(name, usable))
+                    raise UnknownNameError(
+                        f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}" + near_misses(name, usable)
+                    )
                 if (reason := columns[name].reason) is not None:
                     raise SchemaError(
                         f"columns[{label!r}]: column {name!r} of table {str(element.table)!r} has type "

@@ -46,16 +46,17 @@ def put(binding: Binding, edge_type: Any, edge_index: Any, layout: str, size: Se
     known = next((e for e in binding.definition.edges if e.edge_type == label), None)
     if known is not None:
         _check_replaceable(con, known, label)
+    indexed = _indexed(binding, [label[0], label[2]])  # before the transaction, which would not see an index built for it
     definition = replace(binding.definition, homogeneous=binding.definition.homogeneous or edge_type is None)
-    with schema.transaction(con):
+    with tables.transaction(con):
         for ends in _ends(label, row, col, size, least):
-            definition = _with_nodes(con, binding, definition, label, *ends)
+            definition = _with_nodes(con, definition, label, *ends)
         table = known.table if known is not None else tables.free_name(con, "__".join(label))
-        edge, query = _edge_table(con, binding, definition, label, table)
+        edge, query = _edge_table(con, indexed, definition, label, table)
         if known is not None:
             con.execute(f"DROP TABLE {table.sql}")
-        with tables.registered(con, pa.table({"src": row.numpy(), "dst": col.numpy(), "pos": np.arange(len(row))})):
-            con.execute(f"CREATE TABLE {table.sql} AS {query}")
+        tables.lend(con, pa.table({"src": row.numpy(), "dst": col.numpy(), "pos": np.arange(len(row))}))
+        con.execute(f"CREATE TABLE {table.sql} AS {query}")
         tables.set_comment(con, table, tables.EDGES_PUT)
         definition = definition.with_edge(edge)
         schema.save(con, definition)
@@ -68,7 +69,7 @@ def remove(binding: Binding, label: EdgeType) -> None:
     con = binding.db.cursor()
     edge = binding.definition.edge(label)
     definition = replace(binding.definition, edges=tuple(e for e in binding.definition.edges if e.edge_type != label))
-    with schema.transaction(con):
+    with tables.transaction(con):
         others = [e for e in (*definition.vertices, *definition.edges) if e.table == edge.table]
         if not others and tables.comment_of(con, edge.table) == tables.EDGES_PUT:
             con.execute(f"DROP TABLE {edge.table.sql}")
@@ -91,7 +92,9 @@ def _label(binding: Binding, edge_type: Any) -> EdgeType:
     if len(parts) != 3 or not all(isinstance(p, str) for p in parts):
         raise UnknownNameError(f"An edge type is (source, label, destination), three strings, or None; not {edge_type!r}.")
     if binding.definition.homogeneous and parts not in [e.edge_type for e in binding.definition.edges]:
-        raise SchemaError(f"Graph {binding.graph.name!r} is homogeneous (it was begun with None as a name); {parts!r} cannot join it.")
+        raise SchemaError(
+            f"Graph {binding.graph.name!r} is homogeneous (it was begun with None as a name); {parts!r} cannot join it."
+        )
     return parts
 
 
@@ -161,7 +164,6 @@ def _check_replaceable(con: duckdb.DuckDBPyConnection, edge: EdgeTable, label: E
 
 def _with_nodes(
     con: duckdb.DuckDBPyConnection,
-    binding: Binding,
     definition: PropertyGraph,
     edge_type: EdgeType,
     label: str,
@@ -191,15 +193,20 @@ def _with_nodes(
             f"(ids 0 to {count - 1:,}). Add the nodes first."
         )
     if given is not None and given != count:
-        raise DataError(f"The size of {edge_type!r} says {given:,} nodes of {label!r}, but table {str(vertex.table)!r} has {count:,} rows.")
+        raise DataError(
+            f"The size of {edge_type!r} says {given:,} nodes of {label!r}, but table {str(vertex.table)!r} has {count:,} rows."
+        )
     return definition
 
 
 def _edge_table(
-    con: duckdb.DuckDBPyConnection, binding: Binding, definition: PropertyGraph, label: EdgeType, table: schema.TableName
+    con: duckdb.DuckDBPyConnection,
+    indexed: dict[str, VertexIndex],
+    definition: PropertyGraph,
+    label: EdgeType,
+    table: schema.TableName,
 ) -> tuple[EdgeTable, str]:
     """Return the edge table, and the query that makes its rows of `VALUES` ``(src, dst, pos)``, in the order of pos."""
-    indexed = _indexed(binding, [label[0], label[2]])
     ends = []
     for end, name in (("src", label[0]), ("dst", label[2])):
         vertex = definition.vertex(name)

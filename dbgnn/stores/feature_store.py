@@ -132,7 +132,13 @@ class DuckDBFeatureStore(FeatureStore):  # type: ignore[misc] # torch_geometric 
         rows = rows_of(index, source.num_rows, label)
         distinct = {name: None if self._is_node_id(source, name) else source.column(name) for name in names}
         columns = [c for c in distinct.values() if c is not None]
-        found = dict(zip([c.name for c in columns], gather(self._binding.db, source, columns, rows, self._fills.get(label, {})), strict=True))
+        found = dict(
+            zip(
+                [c.name for c in columns],
+                gather(self._binding.db, source, columns, rows, self._fills.get(label, {})),
+                strict=True,
+            )
+        )
         if len(columns) < len(distinct):
             found[NODE_ID] = torch.from_numpy(rows.array().copy())
         tensors = [found[name] if i == names.index(name) else found[name].clone() for i, name in enumerate(names)]
@@ -209,7 +215,9 @@ class DuckDBFeatureStore(FeatureStore):  # type: ignore[misc] # torch_geometric 
             held = None
         exact = held is not None and (held == value or held != held or dtype_of(column).is_floating_point)  # noqa: PLR0124 - NaN
         if not exact:
-            raise SchemaError(f"{value!r} cannot stand for NULL in column {column.name!r} of {source.label!r}, which is {column.dtype}.")
+            raise SchemaError(
+                f"{value!r} cannot stand for NULL in column {column.name!r} of {source.label!r}, which is {column.dtype}."
+            )
         self._fills.setdefault(source.label, {})[column.name] = value
         return self
 
@@ -280,7 +288,9 @@ class DuckDBFeatureStore(FeatureStore):  # type: ignore[misc] # torch_geometric 
             except UnknownNameError:
                 return False
             if attr.index is not None and not rows_of(attr.index, source.num_rows, source.label).covers(source.num_rows):
-                raise RequestError(f"remove_tensor takes away all of {column.name!r} of {source.label!r}; the index must be None.")
+                raise RequestError(
+                    f"remove_tensor takes away all of {column.name!r} of {source.label!r}; the index must be None."
+                )
             features.remove(self._binding, source, column)
             self._fills.get(source.label, {}).pop(column.name, None)
         return True
@@ -312,5 +322,3 @@ def column_name(attr: object) -> str:
 def attr_name(column: str) -> str | None:
     """Return the attribute of a column; the inverse of `column_name`."""
     return None if column == UNNAMED else column
-
-

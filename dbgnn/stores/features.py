@@ -43,32 +43,38 @@ def put(binding: Binding, group: Any, name: str, values: Tensor | np.ndarray[Any
     tensor = as_tensor(values)
     if isinstance(group, (list, tuple)):
         if binding.edge_label(group) is None and binding.definition.edges == ():
-            raise UnknownNameError(f"There are no edges of type {tuple(group)!r} yet; put_edge_index first, then their attributes.")
+            raise UnknownNameError(
+                f"There are no edges of type {tuple(group)!r} yet; put_edge_index first, then their attributes."
+            )
         known: Any = binding.label(group)
     else:
         known = binding.node_label(group)
     if known is None:
         _put_new_group(binding, group, name, tensor, index)
         return
-    source = _grown(binding, binding.source(known), len(tensor), index)
+    source = _grown(binding, binding.source(known), len(tensor) if tensor.dim() else 1, index)
     rows = rows_of(index, source.num_rows, source.label)
     if rows.scalar:
         tensor = tensor.reshape(1, *tensor.shape) if tensor.dim() == 0 or len(tensor) != 1 else tensor
     sql_type(tensor)
     if len(tensor) != len(rows):
         what = f"{source.num_rows:,} rows" if index is None else f"{len(rows):,} ids in the index"
-        raise RequestError(f"put_tensor of {name!r}: {len(tensor):,} values for the {what} of {source.label!r}; give one value per row.")
+        raise RequestError(
+            f"put_tensor of {name!r}: {len(tensor):,} values for the {what} of {source.label!r}; give one value per row."
+        )
     _put_column(binding, source, name, tensor, rows)
 
 
 def remove(binding: Binding, source: Source, column: Column) -> None:
     """Drop a column of a type's table, and take it out of the definition."""
     if column.name in source.keys:
-        raise SchemaError(f"Column {column.name!r} is a key of {source.label!r}; without it there are no ids. It cannot be removed.")
+        raise SchemaError(
+            f"Column {column.name!r} is a key of {source.label!r}; without it there are no ids. It cannot be removed."
+        )
     con = binding.db.cursor()
     definition = _with_property(binding.definition, source, column.name, present=False)
     try:
-        with schema.transaction(con):
+        with tables.transaction(con):
             con.execute(f"ALTER TABLE {source.table.sql} DROP COLUMN {quote(column.name)}")
             if definition != binding.definition:
                 schema.save(con, definition)
@@ -93,10 +99,10 @@ def _put_new_group(binding: Binding, group: Any, name: str, tensor: Tensor, inde
     label = NODE if group is None else group
     vertex = new_vertex(con, binding.definition, label, "id_" if name.lower() == "id" else "id")
     definition = replace(binding.definition, homogeneous=binding.definition.homogeneous or group is None).with_vertex(vertex)
-    with tables.write_settings(con), schema.transaction(con):
+    with tables.write_settings(con), tables.transaction(con):
         con.execute(f"CREATE TABLE {vertex.table.sql} ({quote(vertex.key[0])} BIGINT, {quote(name)} {kind})")
-        with tables.registered(con, pa.table({"id": np.arange(len(tensor)), "v": from_tensor(tensor)})):
-            con.execute(f"INSERT INTO {vertex.table.sql} SELECT id, v FROM {VALUES}")
+        tables.lend(con, pa.table({"id": np.arange(len(tensor)), "v": from_tensor(tensor)}))
+        con.execute(f"INSERT INTO {vertex.table.sql} SELECT id, v FROM {VALUES}")
         schema.save(con, definition)
     binding.redefine(definition)
     binding.graph.build()
@@ -133,10 +139,14 @@ def _in_order(group: Any, name: str, tensor: Tensor, rows: Rows) -> Tensor:
 def _grown(binding: Binding, source: Source, count: int, index: Any) -> Source:
     """Add nodes to a table whose nodes were counted from edges, so that ``count`` features fit; else return ``source``."""
     con = binding.db.cursor()
-    if index is not None or not isinstance(source.element, VertexTable) or tables.comment_of(con, source.table) != tables.NODES_COUNTED:
+    if (
+        index is not None
+        or not isinstance(source.element, VertexTable)
+        or tables.comment_of(con, source.table) != tables.NODES_COUNTED
+    ):
         return source
     if count > source.num_rows:
-        with schema.transaction(con):
+        with tables.transaction(con):
             tables.add_nodes(con, source.table, source.element.key[0], source.num_rows, count)
         binding.graph.build()
     return binding.source(source.label)
@@ -159,7 +169,7 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
     moved = False
     with tables.write_settings(con):
         try:
-            with schema.transaction(con):
+            with tables.transaction(con):
                 moved = _write(con, source, name, kind, tensor, rows)
                 if tables.comment_of(con, source.table) == tables.NODES_COUNTED:
                     tables.set_comment(con, source.table, None)
@@ -195,7 +205,9 @@ def _column_type(source: Source, column: Column | None, tensor: Tensor, rows: Ro
         return kind
     where = f"Column {column.name!r} of table {str(source.table)!r}"
     if column.reason is not None or column.unit:
-        raise SchemaError(f"{where} has type {column.sql_type}; a tensor of {tensor.dtype} does not go there. Use SQL, or put it under another name.")
+        raise SchemaError(
+            f"{where} has type {column.sql_type}; a tensor of {tensor.dtype} does not go there. Use SQL, or put it under another name."
+        )
     if not rows.covers(source.num_rows) or len(rows) == 0:
         raise SchemaError(
             f"{where} is {dtype_of(column)} {list(column.shape)} a row, the values are {tensor.dtype} {list(tensor.shape[1:])}; convert them."
@@ -234,7 +246,9 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
         _update(con, source, name, tensor, rows)
         return tensor.dim() > 1
     if bound is not None:
-        raise DataError(f"Column {name!r} of table {str(source.table)!r} is part of an index or constraint; change it with SQL.")
+        raise DataError(
+            f"Column {name!r} of table {str(source.table)!r} is part of an index or constraint; change it with SQL."
+        )
     _remake(con, source, name, kind, tensor, rows)
     return True
 
@@ -257,10 +271,11 @@ def _update(con: duckdb.DuckDBPyConnection, source: Source, name: str, tensor: T
     values = pa.table({"id": rows.array(), "v": from_tensor(tensor)})
     rid = "v.id" if source.map_table is None else "m.rid"
     origin = f"{VALUES} AS v" if source.map_table is None else f"{VALUES} AS v JOIN {source.map_table} AS m ON m.id = v.id"
-    with tables.registered(con, values):
-        con.execute(
-            f"UPDATE {source.table.sql} AS t SET {quote(name)} = w.v FROM (SELECT {rid} AS rid, v.v FROM {origin}) AS w WHERE t.rowid = w.rid"
-        )
+    tables.lend(con, values)
+    con.execute(
+        f"UPDATE {source.table.sql} AS t SET {quote(name)} = w.v "
+        f"FROM (SELECT {rid} AS rid, v.v FROM {origin}) AS w WHERE t.rowid = w.rid"
+    )
 
 
 def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str, tensor: Tensor, rows: Rows) -> None:
@@ -274,16 +289,21 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
             rids = con.sql(f"SELECT rid FROM {source.map_table} ORDER BY id").to_arrow_table().column(0).to_numpy()
             tensor = tensor[torch.from_numpy(np.argsort(rids))]
         select = f"t.*, v.v AS {column}" if is_new else f"t.* REPLACE (v.v::{kind} AS {column})"
-        with tables.registered(con, pa.table({"v": from_tensor(tensor)})):
-            tables.remake(con, source.table, f"SELECT {select} FROM {table} AS t POSITIONAL JOIN {VALUES} AS v")
+        tables.lend(con, pa.table({"v": from_tensor(tensor)}))
+        tables.remake(con, source.table, f"SELECT {select} FROM {table} AS t POSITIONAL JOIN {VALUES} AS v")
         return
-    ids = "" if source.map_table is None else f"JOIN {source.map_table} AS m ON m.id = v.id"
-    rid = "v.id" if source.map_table is None else "m.rid"
-    value = "w.v" if is_new else f"CASE WHEN w.rid IS NULL THEN t.{column} ELSE w.v END"
-    select = f"t.*, {value}::{kind} AS {column}" if is_new else f"t.* REPLACE ({value}::{kind} AS {column})"
-    with tables.registered(con, pa.table({"id": rows.array(), "v": from_tensor(tensor)})):
-        joined = f"{table} AS t LEFT JOIN (SELECT {rid} AS rid, v.v FROM {VALUES} AS v {ids}) AS w ON w.rid = t.rowid"
-        tables.remake(con, source.table, f"SELECT {select} FROM {joined} ORDER BY t.rowid")
+    written = "SELECT id AS dbgnn_rid, v AS dbgnn_v FROM " + VALUES
+    if source.map_table is not None:
+        written = f"SELECT m.rid AS dbgnn_rid, v.v AS dbgnn_v FROM {VALUES} AS v JOIN {source.map_table} AS m ON m.id = v.id"
+    kept = f"t.*, NULL::{kind} AS {column}" if is_new else "t.*"
+    given = f"t.*, w.dbgnn_v AS {column}" if is_new else f"t.* REPLACE (w.dbgnn_v::{kind} AS {column})"
+    tables.lend(con, pa.table({"id": rows.array(), "v": from_tensor(tensor)}))
+    # Not one LEFT JOIN with CASE WHEN: DuckDB 2.0.0 reads wild memory where a CASE picks between arrays and the join found none.
+    query = f"""SELECT * EXCLUDE (dbgnn_rid) FROM (
+      SELECT t.rowid AS dbgnn_rid, {kept} FROM {table} AS t ANTI JOIN ({written}) AS w ON w.dbgnn_rid = t.rowid
+      UNION ALL SELECT t.rowid AS dbgnn_rid, {given} FROM {table} AS t JOIN ({written}) AS w ON w.dbgnn_rid = t.rowid
+    ) ORDER BY dbgnn_rid"""
+    tables.remake(con, source.table, query)
 
 
 def _holds_all(con: duckdb.DuckDBPyConnection, source: Source) -> bool:

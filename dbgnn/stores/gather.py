@@ -63,7 +63,9 @@ def gather(db: Database, source: Source, columns: Sequence[Column], rows: Rows, 
                     if bad is not None:
                         nulls.setdefault(column.name, []).append(bad)
     if found != len(rows):
-        raise StaleIndexError(f"Table {str(source.table)!r} changed while {len(rows):,} rows were read: {found:,} were there. Try again.")
+        raise StaleIndexError(
+            f"Table {str(source.table)!r} changed while {len(rows):,} rows were read: {found:,} were there. Try again."
+        )
     if nulls:
         name, bad_rows = next(iter(nulls.items()))
         raise _null_error(db, source, name, torch.cat(bad_rows), rows)

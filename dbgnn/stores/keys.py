@@ -70,7 +70,9 @@ def ids_of(db: Database, source: Source, keys: Any) -> Tensor:
     try:
         found = db.arrow(select_ids(source, kinds), **{REQUEST: request})
     except (duckdb.ConversionException, duckdb.BinderException) as error:
-        raise RequestError(f"The keys given for {source.label!r} are not of the key's type ({', '.join(kinds)}): {error}") from error
+        raise RequestError(
+            f"The keys given for {source.label!r} are not of the key's type ({', '.join(kinds)}): {error}"
+        ) from error
     ids = found.column("id")
     if ids.null_count:
         missing = [c[found.column("pos")[i].as_py()].as_py() for c in columns for i in [_first_null(ids)]]
@@ -110,7 +112,9 @@ def _key_arrays(source: Source, keys: Any) -> list[pa.ChunkedArray]:
 def _transposed(source: Source, values: Any) -> list[Any]:
     rows = [tuple(row) if isinstance(row, (tuple, list, np.ndarray)) else (row,) for row in values]
     if wrong := [row for row in rows if len(row) != len(source.keys)]:
-        raise RequestError(f"A key of {source.label!r} is a tuple of {len(source.keys)} ({', '.join(source.keys)}); found {wrong[0]!r}.")
+        raise RequestError(
+            f"A key of {source.label!r} is a tuple of {len(source.keys)} ({', '.join(source.keys)}); found {wrong[0]!r}."
+        )
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in source.keys]
 
 

@@ -69,7 +69,9 @@ def rows_of(index: Any, num_rows: int, group: object) -> Rows:
     if array.ndim == 0 and array.dtype != np.bool_:
         return Rows(_checked(array.reshape(1), num_rows, group), scalar=True)
     if array.ndim != 1:
-        raise RequestError(f"The index of {group!r} has {array.ndim} dimensions, shape {array.shape}; ids have one. Flatten it.")
+        raise RequestError(
+            f"The index of {group!r} has {array.ndim} dimensions, shape {array.shape}; ids have one. Flatten it."
+        )
     if array.dtype == np.bool_:
         if len(array) != num_rows:
             raise RequestError(f"The mask of {group!r} has {len(array):,} values, but there are {num_rows:,} rows.")

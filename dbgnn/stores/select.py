@@ -41,7 +41,9 @@ def select_rows(source: Source, columns: Sequence[Column], rows: range | None) -
         if ids is None:
             return f"SELECT r.pos{values} FROM {table} AS t JOIN {REQUEST} AS r ON t.rowid = r.id"
         return f"SELECT r.pos{values} FROM {REQUEST} AS r JOIN {ids} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid"
-    column, origin = ("t.rowid", f"{table} AS t") if ids is None else ("m.id", f"{table} AS t JOIN {ids} AS m ON m.rid = t.rowid")
+    column, origin = (
+        ("t.rowid", f"{table} AS t") if ids is None else ("m.id", f"{table} AS t JOIN {ids} AS m ON m.rid = t.rowid")
+    )
     where = "" if rows == range(source.num_rows) else f" WHERE {column} BETWEEN {rows.start} AND {rows.stop - 1}"
     shift = f" - {rows.start}" if rows.start else ""
     return f"SELECT {column}{shift} AS pos{values} FROM {origin}{where}"

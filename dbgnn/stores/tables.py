@@ -15,6 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from dbgnn import schema
 from dbgnn.errors import SchemaError
 from dbgnn.schema import TableName
 from dbgnn.sql import literal, quote
@@ -57,14 +58,20 @@ def write_settings(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 @contextmanager
-def registered(con: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
-    """Lend ``table`` to the block under the name `VALUES`."""
+def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Run the block in one transaction, and take back what it lent (`lend`) afterwards: an aborted transaction forbids it."""
+    try:
+        with schema.transaction(con):
+            yield
+    finally:
+        con.complete()
+        con.unregister(VALUES)
+
+
+def lend(con: duckdb.DuckDBPyConnection, table: pa.Table) -> None:
+    """Register ``table`` under the name `VALUES` until the end of the `transaction`, or until the next one is lent."""
     con.complete()  # a fetchone() leaves its result open, and DuckDB then refuses to register
     con.register(VALUES, table)
-    try:
-        yield
-    finally:
-        con.unregister(VALUES)
 
 
 def free_name(con: duckdb.DuckDBPyConnection, wanted: str) -> TableName:
@@ -95,7 +102,9 @@ def current_schema(con: duckdb.DuckDBPyConnection) -> str:
 
 def comment_of(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
     """Return the comment on a table."""
-    query = "SELECT comment FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
+    query = (
+        "SELECT comment FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?"
+    )
     found: str | None = one(con, query, [table.schema, table.name])
     return found
 
@@ -155,5 +164,5 @@ def create_nodes(con: duckdb.DuckDBPyConnection, table: TableName, key: str, cou
 
 def add_nodes(con: duckdb.DuckDBPyConnection, table: TableName, key: str, start: int, stop: int) -> None:
     """Append nodes with the keys start … stop - 1."""
-    with registered(con, pa.table({"id": np.arange(start, stop)})):
-        con.execute(f"INSERT INTO {table.sql} ({quote(key)}) SELECT id FROM {VALUES}")
+    lend(con, pa.table({"id": np.arange(start, stop)}))
+    con.execute(f"INSERT INTO {table.sql} ({quote(key)}) SELECT id FROM {VALUES}")

@@ -2,6 +2,6 @@
 
 from dbgnn.topology.build import build
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex, ids_of_keys
-from dbgnn.topology.state import RowsMovedError, verify
+from dbgnn.topology.state import IncompleteIndexError, verify
 
-__all__ = ["EdgeIndex", "RowsMovedError", "Topology", "VertexIndex", "build", "ids_of_keys", "verify"]
+__all__ = ["EdgeIndex", "IncompleteIndexError", "Topology", "VertexIndex", "build", "ids_of_keys", "verify"]

@@ -20,14 +20,15 @@ import duckdb
 
 from dbgnn.errors import StaleIndexError, UnknownNameError
 from dbgnn.schema import PropertyGraph, columns
+from dbgnn.schema.catalog import OWN_SCHEMA, current_database
 from dbgnn.schema.model import EdgeTable, VertexTable
-from dbgnn.schema.registry import OWN_SCHEMA, current_database, has_own_table, own_table
+from dbgnn.schema.registry import has_own_table, own_table
 from dbgnn.sql import quote, quote_all
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex
 
 
-class RowsMovedError(StaleIndexError):
-    """Nothing is stale but rowids of vertex tables: every id still means the same node, only its row has moved."""
+class IncompleteIndexError(StaleIndexError):
+    """Nothing in the index is untrue, and building what is missing changes no id: it needs no word from the user."""
 
 
 #: The table with one row per indexed vertex or edge table, written in the transaction that makes their index tables.
@@ -146,62 +147,57 @@ def end_keys(graph: PropertyGraph, edge: EdgeTable, states: dict[str, TableState
     return tuple(f"{s.table} {s.columns} {s.count} {s.keys}" for s in ends)
 
 
-def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology | None:
-    """Return the index of ``graph`` if it is still true.
-
-    Returns:
-        None if it was never built.
+def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
+    """Return the index of ``graph`` if it is complete and still true.
 
     Raises:
+        IncompleteIndexError: Nothing is stale, but a part was never built, or rows of a vertex table moved.
         StaleIndexError: A table changed since; the message names it and says how.
-        RowsMovedError: Only rows of vertex tables moved; building again changes no id.
     """
     stored = stored_parts(con, graph.name)
-    if not stored and (graph.vertices or graph.edges):
-        return None
     try:
         states = table_states(con, graph)
     except UnknownNameError as error:
         raise StaleIndexError(f"The topology index of graph {graph.name!r} is stale: {error}") from error
-    vertices, edges = {}, {}
-    moved: RowsMovedError | None = None
-    for v in graph.vertices:
+    missing: IncompleteIndexError | None = None
+    parts: list[VertexTable | EdgeTable] = [*graph.vertices, *graph.edges]
+    for part in parts:
         try:
-            part = _true_part(stored, graph, v, states)
-        except RowsMovedError as error:
-            moved, part = error, stored[part_name(v)]
-        vertices[v.label] = VertexIndex(v, part.num_rows, _table(con, part.map_table), part.dense)
+            _check(stored.get(part_name(part)), graph, part, states)
+        except IncompleteIndexError as error:
+            missing = missing or error  # but something else may be stale, which matters more
+    if missing is not None:
+        raise missing
+    vertices, edges = {}, {}
+    for v in graph.vertices:
+        found = stored[part_name(v)]
+        vertices[v.label] = VertexIndex(v, found.num_rows, _table(con, found.map_table), found.dense)
     for e in graph.edges:
-        part = _true_part(stored, graph, e, states)
-        adjacency = _table(con, part.adjacency)
-        assert adjacency is not None
-        sizes = (vertices[e.source].num_nodes, vertices[e.destination].num_nodes)
-        edges[e.edge_type] = EdgeIndex(e, part.num_rows, *sizes, adjacency, _table(con, part.map_table), part.dropped)
-    if moved is not None:
-        raise moved
+        found, ends = stored[part_name(e)], (vertices[e.source].num_nodes, vertices[e.destination].num_nodes)
+        adjacency = own_table(con, str(found.adjacency))
+        edges[e.edge_type] = EdgeIndex(e, found.num_rows, *ends, adjacency, _table(con, found.map_table), found.dropped)
     return Topology(vertices, edges)
 
 
-def _true_part(
-    stored: dict[str, StoredPart], graph: PropertyGraph, part: VertexTable | EdgeTable, states: dict[str, TableState]
-) -> StoredPart:
-    found, now = stored.get(part_name(part)), states[part_name(part)]
+def _check(
+    found: StoredPart | None, graph: PropertyGraph, part: VertexTable | EdgeTable, states: dict[str, TableState]
+) -> None:
+    """Raise unless a part of the index is there and true."""
+    index, table = f"topology index of graph {graph.name!r}", repr(str(part.table))
     remedy = "Call graph.build() to bring it up to date (only what changed is built again)."
     if found is None:
-        raise StaleIndexError(f"The topology index of graph {graph.name!r} lacks table {str(part.table)!r}. {remedy}")
+        raise IncompleteIndexError(f"The {index} lacks table {table}. {remedy}")
+    now = states[part_name(part)]
     if found.state.own != now:
         moved = isinstance(part, VertexTable) and replace(found.state.own, rows=now.rows) == now
-        kind = RowsMovedError if moved else StaleIndexError
-        raise kind(
-            f"The topology index of graph {graph.name!r} is stale: table {str(part.table)!r} changed since it was built: "
-            f"{found.state.own.difference(now)}. {remedy}"
-        )
+        kind = IncompleteIndexError if moved else StaleIndexError
+        difference = found.state.own.difference(now)
+        raise kind(f"The {index} is stale: table {table} changed since it was built: {difference}. {remedy}")
     if isinstance(part, EdgeTable) and found.state.ends != end_keys(graph, part, states):
         raise StaleIndexError(
-            f"The topology index of graph {graph.name!r} is stale: the keys of {part.source!r} or {part.destination!r} changed "
-            f"since the edges of table {str(part.table)!r} were indexed. {remedy}"
+            f"The {index} is stale: the keys of {part.source!r} or {part.destination!r} changed since the edges of table "
+            f"{table} were indexed. {remedy}"
         )
-    return found
 
 
 def _table(con: duckdb.DuckDBPyConnection, name: str | None) -> str | None:

@@ -38,8 +38,14 @@ def make(db: dbgnn.Database, kind: str, numbers: list[int]) -> tuple[list[Any], 
     db.execute("DROP PROPERTY GRAPH IF EXISTS g")
     db.execute("DROP TABLE IF EXISTS thing")
     db.execute(f"CREATE TABLE thing ({declared}, x FLOAT[3], y INTEGER)")
-    arrow = {c: pa.array([k[i] for k in keys]) for i, c in enumerate(columns)} if keys else {c: pa.array([], pa.string()) for c in columns}
-    db.connection.register("rows_", pa.table({**arrow, "x": from_tensor(x), "y": from_tensor(torch.tensor(numbers, dtype=torch.int32))}))
+    arrow = (
+        {c: pa.array([k[i] for k in keys]) for i, c in enumerate(columns)}
+        if keys
+        else {c: pa.array([], pa.string()) for c in columns}
+    )
+    db.connection.register(
+        "rows_", pa.table({**arrow, "x": from_tensor(x), "y": from_tensor(torch.tensor(numbers, dtype=torch.int32))})
+    )
     db.execute("INSERT INTO thing FROM rows_")
     db.connection.unregister("rows_")
     db.execute(f"CREATE PROPERTY GRAPH g VERTEX TABLES (thing KEY ({', '.join(columns)}))")

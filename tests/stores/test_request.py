@@ -48,7 +48,9 @@ def test_masks(mask: list[bool]) -> None:
         assert taken(form).tolist() == want
 
 
-@pytest.mark.parametrize("index", [[], np.array([], dtype=int), torch.empty(0, dtype=torch.long), slice(3, 3), range(0)], ids=str)
+@pytest.mark.parametrize(
+    "index", [[], np.array([], dtype=int), torch.empty(0, dtype=torch.long), slice(3, 3), range(0)], ids=str
+)
 def test_empty(index: object) -> None:
     assert rows_of(index, N, "paper").array().dtype == np.int64
     assert len(rows_of(index, N, "paper")) == 0

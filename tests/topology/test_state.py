@@ -127,7 +127,7 @@ def test_read_only_needs_an_index(path: Path) -> None:
     with dbgnn.connect(path) as db:
         db.execute("DELETE FROM dbgnn.index_parts")
     with dbgnn.connect(path, read_only=True) as db:
-        with pytest.raises(dbgnn.StaleIndexError, match=r"no topology index yet.*read_only=False"):
+        with pytest.raises(dbgnn.StaleIndexError, match=r"lacks table 'paper'.*read_only=False"):
             db.graph().topology()
         with pytest.raises(dbgnn.ReadOnlyError, match="read_only=False"):
             db.graph().build()

@@ -1,0 +1,50 @@
+"""The README's Python runs as it stands there: the tables first, then the loader over them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import dbgnn
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+
+def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    papers, citations = 300, 2000
+    year = rng.integers(2010, 2022, papers, dtype=np.int32)
+    edge_index = rng.integers(0, papers, (2, citations))
+    for name, array in {
+        "ids": np.arange(papers),
+        "x": rng.standard_normal((papers, 128), dtype=np.float32),
+        "year": year,
+        "y": rng.integers(0, 5, papers),
+        "edge_index": edge_index,
+    }.items():
+        np.save(f"{name}.npy", array)
+
+    five_lines, tables = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    scope: dict[str, Any] = {"db": dbgnn.connect("graph.duckdb")}
+    exec(tables, scope)
+    shown = capsys.readouterr().out
+    assert "float32  [300, 128]" in shown
+    scope["db"].close()
+
+    exec(five_lines, scope)
+    with scope["db"]:
+        seeds = torch.cat([batch["paper"].n_id[: batch["paper"].batch_size] for batch in scope["loader"]])
+        assert sorted(seeds.tolist()) == np.flatnonzero(year < 2018).tolist()
+        batch = scope["batch"]
+        source, destination = batch["paper", "cites", "paper"].edge_index
+        pairs = set(zip(*edge_index.tolist(), strict=True))
+        sampled = zip(batch["paper"].n_id[source].tolist(), batch["paper"].n_id[destination].tolist(), strict=True)
+        assert set(sampled) <= pairs
+        assert batch["paper"].x.shape == (len(batch["paper"].n_id), 128)
+        assert scope["feature_store"].keys("paper", batch["paper"].n_id).tolist() == batch["paper"].n_id.tolist()
