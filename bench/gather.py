@@ -146,7 +146,8 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
             f"Python {platform.python_version()}"
         )
         print(
-            f"{args.nodes:,} nodes x FLOAT[{args.dim}]; memory_limit {limit}, {threads} DuckDB threads; medians of {args.repeat} turns, ms"
+            f"{args.nodes:,} nodes x FLOAT[{args.dim}]; memory_limit {limit}, {threads} DuckDB threads; medians of "
+            f"{args.repeat} turns, ms"
         )
         rng = np.random.default_rng(args.seed + 1)
         for count in args.rows:

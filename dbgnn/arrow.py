@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.schema import Column
@@ -150,13 +151,17 @@ def sql_type(tensor: Tensor) -> str:
     for size in tensor.shape[1:]:
         if not 1 <= size <= _LONGEST:
             raise SchemaError(
-                f"A tensor of shape {tuple(tensor.shape)} cannot be put into a column: DuckDB's arrays have 1 to {_LONGEST:,} elements."
+                f"A tensor of shape {tuple(tensor.shape)} cannot be put into a column: DuckDB's arrays have 1 to "
+                f"{_LONGEST:,} elements."
             )
     return base + "".join(f"[{size}]" for size in reversed(tensor.shape[1:]))
 
 
 def _no_column(what: str) -> str:
-    return f"There is no DuckDB column type for {what}; convert first, for example with .float() (half precision) or by splitting complex numbers."
+    return (
+        f"There is no DuckDB column type for {what}; convert first, for example with .float() (half precision) or by "
+        "splitting complex numbers."
+    )
 
 
 def _decode(array: pa.Array, column: Column, fill: float | None) -> tuple[Tensor, Tensor | None]:
@@ -205,5 +210,5 @@ def _primitive(array: pa.Array, column: Column) -> Tensor:
         array = array.view(pa.int32() if kind.bit_width == 32 else pa.int64())
     if not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
         raise SchemaError(f"Column {column.name!r} of type {column.sql_type} arrived as {kind}, which is no tensor.")
-    tensor: Tensor = torch.from_dlpack(array)
+    tensor = from_dlpack(array)
     return tensor if tensor.dtype == dtype else tensor.to(dtype)

@@ -111,6 +111,8 @@ class Database:
         self._closed = False
         self._connection = connection or _open_file(self.settings)
         _apply(self._connection, self.settings)
+        if self._owns and self.settings.progress:  # DuckDB counts, COPY shows it
+            self._connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
         # Cursors start in the default catalog, which in a forked child is not the graph's.
         self._catalog: str = self._connection.execute("SELECT current_database()").fetchall()[0][0]
         self._cursors = threading.local()
@@ -204,12 +206,7 @@ class Database:
                 self._need_write("COPY … FROM")
                 count = ingest.run_copy(con, copy, progress=self.settings.progress)
                 return _answer(con, f"SELECT {int(count)}::BIGINT AS Count")
-            try:
-                return con.execute(query) if params is None else con.execute(query, params)
-            except duckdb.Error as error:
-                if (copy_error := ingest.copy_error(error, query, con)) is not None:
-                    raise copy_error from error
-                raise
+            return ingest.run_duckdb(con, query, params, progress=self.settings.progress)
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""

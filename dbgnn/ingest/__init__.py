@@ -7,8 +7,8 @@ Knows DuckDB connections; knows neither `Database` nor torch.
 
 from __future__ import annotations
 
-from dbgnn.ingest.duckdb_errors import copy_error
 from dbgnn.ingest.load import run_copy
+from dbgnn.ingest.own import run_duckdb
 from dbgnn.ingest.statement import CopyStatement, parse_copy
 
-__all__ = ["CopyStatement", "copy_error", "parse_copy", "run_copy"]
+__all__ = ["CopyStatement", "parse_copy", "run_copy", "run_duckdb"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from dbgnn.errors import StaleIndexError
 
@@ -32,7 +33,8 @@ def csc(db: Database, index: EdgeIndex) -> tuple[Tensor, Tensor, Tensor]:
         start += len(values)
     if start != index.num_edges:
         raise StaleIndexError(
-            f"The index of {index.edge.edge_type!r} holds {start:,} edges instead of {index.num_edges:,}; call graph.build(force=True)."
+            f"The index of {index.edge.edge_type!r} holds {start:,} edges instead of {index.num_edges:,}; call "
+            "graph.build(force=True)."
         )
     torch.cumsum(colptr, 0, out=colptr)
     return row, colptr, e_id
@@ -63,5 +65,4 @@ def _expanded(ptr: Tensor) -> Tensor:
 def _tensor(array: pa.Array) -> Tensor:
     if not len(array):
         return torch.empty(0, dtype=torch.int64)
-    tensor: Tensor = torch.from_dlpack(array)
-    return tensor
+    return from_dlpack(array)

@@ -82,7 +82,8 @@ class Source:
             )
         if found.reason is not None:
             raise SchemaError(
-                f"Column {found.name!r} of table {str(self.table)!r} has type {found.sql_type}, which is no tensor: {found.reason}."
+                f"Column {found.name!r} of table {str(self.table)!r} has type {found.sql_type}, which is no tensor: "
+                f"{found.reason}."
             )
         return found
 
@@ -135,7 +136,7 @@ class Binding:
             self._need_homogeneous("group_name=None")
             vertices = self.definition.vertices
             return vertices[0].label if vertices else None
-        return group if any(v.label == group for v in self.definition.vertices) else None  # type: ignore[return-value]
+        return next((v.label for v in self.definition.vertices if v.label == group), None)
 
     def edge_label(self, edge_type: object) -> EdgeType | None:
         """Return the edge type of the graph that PyG's means; None if the graph does not have it (yet)."""
@@ -143,9 +144,8 @@ class Binding:
             self._need_homogeneous("edge_type=None")
             edges = self.definition.edges
             return edges[0].edge_type if edges else None
-        known = {e.edge_type for e in self.definition.edges}
         wanted = tuple(edge_type) if isinstance(edge_type, (list, tuple)) else None
-        return wanted if wanted in known else None  # type: ignore[return-value]
+        return next((e.edge_type for e in self.definition.edges if e.edge_type == wanted), None)
 
     def label(self, group: object) -> Label:
         """Return the node or edge type that a PyG group name means.

@@ -17,7 +17,7 @@ from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, VertexTable
 from dbgnn.sql import quote, quote_all
 from dbgnn.stores import tables
 from dbgnn.stores.binding import EDGE, Binding
-from dbgnn.stores.features import new_vertex
+from dbgnn.stores.features import new_vertex, tables_of
 from dbgnn.stores.tables import VALUES
 from dbgnn.topology import VertexIndex, ids_of_keys
 
@@ -70,8 +70,7 @@ def remove(binding: Binding, label: EdgeType) -> None:
     edge = binding.definition.edge(label)
     definition = replace(binding.definition, edges=tuple(e for e in binding.definition.edges if e.edge_type != label))
     with tables.transaction(con):
-        others = [e for e in (*definition.vertices, *definition.edges) if e.table == edge.table]
-        if not others and tables.comment_of(con, edge.table) == tables.EDGES_PUT:
+        if edge.table not in tables_of(definition) and tables.comment_of(con, edge.table) == tables.EDGES_PUT:
             con.execute(f"DROP TABLE {edge.table.sql}")
         schema.save(con, definition)
     binding.selection.pop(label, None)
@@ -148,7 +147,8 @@ def _ends(
 def _check_replaceable(con: duckdb.DuckDBPyConnection, edge: EdgeTable, label: EdgeType) -> None:
     if tables.comment_of(con, edge.table) != tables.EDGES_PUT:
         raise SchemaError(
-            f"The edges of {label!r} are table {str(edge.table)!r}, which put_edge_index did not make, so it does not replace it. Change the "
+            f"The edges of {label!r} are table {str(edge.table)!r}, which put_edge_index did not make, so it does not "
+            "replace it. Change the "
             "rows with SQL, or take the type out of the graph with remove_edge_index first (the table stays)."
         )
     features = [c for c in schema.columns(con, edge.table) if c not in (*edge.source_key, *edge.destination_key)]
@@ -222,7 +222,7 @@ def _edge_table(
             continue
         assert index is not None
         joins.append(f"JOIN ({ids_of_keys(index)}) AS {end}_of ON {end}_of.id = v.{end}")
-        selects += [f"{end}_of.{quote(k)} AS {quote(c)}" for k, c in zip(vertex.key, columns, strict=True)]
+        selects += [f"{end}_of.k{i} AS {quote(c)}" for i, c in enumerate(columns)]
     return edge, f"SELECT {', '.join(selects)} FROM {VALUES} AS v {' '.join(joins)} ORDER BY v.pos"
 
 

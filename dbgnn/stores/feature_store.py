@@ -35,7 +35,7 @@ UNNAMED = "<none>"
 
 
 @dataclass(eq=False)
-class DuckDBTensorAttr(TensorAttr):  # type: ignore[misc] # torch_geometric has no types
+class DuckDBTensorAttr(TensorAttr):
     """PyG's `TensorAttr` that takes NumPy arrays as index: PyG compares them with ``!=``."""
 
     def is_set(self, key: str) -> bool:
@@ -71,7 +71,7 @@ def same_index(a: Any, b: Any) -> bool:
     return type(a) is type(b) and not isinstance(a, (Tensor, np.ndarray)) and bool(a == b)
 
 
-class DuckDBFeatureStore(FeatureStore):  # type: ignore[misc] # torch_geometric has no types
+class DuckDBFeatureStore(FeatureStore):
     """Features of nodes and edges, read from and written to the columns of DuckDB tables.
 
     Made by :meth:`dbgnn.Database.get_torch_geometric_remote_backend`. A group is a node type (``"paper"``), an edge
@@ -188,7 +188,7 @@ class DuckDBFeatureStore(FeatureStore):  # type: ignore[misc] # torch_geometric 
         return attrs if binding.homogeneous else attrs + self.edge_tensor_attrs()
 
     def edge_tensor_attrs(self) -> list[DuckDBTensorAttr]:
-        """Return the edge attributes that loaders fetch, by ``e_id``; the group is the edge type, also in a homogeneous graph."""
+        """Return the edge attributes that loaders fetch, by ``e_id``; the group is the edge type in any graph."""
         binding = self._binding
         return [
             DuckDBTensorAttr(e.edge_type, attr_name(name))

@@ -114,13 +114,18 @@ def new_vertex(con: duckdb.DuckDBPyConnection, definition: PropertyGraph, label:
     Raises:
         SchemaError: A table of that name exists and is not of the graph.
     """
-    ours = {e.table.name.lower() for e in (*definition.vertices, *definition.edges)}
+    ours = {table.name.lower() for table in tables_of(definition)}
     if label and label.lower() not in ours and tables.is_taken(con, label):
         raise SchemaError(
             f"There is a table {label!r} that is not part of graph {definition.name!r}. Declare it as a vertex table with "
             "CREATE OR REPLACE PROPERTY GRAPH, rename it, or put under another name."
         )
     return VertexTable(tables.free_name(con, label), label, (key,))
+
+
+def tables_of(definition: PropertyGraph) -> list[schema.TableName]:
+    """Return the table of every node and edge type."""
+    return [v.table for v in definition.vertices] + [e.table for e in definition.edges]
 
 
 def _in_order(group: Any, name: str, tensor: Tensor, rows: Rows) -> Tensor:
@@ -159,7 +164,7 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
     con = binding.db.cursor()
     if name in source.keys:
         raise SchemaError(f"Column {name!r} is a key of {source.label!r} (table {str(source.table)!r}); change keys with SQL.")
-    tables.check_new_column(con, source.table, name, {c.name: c.sql_type for c in source.columns.values()})
+    tables.check_new_column(source.table, name, source.columns)
     column = source.columns.get(name)
     if column is None and not rows.covers(source.num_rows):
         tensor, rows = _in_order_of(source, name, tensor, rows), Rows(range(source.num_rows))
@@ -177,7 +182,8 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
                     schema.save(con, definition)
         except duckdb.ConstraintException as error:
             raise DataError(
-                f"Column {name!r} of table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays change, and a foreign "
+                f"Column {name!r} of table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays "
+                "change, and a foreign "
                 f"key holds them ({error}). Drop the foreign key, or keep the features in a table without one."
             ) from error
     binding.redefine(definition)
@@ -206,11 +212,13 @@ def _column_type(source: Source, column: Column | None, tensor: Tensor, rows: Ro
     where = f"Column {column.name!r} of table {str(source.table)!r}"
     if column.reason is not None or column.unit:
         raise SchemaError(
-            f"{where} has type {column.sql_type}; a tensor of {tensor.dtype} does not go there. Use SQL, or put it under another name."
+            f"{where} has type {column.sql_type}; a tensor of {tensor.dtype} does not go there. Use SQL, or put it "
+            "under another name."
         )
     if not rows.covers(source.num_rows) or len(rows) == 0:
         raise SchemaError(
-            f"{where} is {dtype_of(column)} {list(column.shape)} a row, the values are {tensor.dtype} {list(tensor.shape[1:])}; convert them."
+            f"{where} is {dtype_of(column)} {list(column.shape)} a row, the values are {tensor.dtype} "
+            f"{list(tensor.shape[1:])}; convert them."
         )
     return kind
 
@@ -232,14 +240,17 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
     is_new, retyped = column is None, column is not None and column.sql_type != kind
     if bound is not None and retyped:
         raise SchemaError(
-            f"Column {name!r} of table {str(source.table)!r} has type {column.sql_type if column else ''}, not {kind}, and the table has {bound}. "
+            f"Column {name!r} of table {str(source.table)!r} has type {column.sql_type if column else ''}, not "
+            f"{kind}, and the table has {bound}. "
             "Remove the column with remove_tensor first."
         )
     if not retyped and (bound is not None or tensor.dim() == 1) and not _is_indexed(con, source, name):
         if bound is not None and tensor.dim() > 1 and isinstance(source.element, EdgeTable):
             raise DataError(
-                f"Column {name!r} of edge table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays change, the ids "
-                f"of edges are their order, and the table cannot be made anew because it has {bound}. Drop that, or CREATE TABLE … AS."
+                f"Column {name!r} of edge table {str(source.table)!r} cannot be written: DuckDB moves rows whose "
+                "arrays change, the ids "
+                f"of edges are their order, and the table cannot be made anew because it has {bound}. Drop that, or "
+                "CREATE TABLE … AS."
             )
         if is_new:
             con.execute(f"ALTER TABLE {source.table.sql} ADD COLUMN {quote(name)} {kind}")
@@ -260,8 +271,8 @@ def _is_indexed(con: duckdb.DuckDBPyConnection, source: Source, name: str) -> bo
         """SELECT count(*) FROM (
           SELECT 1 FROM duckdb_constraints() WHERE database_name = current_database() AND schema_name = $s AND table_name = $t
             AND constraint_type IN ('PRIMARY KEY', 'UNIQUE', 'FOREIGN KEY') AND list_contains(constraint_column_names, $c)
-          UNION ALL SELECT 1 FROM duckdb_indexes() WHERE database_name = current_database() AND schema_name = $s AND table_name = $t
-            AND contains(lower(expressions), lower($c)))""",
+          UNION ALL SELECT 1 FROM duckdb_indexes() WHERE database_name = current_database() AND schema_name = $s
+            AND table_name = $t AND contains(lower(expressions), lower($c)))""",
         {"s": source.table.schema, "t": source.table.name, "c": name},
     )
     return bool(found)
@@ -298,7 +309,8 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
     kept = f"t.*, NULL::{kind} AS {column}" if is_new else "t.*"
     given = f"t.*, w.dbgnn_v AS {column}" if is_new else f"t.* REPLACE (w.dbgnn_v::{kind} AS {column})"
     tables.lend(con, pa.table({"id": rows.array(), "v": from_tensor(tensor)}))
-    # Not one LEFT JOIN with CASE WHEN: DuckDB 2.0.0 reads wild memory where a CASE picks between arrays and the join found none.
+    # Not one LEFT JOIN with CASE WHEN: DuckDB 2.0.0 fails, and reads wild memory, where CASE picks between arrays and the
+    # join found none.
     query = f"""SELECT * EXCLUDE (dbgnn_rid) FROM (
       SELECT t.rowid AS dbgnn_rid, {kept} FROM {table} AS t ANTI JOIN ({written}) AS w ON w.dbgnn_rid = t.rowid
       UNION ALL SELECT t.rowid AS dbgnn_rid, {given} FROM {table} AS t JOIN ({written}) AS w ON w.dbgnn_rid = t.rowid

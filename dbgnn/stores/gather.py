@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from dbgnn.arrow import dtype_of, scatter_
 from dbgnn.errors import DataError, StaleIndexError
@@ -73,8 +74,7 @@ def gather(db: Database, source: Source, columns: Sequence[Column], rows: Rows, 
 
 
 def _positions(array: pa.Array) -> Tensor:
-    tensor: Tensor = torch.from_dlpack(array)
-    return tensor
+    return from_dlpack(array)
 
 
 def _null_error(db: Database, source: Source, name: str, positions: Tensor, rows: Rows) -> DataError:
@@ -82,7 +82,9 @@ def _null_error(db: Database, source: Source, name: str, positions: Tensor, rows
     (key,) = keys_of(db, source, Rows(np.array([first])))
     names = ", ".join(source.keys)
     return DataError(
-        f"Column {name!r} of table {str(source.table)!r} is NULL, or holds NULL, in {len(positions):,} of the {len(rows):,} rows "
-        f"asked for; the first has the key ({names}) = {key!r} (id {first}). Fill the column with SQL, or declare what stands for "
+        f"Column {name!r} of table {str(source.table)!r} is NULL, or holds NULL, in {len(positions):,} of the "
+        f"{len(rows):,} rows "
+        f"asked for; the first has the key ({names}) = {key!r} (id {first}). Fill the column with SQL, or declare "
+        "what stands for "
         f"NULL: feature_store.fill({source.label!r}, {name!r}, 0)."
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _READ = {EdgeLayout.COO: coo, EdgeLayout.CSC: csc, EdgeLayout.CSR: csr}
 
 
-class DuckDBGraphStore(GraphStore):  # type: ignore[misc] # torch_geometric has no types
+class DuckDBGraphStore(GraphStore):
     """Edges of the edge tables, served from the topology index in every layout.
 
     Made by :meth:`dbgnn.Database.get_torch_geometric_remote_backend`. An edge type is ``(source, label, destination)``, or
@@ -129,6 +129,7 @@ def _check_joined_names(edge_types: list[EdgeType]) -> None:
         other = joined.setdefault(name, edge_type)
         if other != edge_type:
             raise SchemaError(
-                f"PyG's own samplers call both edge types {other!r} and {edge_type!r} {name!r} and would merge them. Use dbgnn's "
+                f"PyG's own samplers call both edge types {other!r} and {edge_type!r} {name!r} and would merge them. "
+                "Use dbgnn's "
                 "NeighborSampler or NeighborLoader, which keep them apart, or rename one with LABEL."
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -98,11 +97,7 @@ def _key_arrays(source: Source, keys: Any) -> list[pa.ChunkedArray]:
         columns = [keys]
     else:
         values = keys.cpu().numpy() if isinstance(keys, Tensor) else keys
-        split: Sequence[Any]
-        if width == 1:
-            split = [values]
-        else:
-            split = _transposed(source, values)
+        split = [values] if width == 1 else _transposed(source, values)
         columns = [_array(source, part) for part in split]
     if len(columns) != width:
         raise RequestError(f"Keys of {source.label!r} have {width} columns ({', '.join(source.keys)}), not {len(columns)}.")

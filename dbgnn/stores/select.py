@@ -59,11 +59,12 @@ def select_keys(source: Source) -> str:
     keys, table = quote_all(source.keys, prefix="t."), source.table.sql
     if source.map_table is None:
         return f"SELECT {keys} FROM {REQUEST} AS r JOIN {table} AS t ON t.rowid = r.id ORDER BY r.pos"
-    return f"SELECT {keys} FROM {REQUEST} AS r JOIN {source.map_table} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid ORDER BY r.pos"
+    joined = f"{REQUEST} AS r JOIN {source.map_table} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid"
+    return f"SELECT {keys} FROM {joined} ORDER BY r.pos"
 
 
 def select_ids(source: Source, key_types: Sequence[str]) -> str:
-    """Return a query of ``(pos, id)`` for the registered table `REQUEST` ``(pos, k0, k1, …)``; id is NULL for an unknown key."""
+    """Return a query of ``(pos, id)`` for the registered table `REQUEST` ``(pos, k0, k1, …)``; id is NULL for no key."""
     on = " AND ".join(f"t.{quote(k)} = r.k{i}::{kind}" for i, (k, kind) in enumerate(zip(source.keys, key_types, strict=True)))
     table = source.table.sql
     if source.map_table is None:

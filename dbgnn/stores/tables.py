@@ -7,7 +7,7 @@ lost by that, and by UPDATE where rows are told apart by key.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -124,7 +124,8 @@ def bound_by(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
           (SELECT 'the index ' || index_name FROM duckdb_indexes()
            WHERE database_name = current_database() AND schema_name = $s AND table_name = $t LIMIT 1),
           (SELECT 'a default or generated value of column ' || column_name FROM duckdb_columns()
-           WHERE database_name = current_database() AND schema_name = $s AND table_name = $t AND column_default IS NOT NULL LIMIT 1),
+           WHERE database_name = current_database() AND schema_name = $s AND table_name = $t
+             AND column_default IS NOT NULL LIMIT 1),
           (SELECT 'a comment on column ' || column_name FROM duckdb_columns()
            WHERE database_name = current_database() AND schema_name = $s AND table_name = $t AND comment IS NOT NULL LIMIT 1),
           (SELECT 'a trigger' FROM duckdb_triggers()
@@ -145,12 +146,13 @@ def remake(con: duckdb.DuckDBPyConnection, table: TableName, query: str) -> None
         set_comment(con, table, comment)
 
 
-def check_new_column(con: duckdb.DuckDBPyConnection, table: TableName, column: str, known: dict[str, str]) -> None:
+def check_new_column(table: TableName, column: str, known: Iterable[str]) -> None:
     """Raise if DuckDB, which does not tell names by case, has the column under another spelling."""
     twins = [name for name in known if name.lower() == column.lower() and name != column]
     if twins:
         raise SchemaError(
-            f"Table {str(table)!r} has a column {twins[0]!r}; DuckDB does not tell it from {column!r}. Use one spelling, or another name."
+            f"Table {str(table)!r} has a column {twins[0]!r}; DuckDB does not tell it from {column!r}. Use one "
+            "spelling, or another name."
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -21,13 +22,14 @@ def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     papers, citations = 300, 2000
     year = rng.integers(2010, 2022, papers, dtype=np.int32)
     edge_index = rng.integers(0, papers, (2, citations))
-    for name, array in {
+    arrays: dict[str, npt.NDArray[Any]] = {
         "ids": np.arange(papers),
         "x": rng.standard_normal((papers, 128), dtype=np.float32),
         "year": year,
         "y": rng.integers(0, 5, papers),
         "edge_index": edge_index,
-    }.items():
+    }
+    for name, array in arrays.items():
         np.save(f"{name}.npy", array)
 
     five_lines, tables = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from dbgnn.errors import CopyError
-from dbgnn.ingest import copy_error
+from dbgnn.ingest.duckdb_errors import copy_error
 
 Con = duckdb.DuckDBPyConnection
 

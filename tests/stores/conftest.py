@@ -18,14 +18,16 @@ Open: TypeAlias = Callable[..., dbgnn.Database]
 SCHOLARS = (
     "CREATE TABLE paper (id BIGINT, x FLOAT[2], year SMALLINT, title VARCHAR, half FLOAT, split VARCHAR, big HUGEINT)",
     """INSERT INTO paper VALUES
-       (70, [7, 7.5], 2007, 'g', NULL, 'test', 7), (10, [1, 1.5], 2001, 'a', 0.1, 'train', 1), (30, [3, 3.5], 2003, 'c', 0.3, 'train', 3),
+       (70, [7, 7.5], 2007, 'g', NULL, 'test', 7), (10, [1, 1.5], 2001, 'a', 0.1, 'train', 1),
+       (30, [3, 3.5], 2003, 'c', 0.3, 'train', 3),
        (20, [2, 2.5], 2002, 'b', 0.2, 'test', 2)""",
     "CREATE TABLE author (name VARCHAR PRIMARY KEY, age INTEGER)",
     "INSERT INTO author VALUES ('zoe', 30), ('ada', 20), ('bob', 40)",
     "CREATE TABLE venue (code VARCHAR, city VARCHAR)",
     "INSERT INTO venue VALUES ('v', 'Ulm')",
     "CREATE TABLE wrote (who VARCHAR, what BIGINT, weight DOUBLE, pages INTEGER[2])",
-    "INSERT INTO wrote VALUES ('zoe', 10, 0.5, [1, 2]), ('ada', 70, 1.5, [3, 4]), ('zoe', 10, 2.5, [5, 6]), ('bob', 20, 3.5, [7, 8])",
+    """INSERT INTO wrote VALUES
+       ('zoe', 10, 0.5, [1, 2]), ('ada', 70, 1.5, [3, 4]), ('zoe', 10, 2.5, [5, 6]), ('bob', 20, 3.5, [7, 8])""",
     """CREATE PROPERTY GRAPH scholars
        VERTEX TABLES (paper KEY (id), author, venue KEY (code))
        EDGE TABLES (wrote SOURCE KEY (who) REFERENCES author (name) DESTINATION KEY (what) REFERENCES paper (id))""",

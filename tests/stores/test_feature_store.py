@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch_geometric.data.feature_store import AttrView, _FieldStatus
 
 import dbgnn
 from dbgnn.stores import DuckDBTensorAttr
+from dbgnn.stores.gather import gather
 from tests.stores.conftest import WROTE, Open, Stores
 
 # -- reading ---------------------------------------------------------------------------------------------
@@ -115,10 +117,12 @@ def test_several_attributes_of_several_types_in_one_call(scholars: Stores) -> No
 def test_one_statement_per_type_and_index(scholars: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     fs, _ = scholars
     calls: list[list[str]] = []
-    from dbgnn.stores import feature_store
 
-    gather = feature_store.gather
-    monkeypatch.setattr(feature_store, "gather", lambda *a: calls.append([c.name for c in a[2]]) or gather(*a))
+    def counted(*args: Any) -> list[torch.Tensor]:
+        calls.append([column.name for column in args[2]])
+        return gather(*args)
+
+    monkeypatch.setattr("dbgnn.stores.feature_store.gather", counted)
     index = torch.tensor([1])
     fs.multi_get_tensor(
         [TensorAttr("paper", "x", index), TensorAttr("author", "age", index), TensorAttr("paper", "year", index)]
@@ -213,7 +217,7 @@ def test_other_types_say_why_not(db: dbgnn.Database, sql: str) -> None:
     db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (t KEY (id))")
     fs, _ = db.get_torch_geometric_remote_backend()
     assert [a.attr_name for a in fs.get_all_tensor_attrs()] == ["n_id"]
-    with pytest.raises(dbgnn.SchemaError, match="Column 'c' of table 't' has type .*, which is no tensor"):
+    with pytest.raises(dbgnn.SchemaError, match=r"Column 'c' of table 't' has type .*, which is no tensor"):
         fs.get_tensor("t", "c", None)
 
 
@@ -397,12 +401,13 @@ def test_a_read_only_database_is_not_written(scholars_db: dbgnn.Database, open_d
     scholars_db.get_torch_geometric_remote_backend()[0].graph.build()
     scholars_db.close()
     fs, gs = open_db(read_only=True).get_torch_geometric_remote_backend()
-    for write in (
+    writes: list[Callable[[], object]] = [
         lambda: fs.put_tensor(torch.zeros(4), "paper", "z", None),
         lambda: fs.remove_tensor("paper", "x", None),
         lambda: gs.put_edge_index(torch.zeros(2, 1, dtype=torch.long), WROTE, "coo"),
         lambda: gs.remove_edge_index(WROTE, "coo"),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(dbgnn.ReadOnlyError, match="read_only=False"):
             write()
     assert fs["paper", "x", [0]].tolist() == [[1, 1.5]]

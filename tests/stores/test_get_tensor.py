@@ -84,7 +84,7 @@ def test_get_tensor_is_x_ids(shared_db: dbgnn.Database, kind: str, data: st.Data
         kept = [i for i in range(len(keys)) if i not in deleted]
         keys, x = [keys[i] for i in kept], x[torch.tensor(kept, dtype=torch.long)]
     ids = data.draw(st.lists(st.integers(0, len(keys) - 1), max_size=30)) if keys else []
-    index = torch.tensor(ids, dtype=torch.int64)
+    index: torch.Tensor = torch.tensor(ids, dtype=torch.int64)
     assert torch.equal(fs.get_tensor("thing", "x", index), x[index])
     assert torch.equal(fs.get_tensor("thing", "x", index.numpy()), x[index])
     assert torch.equal(fs.get_tensor("thing", "x", None), x)
@@ -96,7 +96,8 @@ def test_get_tensor_is_x_ids(shared_db: dbgnn.Database, kind: str, data: st.Data
 
 def test_no_rows_have_a_shape(scholars: tuple[Any, Any]) -> None:
     fs, _ = scholars
-    for index in ([], torch.empty(0, dtype=torch.long), slice(2, 2), torch.zeros(4, dtype=torch.bool)):
+    indices: list[Any] = [[], torch.empty(0, dtype=torch.long), slice(2, 2), torch.zeros(4, dtype=torch.bool)]
+    for index in indices:
         got = fs.get_tensor("paper", "x", index)
         assert got.shape == (0, 2)
         assert got.dtype == torch.float32

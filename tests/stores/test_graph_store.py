@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -237,7 +238,9 @@ def test_a_size_that_is_not_that_of_the_table(stores: Stores) -> None:
 
 def test_unknown_types_are_key_errors_with_near_misses(scholars: Stores) -> None:
     _, gs = scholars
-    for call in (lambda: gs.get_edge_index(("author", "wrot", "paper"), "coo"), lambda: gs.csc([("author", "wrot", "paper")])):
+    wrong = ("author", "wrot", "paper")
+    calls: list[Callable[[], object]] = [lambda: gs.get_edge_index(wrong, "coo"), lambda: gs.csc([wrong])]
+    for call in calls:
         with pytest.raises(KeyError, match=r"did you mean .*'wrote'"):
             call()
 
