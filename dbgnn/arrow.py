@@ -51,6 +51,15 @@ def dtype_of(column: Column) -> torch.dtype:
     return DTYPES[column.dtype]
 
 
+def empty(rows: int, column: Column) -> Tensor:
+    """Return a fresh tensor ``[rows, *column.shape]``, not initialised.
+
+    Made by NumPy, which asks Linux for huge pages for it; touching fresh memory is a good part of a fetch: 300 k rows of
+    FLOAT[128] take 110 ms into memory of NumPy's, 155 ms into torch's.
+    """
+    return torch.from_numpy(np.empty((rows, *column.shape), dtype=column.dtype))
+
+
 def to_tensor(array: pa.Array | pa.ChunkedArray, column: Column, *, fill: float | None = None) -> Tensor:
     """Return an Arrow column as a tensor ``[len(array), *column.shape]``.
 

@@ -1,25 +1,35 @@
 """The SQL of one hop: pure functions from sizes to text. Every statement expands the frontiers of many batches.
 
-The frontier is a relation ``(b, li, node, tree, key)``: number of the batch, position of the node in it, node id,
-subgraph (the seed's position if subgraphs are disjoint, else 0), and the random key of batch, hop and edge type.
+The frontier is a relation ``(b, li, node, key)``: number of the batch, position of the node in it, node id, and the
+node's random key (see `khop`).
 """
 
 from __future__ import annotations
 
-from dbgnn.sampling.random import MASK, mix_sql
+from dbgnn.sampling.random import MASK, round_sql
 
 #: Up to this many times k, every neighbour gets a random number and the k smallest win; beyond, positions are
 #: drawn until k are distinct, so that the cost of a hub does not grow with its degree.
 RANKED = 4
 
+#: Part of the error that a statement raises if ``draws`` did not suffice for some node.
+TOO_FEW = "dbgnn: too few draws"
 
-def expand(adjacency: str, k: int, *, replace: bool) -> str:
+
+def few_draws(k: int, *, replace: bool) -> int:
+    """Return how many draws nearly always suffice: with degree > 4k, all but one node in a million."""
+    return k + 2 if replace else 2 * k + 4
+
+
+def expand(adjacency: str, k: int, *, replace: bool, draws: int) -> str:
     """Return the query of one hop over one edge type: ``(b, li, src, e)``, at most ``k`` rows per frontier row.
 
     Args:
         adjacency: Quoted name of the index table ``(dst, nbrs, eids)``.
         k: Neighbours per node; -1: all.
         replace: Draw with replacement.
+        draws: How many draws to try per node. They are the beginning of one endless sequence, so their number never
+            shows in the sample; where they do not suffice, the statement fails with ``TOO_FEW``.
 
     The rows of one frontier row come together, in the order of their draws.
     """
@@ -27,27 +37,30 @@ def expand(adjacency: str, k: int, *, replace: bool) -> str:
         return f"""SELECT f.b, f.li, unnest(a.nbrs) AS src, unnest(a.eids) AS e
 FROM {adjacency} AS a JOIN frontier AS f ON a.dst = f.node"""
     drawn = "deg > 0" if replace else f"deg > {RANKED * k}"
-    few = k + 2 if replace else 2 * k + 4
+    ranked = "false" if replace else f"deg > {k}"
     return f"""WITH
 joined AS (
-  SELECT f.b, f.li, a.nbrs, a.eids, len(a.nbrs) AS deg, xor(f.key, f.node::BIGINT) AS x, f.tree::BIGINT AS tree
+  SELECT f.b, f.li, f.key, a.nbrs, a.eids, len(a.nbrs) AS deg
   FROM {adjacency} AS a JOIN frontier AS f ON a.dst = f.node),
-noded AS (SELECT * REPLACE (xor({mix_sql("x")}, tree) AS x) FROM joined),
-keyed AS (SELECT *, {mix_sql("x")} AS key FROM noded),
-draws AS (SELECT *, CASE WHEN {drawn} THEN {_draws(few)} END AS draw FROM keyed),
-picks AS (
-  SELECT b, li, nbrs, eids, deg, key, CASE
-    WHEN {drawn} THEN {_first(k, "draw", replace=replace)}
-    WHEN deg > {k} THEN {_smallest(k)}
+random AS (
+  SELECT *, CASE WHEN {drawn} OR {ranked} THEN {_random(f"CASE WHEN {drawn} THEN {draws} ELSE deg END")} END AS u
+  FROM joined),
+chosen AS (
+  SELECT * REPLACE (CASE
+    WHEN {drawn} THEN {_positions("u")}
+    WHEN {ranked} THEN list_aggregate(list_transform(u, lambda u, i: (u << 31) | i), 'min', {k}) END AS u)
+  FROM random),
+picked AS (
+  SELECT b, li, nbrs, eids, deg, CASE
+    WHEN {drawn} THEN {_first(k, "u", distinct=not replace)}
+    WHEN {ranked} THEN list_transform(u, lambda u: u & {2**31 - 1})
     ELSE range(1, deg + 1) END AS p
-  FROM draws),
-enough AS (
-  SELECT b, li, nbrs, eids, CASE
-    WHEN len(p) = {k if replace else f"least({k}, deg)"} THEN p
-    ELSE {_first(k, _draws(16 * k + 64), replace=replace)} END AS p
-  FROM picks)
+  FROM chosen),
+checked AS (
+  SELECT b, li, nbrs, eids, CASE WHEN {drawn} AND len(p) < {k} THEN error('{TOO_FEW}') ELSE p END AS p
+  FROM picked)
 SELECT b, li, unnest(list_select(nbrs, p)) AS src, unnest(list_select(eids, p)) AS e
-FROM enough"""
+FROM checked"""
 
 
 def induce(adjacency: str) -> str:
@@ -62,27 +75,29 @@ FROM (
 JOIN sources AS s ON s.b = d.b AND s.tree = d.tree AND s.node = d.src"""
 
 
-def _smallest(k: int) -> str:
-    """Return the positions of the k smallest random numbers, one per neighbour (ties, 1 in 2**32, to the lower position)."""
-    ranked = f"list_transform(range(deg), lambda j: ({mix_sql('xor(key, j)')} << 31) | j)"
-    return f"list_transform(list_aggregate({ranked}, 'min', {k}), lambda z: (z & {2**31 - 1}) + 1)"
+def _random(count: str) -> str:
+    """Return a list of ``count`` random numbers of 32 bits, `random.mix` of the key and 0, 1, and so on.
 
-
-def _draws(count: int) -> str:
-    """Return a list of ``count`` positions drawn from 1 … deg, NULL where a draw is rejected.
-
-    A draw is ``(u * deg) >> 32`` for 32 random bits u, rejected where it would favour some position (D. Lemire,
-    "Fast random integer generation in an interval", 2019), so that every position is equally likely.
+    One list per round, since a lambda evaluates its text as it stands and would repeat the rounds inside of others.
     """
-    products = f"list_transform(range({count}), lambda j: {mix_sql('xor(key, j)')} * deg)"
-    return f"list_transform({products}, lambda z: CASE WHEN (z & {MASK}) >= {MASK + 1} % deg THEN (z >> 32) + 1 END)"
+    return f"""list_transform(list_transform(list_transform(range({count}),
+      lambda j: xor(key, j)), lambda u: {round_sql("u")}), lambda u: {round_sql("u")})"""
 
 
-def _first(k: int, draws: str, *, replace: bool) -> str:
-    """Return the first k draws that count: not rejected and, without replacement, not drawn before.
+def _positions(words: str) -> str:
+    """Return positions from 1 … deg for a list of random numbers u, NULL where one is rejected.
 
-    The draws are one endless sequence of which a list shows the beginning, so its length never shows in the
-    sample. (``list_distinct`` loses the order of the draws: its first k would not be a uniform choice.)
+    The position is ``(u * deg) >> 32``; u is rejected where it would favour some position (D. Lemire, "Fast random
+    integer generation in an interval", 2019), so that every position is equally likely.
     """
-    counts = "x IS NOT NULL" if replace else f"x IS NOT NULL AND list_position({draws}, x) = i"
-    return f"list_filter({draws}, lambda x, i: {counts})[:{k}]"
+    fair = f"((u * deg) & {MASK}) >= {MASK + 1} % deg"
+    return f"list_transform({words}, lambda u: CASE WHEN {fair} THEN ((u * deg) >> 32) + 1 END)"
+
+
+def _first(k: int, positions: str, *, distinct: bool) -> str:
+    """Return the first k positions that count: not rejected and, if ``distinct``, not drawn before.
+
+    ``list_distinct`` would lose the order of the draws, and its first k would not be a uniform choice.
+    """
+    counts = f"x IS NOT NULL AND list_position({positions}, x) = i" if distinct else "x IS NOT NULL"
+    return f"list_filter({positions}, lambda x, i: {counts})[:{k}]"

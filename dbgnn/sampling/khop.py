@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
 from dbgnn.errors import RequestError
-from dbgnn.sampling.hop import expand, induce
+from dbgnn.sampling.hop import TOO_FEW, expand, few_draws, induce
 from dbgnn.sampling.random import mix
 from dbgnn.sampling.relabel import TABLE_LIMIT, Ids, Numbering, SortedNumbering, TableNumbering
 from dbgnn.schema.model import EdgeType
@@ -110,12 +111,23 @@ class KHop:
             return
         number = np.repeat(np.arange(len(batches), dtype=np.int32), sizes)
         ids = np.concatenate([end.frontier for end in ends])
-        node, tree = _split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.zeros(len(ids), dtype=np.int32))
+        node, tree = _split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.int64(0))
         li = np.concatenate([np.arange(end.count - size, end.count) for end, size in zip(ends, sizes, strict=True)])
-        frontier = pa.table({"b": number, "li": li.astype(np.int32), "node": node, "tree": tree, "key": keys[number]})
-        found = self.db.arrow(expand(topology.edges[edge_type].adjacency, k, replace=self.fanout.replace), frontier=frontier)
+        key = mix(mix(keys[number] ^ node) ^ tree)
+        frontier = pa.table({"b": number, "li": li.astype(np.int32), "node": node, "key": key})
+        found = self._run(topology.edges[edge_type].adjacency, k, frontier)
         for batch, columns in zip(batches, _by_batch(found, len(batches)), strict=True):
             batch.found(edge_type, *columns)
+
+    def _run(self, adjacency: str, k: int, frontier: pa.Table) -> pa.Table:
+        draws = few_draws(k, replace=self.fanout.replace)
+        while True:
+            try:
+                return self.db.arrow(expand(adjacency, k, replace=self.fanout.replace, draws=draws), frontier=frontier)
+            except duckdb.Error as error:
+                if TOO_FEW not in str(error):
+                    raise
+                draws *= 8
 
     def _induce(self, topology: Topology, batches: list[_Batch], edge_type: EdgeType) -> None:
         # A seed given twice is one node at the source end; at the destination end both copies keep their edges.

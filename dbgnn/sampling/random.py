@@ -1,4 +1,4 @@
-"""Counter-based random numbers: one function, once as SQL and once in NumPy, bit for bit the same.
+"""Counter-based random numbers: one function, as SQL and in NumPy, bit for bit the same.
 
 There is no state. A number is ``mix`` of a chain of counters (seed, epoch, batch, hop, edge type, destination,
 draw), so a sample depends on nothing else: not on threads, processes, or how many batches one statement holds.
@@ -28,11 +28,9 @@ def mix(x: Words | int) -> Words:
     return x
 
 
-def mix_sql(x: str) -> str:
-    """Return the SQL expression of `mix`; ``x`` is an expression of type BIGINT, evaluated more than once per round."""
-    for _ in range(2):
-        x = f"((xor({x}, ({x}) >> 16) * {_FACTOR}) & {MASK})"
-    return x
+def round_sql(x: str) -> str:
+    """Return one of the two rounds of `mix` as a SQL expression; ``x`` is a column of type BIGINT."""
+    return f"((xor({x}, {x} >> 16) * {_FACTOR}) & {MASK})"
 
 
 def fold(*counters: int) -> int:

@@ -110,6 +110,7 @@ class Binding:
         self.graph = Graph(db, definition)
         self.selection = dict(selection or {})
         self._homogeneous = homogeneous
+        self._dangling = "error"
         self._lock = threading.RLock()
         self._sources: tuple[object, dict[Label, Source]] = (None, {})
         if homogeneous and (len(definition.vertices) > 1 or len(definition.edges) > 1):
@@ -230,7 +231,13 @@ class Binding:
         if self.db.read_only:
             raise ReadOnlyError(f"{what} has to write, but {self.db!s} is open read-only. Connect with read_only=False.")
         with self._lock:
+            dropped = any(e.dropped for e in self.topology().edges.values()) if self.definition.edges else False
+            self._dangling = "drop" if dropped else "error"
             yield
+
+    def rebuild(self) -> None:
+        """Bring the index up to date after a write; edges that were dropped as dangling stay dropped."""
+        self.graph.build(dangling=self._dangling)
 
     def redefine(self, definition: PropertyGraph) -> None:
         """Serve another definition from now on; called after the transaction that saved it."""

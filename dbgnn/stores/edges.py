@@ -61,7 +61,7 @@ def put(binding: Binding, edge_type: Any, edge_index: Any, layout: str, size: Se
         definition = definition.with_edge(edge)
         schema.save(con, definition)
     binding.redefine(definition)
-    binding.graph.build()
+    binding.rebuild()
 
 
 def remove(binding: Binding, label: EdgeType) -> None:

@@ -105,7 +105,7 @@ def _put_new_group(binding: Binding, group: Any, name: str, tensor: Tensor, inde
         con.execute(f"INSERT INTO {vertex.table.sql} SELECT id, v FROM {VALUES}")
         schema.save(con, definition)
     binding.redefine(definition)
-    binding.graph.build()
+    binding.rebuild()
 
 
 def new_vertex(con: duckdb.DuckDBPyConnection, definition: PropertyGraph, label: str, key: str = "id") -> VertexTable:
@@ -153,7 +153,7 @@ def _grown(binding: Binding, source: Source, count: int, index: Any) -> Source:
     if count > source.num_rows:
         with tables.transaction(con):
             tables.add_nodes(con, source.table, source.element.key[0], source.num_rows, count)
-        binding.graph.build()
+        binding.rebuild()
     return binding.source(source.label)
 
 
@@ -189,7 +189,7 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
     binding.redefine(definition)
     binding.select(source.label, name, present=True)
     if moved:
-        binding.graph.build()
+        binding.rebuild()
 
 
 def _in_order_of(source: Source, name: str, tensor: Tensor, rows: Rows) -> Tensor:

@@ -26,7 +26,7 @@ def projection(column: Column) -> str:
     return f"enum_code({name})::BIGINT" if column.sql_type.startswith("ENUM") else name
 
 
-def select_rows(source: Source, columns: Sequence[Column], rows: range | None) -> str:
+def select_rows(source: Source, columns: Sequence[Column], rows: range | None, *, passes: int = 1) -> str:
     """Return a query of ``(pos, columns…)``.
 
     Args:
@@ -34,19 +34,38 @@ def select_rows(source: Source, columns: Sequence[Column], rows: range | None) -
         columns: What to read.
         rows: None: the rows of the registered table `REQUEST` ``(id, pos)``; a range: those ids, at their distance
             from its start.
+        passes: Over how many scans of the table the rows of `REQUEST` are spread (see `passes_for`).
     """
     values = ", ".join(["", *map(projection, columns)])
     table, ids = source.table.sql, source.map_table
     if rows is None:
-        if ids is None:
-            return f"SELECT r.pos{values} FROM {table} AS t JOIN {REQUEST} AS r ON t.rowid = r.id"
-        return f"SELECT r.pos{values} FROM {REQUEST} AS r JOIN {ids} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid"
-    column, origin = (
-        ("t.rowid", f"{table} AS t") if ids is None else ("m.id", f"{table} AS t JOIN {ids} AS m ON m.rid = t.rowid")
-    )
+        scans = []
+        for i in range(passes):
+            request = REQUEST if passes == 1 else f"(FROM {REQUEST} WHERE pos % {passes} = {i})"
+            joined = (
+                f"{table} AS t JOIN {request} AS r ON t.rowid = r.id"
+                if ids is None
+                else f"{request} AS r JOIN {ids} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid"
+            )
+            scans.append(f"SELECT r.pos{values} FROM {joined}")
+        return " UNION ALL ".join(scans)
+    column = "t.rowid" if ids is None else "m.id"
+    origin = f"{table} AS t" if ids is None else f"{table} AS t JOIN {ids} AS m ON m.rid = t.rowid"
     where = "" if rows == range(source.num_rows) else f" WHERE {column} BETWEEN {rows.start} AND {rows.stop - 1}"
     shift = f" - {rows.start}" if rows.start else ""
     return f"SELECT {column}{shift} AS pos{values} FROM {origin}{where}"
+
+
+def passes_for(num_rows: int, columns: Sequence[Column], requested: int) -> int:
+    """Return over how many scans to spread a request: 2 where that makes DuckDB skip what it would read, else 1.
+
+    DuckDB's scan of an ``ARRAY[n]`` column skips rows nobody asked for only while the others make up at most n / 2 ranges
+    of its vector of 2048 rows; above that it reads the whole vector. Two scans with half of the rows each stay below.
+    100 k of 2 M rows of FLOAT[128]: 42 ms instead of 53; 60 k or 150 k: no gain.
+    """
+    widest = max((c.shape[0] for c in columns if len(c.shape) == 1), default=0)
+    per_vector = requested * 2048 / num_rows
+    return 2 if widest >= 64 and 0.55 < per_vector / widest < 0.85 else 1
 
 
 def request_table(ids: Ids) -> pa.Table:

@@ -132,6 +132,26 @@ def test_every_position_and_pair_is_equally_likely(tmp_path: Path, degree: int) 
     assert chisquare(together[np.triu_indices(degree, 1)]).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("replace", [False, True])
+def test_too_few_draws_are_drawn_again_and_change_nothing(
+    db: dbgnn.Database, monkeypatch: pytest.MonkeyPatch, *, replace: bool
+) -> None:
+    khop = KHop(db, Fanout({RATES: [5], LIKED: [5], KNOWS: [5]}, replace=replace))
+    batch = {"item": np.arange(120), "user": np.arange(400)}
+    (wanted,) = khop.sample(db.graph().topology(), [batch], [9])
+    tried = []
+
+    def arrow(query: str, **tables: pa.Table) -> pa.Table:
+        tried.append(query)
+        return dbgnn.Database.arrow(db, query, **tables)
+
+    monkeypatch.setattr("dbgnn.sampling.khop.few_draws", lambda k, replace: k)
+    monkeypatch.setattr(db, "arrow", arrow)
+    (found,) = khop.sample(db.graph().topology(), [batch], [9])
+    assert len(tried) > (3 if not replace else 2)
+    assert {t: e.tolist() for t, e in found.edge.items()} == {t: e.tolist() for t, e in wanted.edge.items()}
+
+
 def test_with_replacement_every_position_is_equally_likely(db: dbgnn.Database, hetero: Fixture) -> None:
     khop = KHop(db, Fanout({RATES: [4], LIKED: [0], KNOWS: [0]}, replace=True))
     topology = db.graph().topology()

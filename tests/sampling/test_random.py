@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from dbgnn.sampling.random import MASK, fold, mix, mix_sql
+from dbgnn.sampling.random import MASK, fold, mix, round_sql
 from tests.sampling import oracle
 
 
 @given(st.lists(st.integers(0, MASK), min_size=1, max_size=50))
 def test_sql_numpy_and_plain_python_agree(values: list[int]) -> None:
     with duckdb.connect() as con:
-        rows = con.execute(f"SELECT {mix_sql('x')} FROM (SELECT unnest(?::BIGINT[]) AS x)", [values]).fetchall()
+        once = f"SELECT {round_sql('x')} AS x FROM (SELECT unnest(?::BIGINT[]) AS x)"
+        rows = con.execute(f"SELECT {round_sql('x')} FROM ({once})", [values]).fetchall()
     assert [r[0] for r in rows] == mix(np.array(values)).tolist() == [oracle.mix(v) for v in values]
 
 

@@ -273,3 +273,53 @@ def test_a_file_put_and_opened_again_is_not_stale(open_db: Open) -> None:
     fs, gs = open_db(read_only=True).get_torch_geometric_remote_backend()
     assert fs["p", "x", None].tolist() == [[0, 1], [0, 0], [4, 5]]
     assert gs.csc()[0]["p", "to", "p"].tolist() == [0, 1]
+
+
+def test_dropped_edges_stay_dropped(db: dbgnn.Database) -> None:
+    db.execute("CREATE TABLE v AS SELECT range AS id FROM range(5)")
+    db.execute("CREATE TABLE e AS FROM (VALUES (0, 1), (1, 9), (2, 3)) AS t (s, d)")
+    db.execute(
+        "CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY (id)) "
+        "EDGE TABLES (e SOURCE KEY (s) REFERENCES v (id) DESTINATION KEY (d) REFERENCES v (id))"
+    )
+    fs, gs = db.get_torch_geometric_remote_backend(db.graph("g").build(dangling="drop"))
+    edge_type = ("v", "e", "v")
+    fs["v", "x", None] = torch.ones(5, 2)
+    fs["fresh", "x", None] = torch.ones(5, 2)
+    fs[edge_type, "w", None] = torch.tensor([1.0, 2.0])
+    fs[edge_type, "z", None] = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    assert fs[edge_type, "w", None].tolist() == [1, 2]
+    assert fs[edge_type, "z", None].tolist() == [[1, 2], [3, 4]]
+    assert [t.tolist() for t in gs.get_edge_index(edge_type, "coo")] == [[0, 2], [1, 3]]
+    assert db.sql("SELECT s, d, w FROM e ORDER BY rowid").fetchall() == [(0, 1, 1.0), (1, 9, None), (2, 3, 2.0)]
+
+
+def test_a_database_in_memory() -> None:
+    with dbgnn.connect() as db:
+        fs, gs = db.get_torch_geometric_remote_backend()
+        fs["p", "x", None] = torch.arange(10.0).view(5, 2)
+        gs.put_edge_index(torch.tensor([[0, 1], [1, 2]]), ("p", "to", "p"), "coo")
+        fs["p", "x", [1]] = torch.zeros(1, 2)
+        assert fs["p", "x", [1, 2]].tolist() == [[0, 0], [4, 5]]
+        assert gs.csc()[2]["p", "to", "p"].tolist() == [0, 1]
+
+
+def test_a_write_that_fails_half_way_is_undone(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    fs, gs = stores
+    fs["p", "x", None] = torch.zeros(3)
+
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dbgnn.stores.features.schema.save", fail)
+    for write in (
+        lambda: fs.put_tensor(torch.zeros(2), "new", "x", None),
+        lambda: gs.put_edge_index(torch.tensor([[0], [5]]), ("p", "to", "new"), "coo"),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    monkeypatch.undo()
+    assert fs.graph.db.sql("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'").fetchall() == [("p",)]
+    assert fs["p", "x", None].tolist() == [0, 0, 0]
+    fs["new", "x", None] = torch.ones(2)
+    assert fs["new", "x", None].tolist() == [1, 1]
