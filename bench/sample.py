@@ -25,12 +25,12 @@ import numpy as np
 import torch
 import torch_geometric
 import torch_geometric.typing
-from graphs import write
 from torch_geometric.data import Data
 from torch_geometric.sampler import NeighborSampler as PyGNeighborSampler
 from torch_geometric.sampler import NodeSamplerInput
 
 import dbgnn
+from graphs import write
 
 
 def peer() -> str | None:
@@ -89,13 +89,14 @@ def measure(args: argparse.Namespace, db: dbgnn.Database) -> None:
     library = peer()
     limit, threads = db.sql("SELECT current_setting('memory_limit'), current_setting('threads')").fetchall()[0]
     print(
-        f"dbgnn {dbgnn.__version__}, DuckDB {duckdb.__version__}, torch {torch.__version__} ({torch.get_num_threads()} threads), "
-        f"PyG {torch_geometric.__version__} with {library or 'no sampler of its own: make bench-peers'}, "
+        f"dbgnn {dbgnn.__version__}, DuckDB {duckdb.__version__}, torch {torch.__version__} "
+        f"({torch.get_num_threads()} threads), PyG {torch_geometric.__version__} with {library or 'no sampler of its own: make bench-peers'}, "
         f"Python {platform.python_version()}"
     )
+    replaced = ", with replacement" if args.replace else ""
     print(
         f"{args.nodes:,} nodes, {args.edges:,} {args.kind} edges; {args.batch_size} seeds, num_neighbors {args.num_neighbors}"
-        f"{', with replacement' if args.replace else ''}; memory_limit {limit}, {threads} DuckDB threads; medians of {args.batches} turns"
+        f"{replaced}; memory_limit {limit}, {threads} DuckDB threads; medians of {args.batches} turns"
     )
     print(f"index: built in {build:.1f} s (peak RSS {rss:.2f} GiB), verified in {verify * 1e3:.0f} ms")
     if library is not None:
