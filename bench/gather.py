@@ -165,7 +165,7 @@ def turns(
     names = ["dbgnn", "x[ids]", *(["Kùzu"] if kuzu is not None else [])]
     times: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(args.repeat + 3):
-        ids = torch.from_numpy(rng.integers(0, args.nodes, count))
+        ids = torch.from_numpy(rng.choice(args.nodes, count, replace=False))  # as the nodes of a mini-batch are
         np.save(folder / "request.npy", ids.numpy())
         checks = []
         for name in names[turn % len(names) :] + names[: turn % len(names)]:  # another side begins every turn

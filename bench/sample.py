@@ -90,8 +90,8 @@ def measure(args: argparse.Namespace, db: dbgnn.Database) -> None:
     limit, threads = db.sql("SELECT current_setting('memory_limit'), current_setting('threads')").fetchall()[0]
     print(
         f"dbgnn {dbgnn.__version__}, DuckDB {duckdb.__version__}, torch {torch.__version__} "
-        f"({torch.get_num_threads()} threads), PyG {torch_geometric.__version__} with {library or 'no sampler of its own: make bench-peers'}, "
-        f"Python {platform.python_version()}"
+        f"({torch.get_num_threads()} threads), PyG {torch_geometric.__version__} with "
+        f"{library or 'no sampler of its own: make bench-peers'}, Python {platform.python_version()}"
     )
     replaced = ", with replacement" if args.replace else ""
     print(

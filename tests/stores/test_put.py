@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -312,10 +313,11 @@ def test_a_write_that_fails_half_way_is_undone(stores: Stores, monkeypatch: pyte
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dbgnn.stores.features.schema.save", fail)
-    for write in (
+    writes: list[Callable[[], object]] = [
         lambda: fs.put_tensor(torch.zeros(2), "new", "x", None),
         lambda: gs.put_edge_index(torch.tensor([[0], [5]]), ("p", "to", "new"), "coo"),
-    ):
+    ]
+    for write in writes:
         with pytest.raises(KeyboardInterrupt):
             write()
     monkeypatch.undo()
