@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import pyarrow as pa
 
-from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError
+from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SchemaError, SqlError
 from dbgnn.sql import literal, quote, split_statements
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def connect(
     database: str | os.PathLike[str] | duckdb.DuckDBPyConnection = ":memory:",
     *,
     read_only: bool = False,
-    memory_limit: str | None = None,
+    memory_limit: str | int | None = None,
     threads: int | None = None,
     temp_directory: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -60,7 +60,7 @@ def connect(
             ``duckdb`` connection, whose settings stay as they are unless given here.
         read_only: Open without the right to write. Several processes can then share the file, which
             ``num_workers > 0`` needs.
-        memory_limit: DuckDB's buffer memory, such as ``"4GB"`` (Kùzu's ``buffer_pool_size``).
+        memory_limit: DuckDB's buffer memory, such as ``"4GB"``, or bytes as an int (Kùzu's ``buffer_pool_size``).
         threads: DuckDB's threads; default: one per core.
         temp_directory: Where larger-than-memory work spills; default: beside the file.
         progress: Show progress bars on work of more than two seconds.
@@ -77,11 +77,11 @@ def connect(
         path, read_only = own.execute(query).fetchall()[0]
     else:
         path = os.fspath(database)  # type: ignore[arg-type]
-        path = path if path == ":memory:" else str(Path(path).absolute())
+        path = path if path.startswith(":memory:") else str(Path(path).absolute())
     settings = Settings(
         path=path,
         read_only=read_only,
-        memory_limit=memory_limit,
+        memory_limit=f"{memory_limit}B" if isinstance(memory_limit, int) else memory_limit,
         threads=threads,
         temp_directory=None if temp_directory is None else str(Path(temp_directory).absolute()),
         progress=progress,
@@ -108,19 +108,24 @@ class Database:
 
     def _open(self, connection: duckdb.DuckDBPyConnection | None) -> None:
         self._pid = os.getpid()
+        self._thread = threading.get_ident()
         self._closed = False
         self._connection = connection or _open_file(self.settings)
         _apply(self._connection, self.settings)
-        if self._owns and self.settings.progress:  # DuckDB counts, COPY shows it
-            self._connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
+        if self._owns:
+            # Our methods stand between the user and DuckDB, which by itself looks for data frames one frame up only.
+            self._connection.execute("SET python_scan_all_frames = true")
+            if self.settings.progress:  # DuckDB counts, COPY shows it
+                self._connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
         # Cursors start in the default catalog, which in a forked child is not the graph's.
         self._catalog: str = self._connection.execute("SELECT current_database()").fetchall()[0][0]
+        self.build_lock = threading.RLock()
         self._cursors = threading.local()
         self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
 
     def _follow_fork(self) -> None:
         """In a forked child, leave the parent's connection untouched and open one of our own."""
-        if self.settings.path == ":memory:" or not self.settings.read_only:
+        if self.in_memory or not self.settings.read_only:
             raise ConnectionError(
                 f"This process was forked from the one that opened {self!s}. DuckDB connections do not survive a fork, "
                 "and a database open for writing cannot be opened a second time: open it with "
@@ -139,6 +144,17 @@ class Database:
         if os.getpid() != self._pid:
             self._follow_fork()
         return self._connection
+
+    def _statements(self) -> duckdb.DuckDBPyConnection:
+        """Return where the user's statements run: the connection, or in another thread a cursor of that thread."""
+        connection = self.connection
+        if threading.get_ident() == self._thread:
+            return connection
+        cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "statements", None)
+        if cursor is None:
+            cursor = self._cursors.statements = self.new_cursor()
+            self._all_cursors.add(cursor)
+        return cursor
 
     def new_cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a cursor of the caller's own, in the database's catalog; the caller closes it."""
@@ -185,6 +201,9 @@ class Database:
     def execute(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyConnection:
         """Run a statement, or several between semicolons: DuckDB's own, or one of dbgnn's.
 
+        The thread that opened the database uses its connection; any other thread has a cursor, and so transactions and
+        temporary tables, of its own.
+
         Dbgnn's own are ``CREATE PROPERTY GRAPH``, ``DROP PROPERTY GRAPH``, and ``COPY … FROM`` npy files.
 
         Returns what DuckDB does: something to fetch from. ``COPY`` answers with one row, the number of rows copied:
@@ -192,26 +211,38 @@ class Database:
         """
         from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
 
-        con = self.connection
+        con = self._statements()
         with translated(self):
             if params is None and ";" in query.rstrip().removesuffix(";"):
                 *first, query = split_statements(query) or [query]
                 for part in first:
                     self.execute(part)
             if (statement := schema.parse_statement(query)) is not None:
+                _need_no_params(params, "PROPERTY GRAPH")
                 self._need_write("CREATE or DROP PROPERTY GRAPH")
+                self._need_catalog(con)
                 schema.run(con, statement)
                 return _answer(con, "SELECT true AS Success")
             if (copy := ingest.parse_copy(query)) is not None:
+                _need_no_params(params, "COPY … FROM npy files")
                 self._need_write("COPY … FROM")
                 count = ingest.run_copy(con, copy, progress=self.settings.progress)
                 return _answer(con, f"SELECT {int(count)}::BIGINT AS Count")
-            return ingest.run_duckdb(con, query, params, progress=self.settings.progress)
+            try:
+                return ingest.run_duckdb(con, query, params, progress=self.settings.progress)
+            except duckdb.ParserException as error:
+                if (hint := _cypher(query)) is not None:
+                    raise SqlError(f"{hint} DuckDB says: {error}") from error
+                raise
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""
+        from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
+
         with translated(self):
-            return self.connection.sql(query, params=params)
+            if schema.parse_statement(query) is not None or ingest.parse_copy(query) is not None:
+                raise SqlError(f"This is a statement, not a query: run it with db.execute(): {query.strip()[:80]!r}")
+            return self._statements().sql(query, params=params)
 
     # -- graphs --------------------------------------------------------------------------------------
 
@@ -233,7 +264,7 @@ class Database:
 
     def get_torch_geometric_remote_backend(
         self,
-        graph: Graph | str | None = None,
+        graph: Graph | str | int | None = None,
         num_threads: int | None = None,
         *,
         columns: Mapping[Any, Sequence[str]] | None = None,
@@ -243,7 +274,7 @@ class Database:
 
         Args:
             graph: A graph or its name; None as in :meth:`graph`. An empty database starts an empty graph,
-                which ``put_tensor`` and ``put_edge_index`` fill.
+                which ``put_tensor`` and ``put_edge_index`` fill. (An int is ``num_threads``, which Kùzu has first.)
             num_threads: DuckDB's threads from now on (as ``threads`` of :func:`connect`).
             columns: Per node or edge type, the columns a loader fetches; types not named fetch all theirs.
             homogeneous: Serve a graph of one vertex and one edge table without type names, so that
@@ -251,12 +282,19 @@ class Database:
         """
         from dbgnn.stores import open_stores  # noqa: PLC0415 - torch is imported only where tensors are asked for
 
+        if isinstance(graph, int):
+            graph, num_threads = None, graph
         if num_threads is not None:
             with translated(self):
                 self.connection.execute(f"SET threads = {int(num_threads)}")
         return open_stores(self, graph, columns=columns, homogeneous=homogeneous)
 
     # -- state ---------------------------------------------------------------------------------------
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the database is in memory, and so in this process alone."""
+        return self.settings.path.startswith(":memory:")
 
     @property
     def read_only(self) -> bool:
@@ -267,12 +305,20 @@ class Database:
         if self.read_only:
             raise ReadOnlyError(f"{what} has to write, but {self!s} is open read-only. Connect with read_only=False.")
 
+    def _need_catalog(self, con: duckdb.DuckDBPyConnection) -> None:
+        (used,) = con.execute("SELECT current_database()").fetchall()[0]
+        if used != self._catalog:
+            raise SchemaError(
+                f"The connection now uses database {used!r}, but graphs of {self!s} live in {self._catalog!r}: "
+                f"run USE {quote(self._catalog)} first, or connect to the other file."
+            )
+
     def stamp(self) -> tuple[tuple[int, int], ...] | None:
         """Size and time of the file and its write-ahead log: unchanged means that nobody committed anything.
 
         None for a database in memory. Costs a few microseconds; every commit of any process changes it.
         """
-        if self.settings.path == ":memory:":
+        if self.in_memory:
             return None
         found = []
         for suffix in ("", ".wal", ".wal.checkpoint", ".wal.recovery"):
@@ -288,10 +334,14 @@ class Database:
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
-        for cursor in list(self._all_cursors):
-            cursor.close()
-        if self._owns:
-            self._connection.close()
+        try:
+            for cursor in list(self._all_cursors):
+                with suppress(duckdb.Error):  # a thread in the middle of a query is interrupted, and its cursor goes with it
+                    cursor.interrupt()
+                    cursor.close()
+        finally:
+            if self._owns:
+                self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -300,7 +350,7 @@ class Database:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        if self.settings.path == ":memory:":
+        if self.in_memory:
             raise ConnectionError("A database in memory cannot be sent to another process. Use a file, opened read-only.")
         return _reopen, (self.settings,)
 
@@ -327,13 +377,28 @@ def _reopen(settings: Settings) -> Database:
     return database
 
 
+def _need_no_params(params: object, what: str) -> None:
+    if params:
+        raise SqlError(f"{what} takes no bound values; write names and files into the statement.")
+
+
+def _cypher(query: str) -> str | None:
+    """Return what to write instead of a statement of Kùzu's Cypher; None if it is none."""
+    words = [word.upper() for word in query.split(None, 3)[:3]]
+    if words[:1] == ["MATCH"]:
+        return "dbgnn speaks SQL, not Cypher: SELECT … FROM the node or edge table."
+    if len(words) == 3 and words[::2] == ["CREATE", "TABLE"] and words[1] in {"NODE", "REL"}:
+        return "dbgnn speaks SQL, not Cypher: CREATE TABLE, then CREATE PROPERTY GRAPH once over the tables."
+    return None
+
+
 def _answer(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyConnection:
     """Return the result of a constant query, to be fetched from a cursor, so that the connection is not kept busy with it."""
     return con.cursor().execute(query)
 
 
 def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
-    if settings.read_only and settings.path != ":memory:" and not os.path.exists(settings.path):
+    if settings.read_only and not settings.path.startswith(":memory:") and not os.path.exists(settings.path):
         raise ConnectionError(f"{settings.path!r} does not exist; a read-only connection does not create it.")
     try:
         return duckdb.connect(settings.path, read_only=settings.read_only, config=dict(settings.config))
@@ -349,10 +414,8 @@ def _attach_in_child(settings: Settings) -> duckdb.DuckDBPyConnection:
     """
     try:
         connection = duckdb.connect(":memory:", config=dict(settings.config))
-        name = Path(settings.path).stem
-        name = name if name not in ("memory", "system", "temp") else "graph"
-        connection.execute(f"ATTACH {literal(settings.path)} AS {quote(name)} (READ_ONLY)")
-        connection.execute(f"USE {quote(name)}")
+        connection.execute(f"ATTACH {literal(settings.path)} AS dbgnn_file (READ_ONLY)")
+        connection.execute("USE dbgnn_file")
     except duckdb.Error as error:
         raise _connection_error(settings.path, error) from error
     return connection
@@ -405,6 +468,8 @@ def translated(database: Database) -> Iterator[None]:
                 f"{database!s}: the disk is full. Free space, or set temp_directory elsewhere. DuckDB says: {error}"
             ) from error
         raise
+    except duckdb.ConnectionException as error:
+        raise ConnectionError(f"{database!s}: the DuckDB connection is closed or in use elsewhere: {error}") from error
     except duckdb.InvalidInputException as error:
         if "read-only" in str(error):
             raise ReadOnlyError(

@@ -44,15 +44,15 @@ class Graph:
         """``(source, label, destination)`` of every edge table."""
         return [e.edge_type for e in self.definition.edges]
 
-    def build(self, *, dangling: str = "error", progress: bool | None = None, force: bool = False) -> Graph:
+    def build(self, *, dangling: str | None = None, progress: bool | None = None, force: bool = False) -> Graph:
         """Build the topology index, or bring it up to date; only parts whose tables changed are built.
 
         It is also built at first use, so a call is needed only after a change of the tables, for
         ``dangling='drop'``, or to choose the moment.
 
         Args:
-            dangling: What to do with edges whose endpoint does not exist: ``"error"``, or ``"drop"`` them,
-                counted in :meth:`num_dropped`.
+            dangling: What to do with edges whose endpoint does not exist: ``"error"``, or ``"drop"`` them, counted in
+                :meth:`num_dropped`. None: as the last time, at first ``"error"``.
             progress: Show progress bars on what takes more than two seconds; None: as the database does.
             force: Build every part again.
 
@@ -63,7 +63,7 @@ class Graph:
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
         shown = self.db.settings.progress if progress is None else progress
-        with self._locked(), translated(self.db):
+        with self.db.build_lock, self._locked(), translated(self.db):
             topology.build(self.db, self.definition, dangling=dangling, progress=shown, force=force)
             self._verified = None
         return self
@@ -80,7 +80,7 @@ class Graph:
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
         with self._locked(), translated(self.db):
-            stamp = (os.getpid(), self.db.stamp())
+            stamp: tuple[int, object] = (os.getpid(), self.db.stamp())
             if stamp[1] is not None and self._verified is not None and self._verified[0] == stamp:
                 return self._verified[1]
             try:
@@ -90,11 +90,22 @@ class Graph:
                     raise StaleIndexError(
                         f"{error} But {self.db!s} is open read-only: open it once with read_only=False and call graph.build()."
                     ) from error
-                self.build()
-                stamp = (os.getpid(), self.db.stamp())
-                found = topology.verify(self.db.cursor(), self.definition)
+                found, stamp = self._build_missing()
             self._verified = (stamp, found)
             return found
+
+    def _build_missing(self) -> tuple[Topology, tuple[int, object]]:
+        """Build what is missing, unless another thread has done so meanwhile, and return the index and the file's stamp."""
+        with self.db.build_lock:
+            for attempt in (0, 1):
+                stamp = (os.getpid(), self.db.stamp())
+                try:
+                    return topology.verify(self.db.cursor(), self.definition), stamp
+                except topology.IncompleteIndexError:
+                    if attempt:
+                        raise
+                    self.build()
+        raise AssertionError
 
     def _locked(self) -> threading.RLock:
         """Return the lock; a new one in a forked child, where another thread may have held it at the fork for ever."""
@@ -123,7 +134,17 @@ class Graph:
         return Graph, (self.db, self.definition)
 
     def __str__(self) -> str:
-        return schema.describe(self.db.cursor(), self.definition)
+        return f"{schema.describe(self.db.cursor(), self.definition)}\n\n{self._index_line()}"
+
+    def _index_line(self) -> str:
+        try:
+            edges = topology.verify(self.db.cursor(), self.definition).edges
+        except topology.IncompleteIndexError:
+            return "Index: not built yet; it is built at first use, or by graph.build()"
+        except StaleIndexError as error:
+            return f"Index: {error}"
+        dropped = [f"{e.dropped:,} dangling edges of {t!r} left out" for t, e in edges.items() if e.dropped]
+        return "; ".join(["Index: built and true", *dropped])
 
     def __repr__(self) -> str:
         types = ", ".join([*self.node_types, *("-".join(t) for t in self.edge_types)])

@@ -37,7 +37,8 @@ _FORBIDDEN = (
 _FORBIDDEN_FUNCTIONS = frozenset(
     "getenv getvariable current_setting nextval currval setseed query query_table write_log "
     "read_text read_blob read_csv read_csv_auto read_json read_json_auto read_parquet "
-    "parquet_scan glob sniff_csv which_secret sql_auto_complete".split()
+    "parquet_scan glob sniff_csv which_secret sql_auto_complete "
+    "random uuid uuidv4 uuidv7 gen_random_uuid setseed".split()
 )
 
 
@@ -81,6 +82,14 @@ def split_statements(text: str) -> list[str]:
     return [*statements, text[start:].strip()] if last is not None else statements
 
 
+def _plain(error: SqlglotError) -> str:
+    """Return the first finding of sqlglot, without the terminal colours and class names of its full text."""
+    found = getattr(error, "errors", None) or [{}]
+    where = f" at position {found[0]['col']}" if found[0].get("col") else ""
+    said = str(found[0].get("description") or "it cannot be read")
+    return f"{'something is missing' if '<class' in said else said.rstrip('.')}{where}"
+
+
 def check_filter(text: str, *, where: str) -> str:
     """Check that ``text`` is one scalar expression over the columns of one row, and return it as SQL.
 
@@ -95,7 +104,7 @@ def check_filter(text: str, *, where: str) -> str:
     try:
         parsed = sqlglot.parse(f"SELECT * FROM t WHERE ({text}\n)", dialect="duckdb")
     except SqlglotError as error:
-        raise SqlError(f"The filter for {where} is not a SQL expression: {text!r}: {error}") from error
+        raise SqlError(f"The filter for {where} is not a SQL expression: {text!r}: {_plain(error)}") from error
     if len(parsed) != 1 or not isinstance(parsed[0], exp.Select):
         raise SqlError(f"The filter for {where} must be one expression, without ';': {text!r}")
     select = parsed[0]

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -180,6 +182,72 @@ def test_a_full_disk_is_named_and_the_file_stays_usable(tmp_path: Path) -> None:
     assert "disk is full" in out.stdout, out
     with dbgnn.connect(path) as db:
         assert db.graph().num_edges(("node", "edge", "node")) == 2_000_000
+
+
+def test_statements_of_many_threads_do_not_mix(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "a.duckdb") as db:
+        db.execute("CREATE TABLE t (v INTEGER)")
+
+        def work(v: int) -> list[int]:
+            found = [db.execute(f"SELECT {v}").fetchall()[0][0] for _ in range(100)]
+            db.execute(f"INSERT INTO t VALUES ({v})")
+            return found + [db.sql(f"SELECT {v}").fetchall()[0][0] for _ in range(20)]
+
+        with ThreadPoolExecutor(4) as pool:
+            assert all(set(found) == {v} for v, found in enumerate(pool.map(work, range(8))))
+        assert db.sql("SELECT count(DISTINCT v) FROM t").fetchall() == [(8,)]
+
+
+def test_closing_while_another_thread_reads_closes_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.duckdb"
+    db = dbgnn.connect(path)
+    started = threading.Event()
+
+    def read() -> None:
+        cursor = db.cursor()
+        started.set()
+        with suppress(duckdb.Error, dbgnn.DbgnnError):
+            while True:
+                cursor.execute("SELECT sum(range) FROM range(10000000)").fetchall()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    started.wait()
+    db.close()
+    thread.join(30)
+    assert not thread.is_alive()
+    db.close()
+    code = "import duckdb, sys; duckdb.connect(sys.argv[1])"  # another process may have the file now
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+
+
+def test_a_connection_closed_by_the_user_is_named(tmp_path: Path) -> None:
+    db = dbgnn.connect(tmp_path / "a.duckdb")
+    db.connection.close()
+    with pytest.raises(dbgnn.ConnectionError, match="closed"):
+        db.execute("SELECT 1")
+
+
+def test_hints(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "a.duckdb", memory_limit=2**30) as db:
+        assert db.sql("SELECT current_setting('memory_limit')").fetchall() == [("1.0 GiB",)]
+        for query in ("CREATE NODE TABLE p(id INT64)", "CREATE REL TABLE c(FROM p TO p)", "MATCH (p:paper) RETURN p.id"):
+            with pytest.raises(dbgnn.SqlError, match="SQL, not Cypher"):
+                db.execute(query)
+        with pytest.raises(dbgnn.SqlError, match=r"db\.execute"):
+            db.sql("COPY t FROM 'x.npy'")
+        with pytest.raises(dbgnn.SqlError, match="bound values"):
+            db.execute("COPY t FROM 'x.npy'", [1])
+        db.execute("ATTACH ':memory:' AS b; USE b; CREATE TABLE p (id BIGINT)")
+        with pytest.raises(dbgnn.SchemaError, match="uses database 'b'"):
+            db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (p KEY (id))")
+
+
+def test_data_frames_in_scope_are_found_as_duckdb_does(tmp_path: Path) -> None:
+    pred = pa.table({"id": [1, 2]})
+    with dbgnn.connect(tmp_path / "a.duckdb") as db:
+        db.execute("CREATE TABLE p AS SELECT * FROM pred")
+        assert db.sql("SELECT count(*) FROM pred JOIN p USING (id)").fetchall() == [(len(pred),)]
 
 
 def test_every_thread_has_its_own_cursor_and_temporary_names(tmp_path: Path) -> None:

@@ -89,7 +89,9 @@ def copy_error(error: duckdb.Error, query: str, con: duckdb.DuckDBPyConnection) 
     text = str(error)
     if "read-only" in text or any(word in text for word in _FULL):
         return None
-    file = next((t.text for t in tokens if t.token_type == TokenType.STRING), "")
+    file = next((t.text for t in tokens if t.token_type == TokenType.STRING), None)
+    if file is None:
+        return None
     table = query[tokens[1].start : tokens[1].end + 1]
     if "sniffing" in text:
         if (found := _bad_line(con, tokens, file)) is None:

@@ -12,7 +12,8 @@ from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler import BaseSampler, NodeSamplerInput
 from torch_geometric.sampler.base import HeteroSamplerOutput, SamplerOutput, SubgraphType
 
-from dbgnn.errors import ConnectionError, DbgnnError
+from dbgnn.errors import ConnectionError, DbgnnError, RequestError, StaleIndexError
+from dbgnn.graph import Graph
 from dbgnn.loader.seeds import NumberedBatch, NumberedBatches, SeedDataset, input_nodes
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 
@@ -28,7 +29,8 @@ class NeighborLoader(NodeLoader):
     included, and gives the same batches for the same ``seed`` whatever ``num_workers`` and threads.
 
     Args:
-        data: ``(feature_store, graph_store)`` of :meth:`dbgnn.Database.get_torch_geometric_remote_backend`.
+        data: ``(feature_store, graph_store)`` of :meth:`dbgnn.Database.get_torch_geometric_remote_backend`, or a
+            :class:`dbgnn.Graph`, whose stores are opened.
         num_neighbors: Neighbors per node and hop, as a list, or a list per edge type; -1: all.
         input_nodes: The seeds: a node type; ids as list, range, array or tensor; a mask; a SQL predicate such as
             ``"split = 'train'"``; None for all; or a pair of a node type and one of these. The node type may be left
@@ -40,19 +42,21 @@ class NeighborLoader(NodeLoader):
         is_sorted: As in PyG, without effect.
         filter_per_worker: Fetch features in the workers (default) or in the main process.
         neighbor_sampler: A sampler to use instead of one made from the arguments above.
+        directed: PyG's deprecated argument; leave it True.
         custom_cls: The class of the batches.
-        input_id: The ``input_id`` of the seeds; default: their position among the seeds.
+        input_id: The ``input_id`` of the seeds, a tensor; default: their position among the seeds.
         seed: The seed of the sample. The order of ``shuffle`` is torch's (``generator`` or ``torch.manual_seed``).
         **kwargs: Arguments of ``torch.utils.data.DataLoader``, such as ``batch_size``, ``shuffle``, ``num_workers``.
 
     Raises:
+        StaleIndexError: Nodes came or went since the loader was made; raised when it is used.
         ConnectionError: ``num_workers > 0``, but the database is not a file opened read-only.
         RequestError, SqlError, UnknownNameError: See :func:`dbgnn.loader.seeds.input_nodes`.
     """
 
     def __init__(
         self,
-        data: tuple[DuckDBFeatureStore, DuckDBGraphStore],
+        data: tuple[DuckDBFeatureStore, DuckDBGraphStore] | Graph,
         num_neighbors: NumNeighborsType,
         input_nodes: object = None,
         input_time: Tensor | None = None,
@@ -67,6 +71,7 @@ class NeighborLoader(NodeLoader):
         is_sorted: bool = False,  # noqa: FBT001, FBT002 - PyG's signature
         filter_per_worker: bool | None = None,  # noqa: FBT001 - PyG's signature
         neighbor_sampler: BaseSampler | None = None,
+        directed: bool = True,  # noqa: FBT001, FBT002 - PyG's signature
         custom_cls: Any = None,
         input_id: Tensor | None = None,
         *,
@@ -75,6 +80,12 @@ class NeighborLoader(NodeLoader):
     ) -> None:
         if input_time is not None:
             raise DbgnnError("input_time is not supported yet; leave it out.")
+        if not directed:
+            raise DbgnnError("directed=False is PyG's old name for subgraph_type='induced'; use that.")
+        if kwargs.get("batch_size", 1) is None:
+            raise DbgnnError("batch_size=None makes no mini-batches; give a number, or a batch_sampler.")
+        if isinstance(data, Graph):
+            data = data.db.get_torch_geometric_remote_backend(data)
         if neighbor_sampler is None:
             neighbor_sampler = NeighborSampler(
                 data,
@@ -112,6 +123,10 @@ class NeighborLoader(NodeLoader):
                 f"leave out {[(a.group_name, a.attr_name) for a in self._edge_attrs]} with columns={{edge_type: []}}."
             )
         label, nodes = _seeds(store, input_nodes)
+        if input_id is not None and len(input_id) != len(nodes):
+            raise RequestError(f"input_id has {len(input_id):,} entries for {len(nodes):,} seeds; give one per seed.")
+        self._seed_label = store.graph.node_types[0] if label is None else label
+        self._seed_keys = self._current_keys()
         self.input_data = NodeSamplerInput(input_id=input_id, node=nodes, time=None, input_type=label)
         kwargs.pop("dataset", None)
         kwargs.pop("collate_fn", None)
@@ -120,11 +135,15 @@ class NeighborLoader(NodeLoader):
 
     def _check_workers(self, num_workers: int) -> None:
         db = self.data[0].graph.db
-        if num_workers and (not db.read_only or db.settings.path == ":memory:"):
+        if num_workers and (not db.read_only or db.in_memory):
             raise ConnectionError(
                 f"num_workers={num_workers} needs {db!s} to be a file opened read-only, since a database open for writing "
                 "excludes every other process: dbgnn.connect(path, read_only=True), or use num_workers=0."
             )
+
+    def _current_keys(self) -> str:
+        keys: str = self.data[0].graph.topology().vertices[self._seed_label].keys
+        return keys
 
     @property
     def _index_sampler(self) -> Any:
@@ -133,6 +152,11 @@ class NeighborLoader(NodeLoader):
 
     def collate_fn(self, index: Sequence[int] | Tensor) -> Any:
         """Sample the subgraph of one batch of seeds, and fetch its features unless the main process is to."""
+        if self._current_keys() != self._seed_keys:
+            raise StaleIndexError(
+                f"Nodes of type {self._seed_label!r} were added, removed or given other keys since this loader was made, so "
+                "its seeds are other nodes now. Make the loader again."
+            )
         inputs = self.input_data[index]
         if isinstance(index, NumberedBatch) and isinstance(self.node_sampler, NeighborSampler):
             out = self.node_sampler.sample_from_nodes(inputs, epoch=index.epoch, batch=index.number)

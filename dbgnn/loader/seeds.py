@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dbgnn import schema
 from dbgnn.errors import RequestError, UnknownNameError, near_misses
+from dbgnn.stores.request import rows_of
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore
@@ -41,8 +43,9 @@ def input_nodes(store: DuckDBFeatureStore, given: object) -> tuple[str | None, T
     elif len(labels) == 1:
         label, nodes = labels[0], given
     else:
+        example = labels[0] if labels else "<node type>"
         raise RequestError(
-            f"input_nodes must say which node type it means, as ('{labels[0] if labels else 'paper'}', …), got {given!r:.80}"
+            f"input_nodes must say which node type it means, as ({example!r}, …), got {given!r:.80}"
             + near_misses(given, labels)
         )
     group = None if store.homogeneous else label
@@ -50,29 +53,27 @@ def input_nodes(store: DuckDBFeatureStore, given: object) -> tuple[str | None, T
     if nodes is None:
         return group, torch.arange(num_nodes)
     if isinstance(nodes, str):
+        if nodes.isidentifier() and nodes not in schema.columns(
+            store.graph.db.cursor(), store.graph.definition.vertex(label).table
+        ):
+            raise UnknownNameError(
+                f"input_nodes: {nodes!r} is no node type and no column of {label!r}" + near_misses(nodes, labels)
+            )
         return group, store.node_ids(group, nodes)
     return group, _ids(label, nodes, num_nodes)
 
 
 def _ids(label: str, nodes: Any, num_nodes: int) -> Tensor:
-    ids = nodes.detach().cpu() if isinstance(nodes, Tensor) else torch.as_tensor(np.asarray(nodes))
-    if ids.dim() != 1:
-        raise RequestError(f"input_nodes of {label!r} must be one-dimensional, not of shape {tuple(ids.shape)}.")
-    if ids.numel() == 0:
-        return torch.empty(0, dtype=torch.int64)
-    if ids.dtype == torch.bool:
-        if len(ids) != num_nodes:
-            raise RequestError(f"The mask for {label!r} has {len(ids):,} entries, but there are {num_nodes:,} nodes.")
-        return ids.nonzero().view(-1)
-    if ids.is_floating_point() or ids.is_complex():
-        raise RequestError(f"input_nodes of {label!r} must be integer ids, a mask or SQL, not {ids.dtype}.")
-    ids = ids.to(torch.int64)
-    bad = (ids < 0) | (ids >= num_nodes)
-    if bad.any():
+    text = nodes if isinstance(nodes, np.ndarray) else np.asarray(nodes) if isinstance(nodes, (list, tuple)) else None
+    if text is not None and text.dtype.kind in "US":
         raise RequestError(
-            f"input_nodes: {int(ids[bad][0])} is no id of node type {label!r}, which has {num_nodes:,} nodes from 0."
+            f"input_nodes of {label!r} must be integer ids, a mask or SQL, not text; "
+            f"feature_store.ids({label!r}, keys) turns keys into ids."
         )
-    return ids
+    rows = rows_of(nodes, num_nodes, label)
+    if rows.scalar or isinstance(nodes, np.ma.MaskedArray):
+        raise RequestError(f"input_nodes of {label!r} must be a list or a mask of nodes, not {nodes!r:.80}")
+    return torch.from_numpy(np.array(rows.array()))
 
 
 class NumberedBatch(list[int]):

@@ -34,20 +34,17 @@ class Fanout:
     Attributes:
         num_neighbors: Per edge type, neighbours per node in each hop (-1: all). The order of the edge types
             is part of the random numbers.
+        num_hops: The number of hops; also that of a graph without edges.
         replace: Draw with replacement.
         disjoint: Every seed gets a subgraph of its own.
         induced: Return all edges among the sampled nodes.
     """
 
     num_neighbors: Mapping[EdgeType, Sequence[int]]
+    num_hops: int
     replace: bool = False
     disjoint: bool = False
     induced: bool = False
-
-    @property
-    def num_hops(self) -> int:
-        """The number of hops."""
-        return max((len(k) for k in self.num_neighbors.values()), default=0)
 
 
 @dataclass(slots=True)

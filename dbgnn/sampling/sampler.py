@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -80,9 +81,14 @@ class NeighborSampler(BaseSampler):
         self.graph, self.homogeneous = _graph_of(data, homogeneous=homogeneous)
         self.edge_types = self.graph.edge_types
         self.subgraph_type = SubgraphType(subgraph_type)
-        self.seed = seed
+        try:
+            self.seed = operator.index(seed)
+        except TypeError:
+            raise RequestError(f"seed must be an integer, not {seed!r}.") from None
+        per_type, num_hops = _per_edge_type(num_neighbors, self.edge_types)
         self.fanout = Fanout(
-            num_neighbors=_per_edge_type(num_neighbors, self.edge_types),
+            num_neighbors=per_type,
+            num_hops=num_hops,
             replace=replace,
             disjoint=disjoint,
             induced=self.subgraph_type == SubgraphType.induced,
@@ -207,26 +213,40 @@ def _graph_of(data: object, *, homogeneous: bool) -> tuple[Graph, bool]:
     raise DbgnnError(f"Expected (feature_store, graph_store) of a dbgnn database, or a dbgnn.Graph, not {type(data).__name__}.")
 
 
-def _per_edge_type(num_neighbors: NumNeighborsType, edge_types: list[EdgeType]) -> dict[EdgeType, list[int]]:
-    """Return the fan-out of every edge type, in the graph's order."""
+def _per_edge_type(num_neighbors: NumNeighborsType, edge_types: list[EdgeType]) -> tuple[dict[EdgeType, list[int]], int]:
+    """Return the fan-out of every edge type, in the graph's order, and the number of hops."""
     default: Sequence[int] | None = None
     if isinstance(num_neighbors, NumNeighbors):
         num_neighbors, default = num_neighbors.values, num_neighbors.default
-    if not isinstance(num_neighbors, Mapping):
-        given: dict[EdgeType, Sequence[int]] = dict.fromkeys(edge_types, num_neighbors)
-    else:
-        given = {_edge_type(key, edge_types): list(values) for key, values in num_neighbors.items()}
+    if isinstance(num_neighbors, Mapping):
+        given = {_edge_type(key, edge_types): _hops(values) for key, values in num_neighbors.items()}
         missing = [t for t in edge_types if t not in given]
         if missing and default is None:
             raise SchemaError(f"num_neighbors lacks edge type {missing[0]!r}; give it a list too ([0, …] to leave it out).")
-        given |= dict.fromkeys(missing, default or [])
-    fanout = {t: [int(k) for k in given[t]] for t in edge_types}
-    for edge_type, ks in fanout.items():
-        if any(k < -1 for k in ks):
-            raise SchemaError(f"num_neighbors of {edge_type!r} must be -1 (all), 0 or more, not {ks}")
-    if len({len(ks) for ks in fanout.values()}) > 1:
+        given |= dict.fromkeys(missing, _hops(default or []))
+    else:
+        hops = _hops(num_neighbors)
+        given = dict.fromkeys(edge_types, hops)
+        if not edge_types:
+            return {}, len(hops)
+    fanout = {t: given[t] for t in edge_types}
+    lengths = {len(ks) for ks in fanout.values()}
+    if len(lengths) > 1:
         raise SchemaError(f"num_neighbors must have the same number of hops for every edge type, not {fanout}")
-    return fanout
+    return fanout, lengths.pop() if lengths else 0
+
+
+def _hops(values: object) -> list[int]:
+    """Return the neighbours per hop as integers."""
+    try:
+        hops = [operator.index(k) for k in values if not isinstance(k, bool)]  # type: ignore[attr-defined]
+    except TypeError:
+        raise SchemaError(f"num_neighbors must be a list with one integer per hop, such as [15, 10], not {values!r}.") from None
+    if len(hops) < len(values):  # type: ignore[arg-type]
+        raise SchemaError(f"num_neighbors must be a list of integers, not {values!r}.")
+    if any(k < -1 for k in hops):
+        raise SchemaError(f"num_neighbors must be -1 (all), 0 or more, not {hops}")
+    return hops
 
 
 def _edge_type(key: object, edge_types: list[EdgeType]) -> EdgeType:

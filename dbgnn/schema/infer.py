@@ -42,7 +42,7 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
     known = list(types)
     if not keys:
         raise SchemaError(
-            "No property graph is declared, and no table has a foreign key to infer one from. Declare one; a guess:\n"
+            "No property graph is declared, and no table has a foreign key to infer one from. Declare one; a guess to adapt:\n"
             + suggest(con, known)
         )
     edge_tables = {t for t in known if _is_edge_table(t, primary.get(t), keys)}

@@ -131,6 +131,9 @@ def ids_where(db: Database, source: Source, condition: str) -> Tensor:
     """
     checked = check_filter(condition, where=repr(source.label))
     try:
+        kind = db.arrow(f"SELECT any_value(typeof({checked})) AS kind FROM {source.table.sql}").column(0)[0].as_py()
+        if kind not in ("BOOLEAN", '"NULL"', None):
+            raise SqlError(f"The filter for {source.label!r} must be a condition, but {condition!r} is of type {kind}.")
         found = db.arrow(select_where(source, checked))
     except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException, duckdb.ParserException) as error:
         raise SqlError(

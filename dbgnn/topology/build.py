@@ -14,10 +14,11 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from dbgnn.errors import DataError, DbgnnError, ReadOnlyError
+from dbgnn.errors import DataError, DbgnnError, ReadOnlyError, SchemaError
 from dbgnn.schema import PropertyGraph
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.schema.registry import own_table
+from dbgnn.schema.types import comparable
 from dbgnn.sql import quote, quote_all
 from dbgnn.topology.index import VertexIndex, ids_of_keys
 from dbgnn.topology.state import (
@@ -26,9 +27,11 @@ from dbgnn.topology.state import (
     StoredPart,
     create_registry,
     end_keys,
+    index_tables,
     part_name,
     stored_parts,
     table_states,
+    vertex_index,
 )
 
 if TYPE_CHECKING:
@@ -37,12 +40,10 @@ if TYPE_CHECKING:
 #: Edges per chunk of the sorted stream; 24 bytes each while being cut into lists.
 CHUNK = 1 << 20
 
-#: Which rows of ``duckdb_tables()`` are index tables.
-_OWN = """database_name = current_database() AND schema_name = 'dbgnn'
-  AND regexp_matches(table_name, '^(map|adj)_[0-9]+$')"""
 
-
-def build(db: Database, graph: PropertyGraph, *, dangling: str = "error", progress: bool = True, force: bool = False) -> None:
+def build(
+    db: Database, graph: PropertyGraph, *, dangling: str | None = None, progress: bool = True, force: bool = False
+) -> None:
     """Build, or bring up to date, the topology index of ``graph``.
 
     Only the parts whose tables changed are built. Each part becomes true in one transaction: a kill at any
@@ -51,7 +52,8 @@ def build(db: Database, graph: PropertyGraph, *, dangling: str = "error", progre
     Args:
         db: The database, open for writing.
         graph: The definition.
-        dangling: ``"error"``, or ``"drop"``: leave out, and count, edges with an endpoint that does not exist.
+        dangling: ``"error"``, or ``"drop"``: leave out, and count, edges with an endpoint that does not exist. None: as
+            the last time the edges were indexed, at first ``"error"``.
         progress: Show a progress bar on what takes more than two seconds.
         force: Build every part again.
 
@@ -59,7 +61,7 @@ def build(db: Database, graph: PropertyGraph, *, dangling: str = "error", progre
         DataError: NULL or duplicate keys, or dangling edges; with their number and the first ones.
         ReadOnlyError: The database is read-only.
     """
-    if dangling not in ("error", "drop"):
+    if dangling not in ("error", "drop", None):
         raise DbgnnError(f"dangling must be 'error' or 'drop', not {dangling!r}")
     if db.read_only:
         raise ReadOnlyError(
@@ -92,14 +94,17 @@ class _Build:
         reader: duckdb.DuckDBPyConnection,
         writer: duckdb.DuckDBPyConnection,
         graph: PropertyGraph,
-        dangling: str,
+        dangling: str | None,
         progress: bool,  # noqa: FBT001 - private
         force: bool,  # noqa: FBT001 - private
     ) -> None:
         self.reader, self.writer, self.graph = reader, writer, graph
         self.dangling, self.progress = dangling, progress
         self.states = table_states(reader, graph)
-        self.stored = {} if force else stored_parts(reader, graph.name)
+        for edge in graph.edges:
+            self._check_types(edge)
+        self.before = stored_parts(reader, graph.name)
+        self.stored = {} if force else self.before
 
     def run(self) -> None:
         for vertex in self.graph.vertices:
@@ -108,7 +113,9 @@ class _Build:
                 self._vertex(vertex, state)
         indexed = {v.label: self._vertex_index(v) for v in self.graph.vertices}
         for edge in self.graph.edges:
-            state = PartState(self.states[part_name(edge)], end_keys(self.graph, edge, self.states), self.dangling)
+            before = self.before.get(part_name(edge))
+            dangling = self.dangling or (before.state.dangling if before else "error")
+            state = PartState(self.states[part_name(edge)], end_keys(self.graph, edge, self.states), dangling)
             if not self._is_true(edge, state):
                 self._edge(edge, state, indexed[edge.source], indexed[edge.destination])
         self._forget_others()
@@ -118,6 +125,18 @@ class _Build:
         if found is None or found.state.own != state.own or found.state.ends != state.ends:
             return False
         return found.state.dangling == state.dangling or found.dropped == 0
+
+    def _check_types(self, edge: EdgeTable) -> None:
+        """Raise if an end's columns do not have the types of the key, as ALTER may have brought about since the declaration."""
+        types = dict(self.states[part_name(edge)].columns)
+        for label, names in ((edge.source, edge.source_key), (edge.destination, edge.destination_key)):
+            keys = self.states[part_name(self.graph.vertex(label))].columns
+            for name, (key, key_type) in zip(names, keys, strict=True):
+                if not comparable(types[name], key_type):
+                    raise SchemaError(
+                        f"Column {name!r} of edge table {str(edge.table)!r} is {types[name]}, but the key {key!r} of "
+                        f"{label!r} is {key_type}. Give both the same type."
+                    )
 
     # -- vertices --------------------------------------------------------------------------------------
 
@@ -136,9 +155,7 @@ class _Build:
             self._register(vertex, StoredPart(state, count, dense, 0, name, None))
 
     def _vertex_index(self, vertex: VertexTable) -> VertexIndex:
-        found = stored_parts(self.reader, self.graph.name)[part_name(vertex)]
-        name = None if found.map_table is None else own_table(self.reader, found.map_table)
-        return VertexIndex(vertex, found.num_rows, name, found.dense)
+        return vertex_index(self.reader, vertex, stored_parts(self.reader, self.graph.name)[part_name(vertex)])
 
     def _map(self, what: str, ordered: str, count: int) -> str:
         """Write the table ``(id, rid)``: the rowids that the query ``ordered`` gives, numbered."""
@@ -157,7 +174,7 @@ class _Build:
         bad = "src IS NULL OR dst IS NULL"
         query = f"SELECT count(*), count(*) FILTER (WHERE {bad}) FROM ({resolved})"
         total, dropped = self.reader.execute(query).fetchall()[0]
-        if dropped and self.dangling == "error":
+        if dropped and state.dangling == "error":
             raise DataError(_dangling(self.reader, edge, src, dst, resolved, dropped))
         count = total - dropped
         last = _one(self.reader, f"SELECT coalesce(max(rowid), -1) FROM {edge.table.sql}")
@@ -186,10 +203,8 @@ class _Build:
     # -- writing ---------------------------------------------------------------------------------------
 
     def _new_table(self, kind: str, columns: str) -> str:
-        query = (
-            f"SELECT coalesce(max(try_cast(split_part(table_name, '_', 2) AS BIGINT)), 0) + 1 FROM duckdb_tables() WHERE {_OWN}"
-        )
-        name = f"{kind}_{_one(self.writer, query)}"
+        taken = [int(str(name).partition("_")[2]) for name in index_tables(self.writer)]
+        name = f"{kind}_{max(taken, default=0) + 1}"
         self.writer.execute(f"CREATE TABLE {self._own(name)} ({columns})")
         return name
 
@@ -219,12 +234,11 @@ class _Build:
                 [self.graph.name],
             )
             self.writer.unregister("dbgnn_wanted")
-            unused = self.writer.execute(
-                f"SELECT table_name FROM duckdb_tables() WHERE {_OWN} "
-                f"EXCEPT SELECT map_table FROM {registry} EXCEPT SELECT adjacency FROM {registry}"
+            used = self.writer.execute(
+                f"SELECT map_table FROM {registry} UNION ALL SELECT adjacency FROM {registry}"
             ).fetchall()
-            for (name,) in unused:
-                self.writer.execute(f"DROP TABLE {self._own(name)}")
+            for name in index_tables(self.writer) - {name for (name,) in used}:
+                self.writer.execute(f"DROP TABLE {self._own(str(name))}")
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -242,7 +256,8 @@ class _Build:
 def _resolved(edge: EdgeTable, src: VertexIndex, dst: VertexIndex) -> str:
     """Return a query of ``(rid, src, dst)`` for every edge; an end is NULL where no node has its key.
 
-    Where the edges are a foreign key of the vertex table itself (``customer.city``), NULL means that there is no edge.
+    Where the edges are a foreign key of a vertex table itself (``customer.city``), in either direction, NULL means that
+    there is no edge.
     """
     joins, ends = [], []
     for end, index, cols in (("src", src, edge.source_key), ("dst", dst, edge.destination_key)):
@@ -254,8 +269,13 @@ def _resolved(edge: EdgeTable, src: VertexIndex, dst: VertexIndex) -> str:
             joins.append(f"LEFT JOIN ({ids_of_keys(index)}) AS {end}_of ON {on}")
             ends.append(f"{end}_of.id AS {end}")
     query = f"SELECT e.rowid AS rid, {', '.join(ends)} FROM {edge.table.sql} AS e {' '.join(joins)}"
+    far: tuple[str, ...] = ()
     if edge.table == src.vertex.table and edge.source_key == src.vertex.key:
-        query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in edge.destination_key)
+        far = edge.destination_key
+    elif edge.table == dst.vertex.table and edge.destination_key == dst.vertex.key:
+        far = edge.source_key
+    if far:
+        query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in far)
     return query
 
 

@@ -22,12 +22,14 @@ class VertexIndex:
         map_table: Quoted name of a table ``(id, rid)`` from node id to rowid, sorted by id; None where
             every id equals the rowid.
         dense: The key is one integer column and equals the id.
+        keys: Checksum of the keys: as long as it is the same, every id means the same node.
     """
 
     vertex: VertexTable
     num_nodes: int
     map_table: str | None
     dense: bool
+    keys: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,14 +125,25 @@ def part_name(part: VertexTable | EdgeTable) -> str:
 
 
 def stored_parts(con: duckdb.DuckDBPyConnection, graph: str) -> dict[str, StoredPart]:
-    """Return what the registry holds of a graph; empty if there is no registry yet."""
+    """Return what the registry holds of a graph, without parts whose index tables are gone."""
     if not has_own_table(con, REGISTRY):
         return {}
     found = con.execute(
         f"SELECT part, state, num_rows, dense, dropped, map_table, adjacency FROM {own_table(con, REGISTRY)} WHERE graph = ?",
         [graph],
     ).fetchall()
-    return {row[0]: StoredPart(PartState.read(row[1]), *row[2:]) for row in found}
+    parts = {row[0]: StoredPart(PartState.read(row[1]), *row[2:]) for row in found}
+    there = index_tables(con) | {None}
+    return {name: part for name, part in parts.items() if {part.map_table, part.adjacency} <= there}
+
+
+def index_tables(con: duckdb.DuckDBPyConnection) -> set[str | None]:
+    """Return the names of the index tables that are there, whether a part uses them or not."""
+    rows = con.execute(
+        """SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'dbgnn'
+        AND regexp_matches(table_name, '^(map|adj)_[0-9]+$')"""
+    ).fetchall()
+    return {name for (name,) in rows}
 
 
 def table_states(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> dict[str, TableState]:
@@ -145,6 +156,12 @@ def end_keys(graph: PropertyGraph, edge: EdgeTable, states: dict[str, TableState
     """Return what an edge part depends on at its ends: the count and checksum of the keys of both vertex tables."""
     ends = (states[part_name(graph.vertex(label))] for label in (edge.source, edge.destination))
     return tuple(f"{s.table} {s.columns} {s.count} {s.keys}" for s in ends)
+
+
+def vertex_index(con: duckdb.DuckDBPyConnection, vertex: VertexTable, found: StoredPart) -> VertexIndex:
+    """Return the index of a vertex table from its part of the registry."""
+    own = found.state.own
+    return VertexIndex(vertex, found.num_rows, _table(con, found.map_table), found.dense, f"{own.count} {own.keys}")
 
 
 def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
@@ -171,7 +188,7 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
     vertices, edges = {}, {}
     for v in graph.vertices:
         found = stored[part_name(v)]
-        vertices[v.label] = VertexIndex(v, found.num_rows, _table(con, found.map_table), found.dense)
+        vertices[v.label] = vertex_index(con, v, found)
     for e in graph.edges:
         found, ends = stored[part_name(e)], (vertices[e.source].num_nodes, vertices[e.destination].num_nodes)
         adjacency = own_table(con, str(found.adjacency))

@@ -107,11 +107,16 @@ def test_all_nodes(hetero: Stores, homogeneous: Stores) -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        (("paper", [3, 500]), dbgnn.RequestError, "500 is no id .*500 nodes"),
-        (("paper", [-1]), dbgnn.RequestError, "-1 is no id"),
-        (("paper", [0.5]), dbgnn.RequestError, "integer ids"),
-        (("paper", torch.ones(3, dtype=torch.bool)), dbgnn.RequestError, "3 entries.*500"),
-        (("paper", [[1]]), dbgnn.RequestError, "one-dimensional"),
+        (("paper", [3, 500]), dbgnn.RequestError, "Id 500 of 'paper'.*too large.*N = 500"),
+        (("paper", [-1]), dbgnn.RequestError, "Id -1 of 'paper'.*negative"),
+        (("paper", [0.5]), dbgnn.RequestError, "ids are integers"),
+        (("paper", torch.ones(3, dtype=torch.bool)), dbgnn.RequestError, "3 values.*500"),
+        (("paper", [[1]]), dbgnn.RequestError, "2 dimensions"),
+        (("paper", ["a"]), dbgnn.RequestError, r"feature_store\.ids\('paper', keys\)"),
+        (("paper", 3), dbgnn.RequestError, "a list or a mask"),
+        (("paper", {3}), dbgnn.RequestError, "is a set"),
+        (("paper", [2**70]), dbgnn.RequestError, "out of range|no list"),
+        ("papr", dbgnn.RequestError, "did you mean 'paper'"),
         (("papers", [1]), dbgnn.UnknownNameError, "did you mean 'paper'"),
         (None, dbgnn.RequestError, "which node type"),
         ([1, 2], dbgnn.RequestError, "which node type"),
@@ -254,6 +259,41 @@ def test_dataloader_arguments(hetero: Stores) -> None:
     batch = loader([0, 1])
     assert batch["paper"].n_id[:2].tolist() == TRAIN[:2]
     assert "100 seeds of 'paper'" in repr(loader)
+
+
+def test_arguments_that_do_not_fit(hetero: Stores) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"batch_size": None}, "batch_size"),
+        ({"directed": False}, "induced"),
+        ({"input_id": torch.arange(3)}, "input_id has 3 entries for 500"),
+        ({"seed": 1.5}, "seed must be an integer"),
+        ({"input_time": torch.arange(500)}, "input_time"),
+    ]
+    for options, message in cases:
+        with pytest.raises(dbgnn.DbgnnError, match=message):
+            dbgnn.NeighborLoader(hetero, [2], input_nodes="paper", **options)
+
+
+def test_a_graph_will_do_for_its_stores(db: dbgnn.Database) -> None:
+    batch = next(iter(dbgnn.NeighborLoader(db.graph("papers"), [2], input_nodes="paper", batch_size=4)))
+    assert (batch["paper"].x[:, 0] == batch["paper"].n_id).all()
+
+
+def test_seeds_do_not_silently_become_other_nodes(tmp_path: Path) -> None:
+    """Ids are ranks by key, so they shift when nodes come or go; a loader made before says so."""
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        db.execute("CREATE TABLE node AS SELECT range AS id, [range]::FLOAT[1] AS x FROM range(6)")
+        db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (node KEY (id))")
+        loader = dbgnn.NeighborLoader(db.get_torch_geometric_remote_backend(), [1, 1], input_nodes=("node", "id = 3"))
+        (batch,) = loader
+        assert batch["node"].x.tolist() == [[3.0]]
+        assert batch["node"].num_sampled_nodes == [1, 0, 0]
+        db.execute("UPDATE node SET x = [33] WHERE id = 3")
+        assert next(iter(loader))["node"].x.tolist() == [[33.0]]
+        db.execute("DELETE FROM node WHERE id = 0")
+        db.graph().build()
+        with pytest.raises(dbgnn.StaleIndexError, match="Make the loader again"):
+            next(iter(loader))
 
 
 def test_bidirectional_edge_features_are_refused_not_lost(hetero: Stores, db: dbgnn.Database) -> None:

@@ -41,7 +41,7 @@ SEEDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("replace", [False, True])
 def test_sample_equals_the_oracle(db: dbgnn.Database, hetero: Fixture, seeds: str, *, replace: bool, disjoint: bool) -> None:
     fanout = {RATES: [5, 4, -1], LIKED: [3, 2, 2], KNOWS: [0, 2, 1]}
-    khop = KHop(db, Fanout(fanout, replace=replace, disjoint=disjoint))
+    khop = KHop(db, Fanout(fanout, len(next(iter(fanout.values()))), replace=replace, disjoint=disjoint))
     given_seeds = {label: np.array(ids, dtype=np.int64) for label, ids in SEEDS[seeds].items()}
     (found,) = khop.sample(db.graph().topology(), [given_seeds], [77])
     check(found, oracle.sample(hetero.labels, hetero.edges, given_seeds, fanout, 77, replace=replace, disjoint=disjoint))
@@ -59,7 +59,7 @@ def test_sample_equals_the_oracle_for_any_request(
     db: dbgnn.Database, hetero: Fixture, seeds: list[int], ks: list[int], key: int, *, replace: bool, disjoint: bool
 ) -> None:
     fanout = {RATES: ks, LIKED: ks[::-1], KNOWS: [2] * len(ks)}
-    khop = KHop(db, Fanout(fanout, replace=replace, disjoint=disjoint))
+    khop = KHop(db, Fanout(fanout, len(next(iter(fanout.values()))), replace=replace, disjoint=disjoint))
     given_seeds = {"item": np.array(seeds, dtype=np.int64)}
     (found,) = khop.sample(db.graph().topology(), [given_seeds], [key])
     check(found, oracle.sample(hetero.labels, hetero.edges, given_seeds, fanout, key, replace=replace, disjoint=disjoint))
@@ -67,7 +67,7 @@ def test_sample_equals_the_oracle_for_any_request(
 
 def test_many_batches_at_once_are_the_same_as_one_at_a_time(db: dbgnn.Database) -> None:
     rng = np.random.default_rng(0)
-    khop = KHop(db, Fanout({RATES: [5, 3], LIKED: [4, 4], KNOWS: [3, 2]}))
+    khop = KHop(db, Fanout({RATES: [5, 3], LIKED: [4, 4], KNOWS: [3, 2]}, 2))
     batches = [{"item": rng.integers(0, 120, 16), "user": rng.integers(0, 400, n)} for n in (3, 0, 8, 8)]
     together = khop.sample(db.graph().topology(), batches, [1, 2, 3, 4])
     for i, batch in enumerate(batches):
@@ -97,7 +97,7 @@ def test_threads_do_not_change_the_sample(tmp_path: Path) -> None:
     found = []
     for threads in (1, 2):
         with dbgnn.connect(path, read_only=True, threads=threads) as db:
-            (out,) = KHop(db, Fanout({link: [10, 10]})).sample(db.graph().topology(), [{"node": seeds}], [5])
+            (out,) = KHop(db, Fanout({link: [10, 10]}, 2)).sample(db.graph().topology(), [{"node": seeds}], [5])
             found.append(out)
     for part in ("node", "row", "col", "edge"):
         a, b = (next(iter(getattr(out, part).values())) for out in found)
@@ -121,7 +121,7 @@ def test_every_position_and_pair_is_equally_likely(tmp_path: Path, degree: int) 
             """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))
             EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
         )
-        khop = KHop(db, Fanout({("a", "e", "b"): [k]}))
+        khop = KHop(db, Fanout({("a", "e", "b"): [k]}, 1))
         (out,) = khop.sample(db.graph().topology(), [{"b": np.arange(draws)}], [3])
     picked = out.node["a"][out.row["a", "e", "b"]].reshape(draws, k)
     assert all(len(set(row)) == k for row in picked.tolist())
@@ -132,11 +132,25 @@ def test_every_position_and_pair_is_equally_likely(tmp_path: Path, degree: int) 
     assert chisquare(together[np.triu_indices(degree, 1)]).pvalue > 1e-3
 
 
+def test_a_million_neighbours_of_a_larger_hub(tmp_path: Path) -> None:
+    """DuckDB's ``min`` with a number stops short of a million."""
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        db.execute("CREATE TABLE a AS SELECT range AS id FROM range(1000010); CREATE TABLE b AS SELECT 0 AS id")
+        db.execute("CREATE TABLE e AS SELECT range AS s, 0 AS d FROM range(1000010)")
+        db.execute(
+            """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))
+            EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
+        )
+        khop = KHop(db, Fanout({("a", "e", "b"): [1_000_000]}, 1))
+        (out,) = khop.sample(db.graph().topology(), [{"b": np.zeros(1, dtype=np.int64)}], [3])
+        assert len(np.unique(out.node["a"])) == 1_000_000
+
+
 @pytest.mark.parametrize("replace", [False, True])
 def test_too_few_draws_are_drawn_again_and_change_nothing(
     db: dbgnn.Database, monkeypatch: pytest.MonkeyPatch, *, replace: bool
 ) -> None:
-    khop = KHop(db, Fanout({RATES: [5], LIKED: [5], KNOWS: [5]}, replace=replace))
+    khop = KHop(db, Fanout({RATES: [5], LIKED: [5], KNOWS: [5]}, 1, replace=replace))
     batch = {"item": np.arange(120), "user": np.arange(400)}
     (wanted,) = khop.sample(db.graph().topology(), [batch], [9])
     tried = []
@@ -153,7 +167,7 @@ def test_too_few_draws_are_drawn_again_and_change_nothing(
 
 
 def test_with_replacement_every_position_is_equally_likely(db: dbgnn.Database, hetero: Fixture) -> None:
-    khop = KHop(db, Fanout({RATES: [4], LIKED: [0], KNOWS: [0]}, replace=True))
+    khop = KHop(db, Fanout({RATES: [4], LIKED: [0], KNOWS: [0]}, 1, replace=True))
     topology = db.graph().topology()
     batches = [{"item": np.full(10, 4)}] * 100
     edges = []
@@ -182,7 +196,7 @@ def test_both_ways_of_numbering_agree(known: list[int], found: list[list[int]]) 
 
 
 def test_a_seed_that_is_no_node_is_named(db: dbgnn.Database) -> None:
-    khop = KHop(db, Fanout({RATES: [1], LIKED: [1], KNOWS: [1]}))
+    khop = KHop(db, Fanout({RATES: [1], LIKED: [1], KNOWS: [1]}, 1))
     for bad in (120, -1):
         with pytest.raises(dbgnn.RequestError, match=f"Seed {bad} is no id of node type 'item': it has 120"):
             khop.sample(db.graph().topology(), [{"item": np.array([3, bad])}], [0])

@@ -160,6 +160,11 @@ def test_forms_of_num_neighbors(db: dbgnn.Database) -> None:
         ({RATES: [2], LIKED: [2, 2], KNOWS: [2]}, "same number of hops"),
         ({("user", "rate", "item"): [2]}, r"no edge type .*did you mean .*rates"),
         ([-2], "-1"),
+        ([1.7], "one integer per hop"),
+        (["2"], "one integer per hop"),
+        ([True], "list of integers"),
+        (10, "one integer per hop"),
+        (None, "one integer per hop"),
     ],
 )
 def test_num_neighbors_that_do_not_fit(db: dbgnn.Database, num_neighbors: object, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,80 @@ def test_deleted_rows_leave_no_gap_in_the_ids(tmp_path: Path) -> None:
         assert index.map_table is not None
         rids = db.sql(f"SELECT e.src FROM {index.map_table} m JOIN edge e ON e.rowid = m.rid ORDER BY m.id").fetchall()
         assert [r[0] for r in rids] == kept[0].tolist()
+
+
+def test_edges_follow_the_ids_of_nodes_that_shift(tmp_path: Path) -> None:
+    """Deleting a node without edges leaves the edge table as it was, and its index untrue."""
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        fill(db, [10, 20, 30], "BIGINT", np.array([[2], [1]]))
+        graph = db.graph().build()
+        db.execute("DELETE FROM node WHERE id = 10")
+        with pytest.raises(dbgnn.StaleIndexError):
+            graph.topology()
+        check(graph.build(), np.array([[1], [0]]))
+        db.execute("CHECKPOINT")
+        check(graph, np.array([[1], [0]]))
+
+
+def test_an_optional_foreign_key_gives_edges_in_both_directions(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        db.execute("CREATE TABLE city AS SELECT range AS id FROM range(3)")
+        db.execute("CREATE TABLE person (id BIGINT, city BIGINT); INSERT INTO person VALUES (0, 2), (1, NULL), (2, 0), (3, 9)")
+        db.execute(
+            """CREATE PROPERTY GRAPH g VERTEX TABLES (city KEY (id), person KEY (id)) EDGE TABLES (
+              person SOURCE KEY (id) REFERENCES person (id) DESTINATION KEY (city) REFERENCES city (id) LABEL lives_in,
+              person SOURCE KEY (city) REFERENCES city (id) DESTINATION KEY (id) REFERENCES person (id) LABEL home_of)"""
+        )
+        with pytest.raises(dbgnn.DataError, match=r"1 rows of edge table 'person'.*city=9"):
+            db.graph().build()
+        db.execute("DELETE FROM person WHERE id = 3")
+        graph = db.graph().build()
+        assert graph.num_edges(("person", "lives_in", "city")) == graph.num_edges(("city", "home_of", "person")) == 2
+        assert graph.num_dropped(("person", "lives_in", "city")) == 0
+
+
+def test_what_was_dropped_stays_dropped(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        fill(db, [10, 20], "BIGINT", np.array([[0], [1]]))
+        db.execute("INSERT INTO edge VALUES (10, 99, 0)")
+        graph = db.graph().build(dangling="drop")
+        assert "1 dangling edges of ('node', 'to', 'node') left out" in str(graph)
+        db.execute("UPDATE node SET x = [5, 5] WHERE id = 10")  # rows move, and are indexed again by themselves
+        assert graph.num_dropped(("node", "to", "node")) == 1
+        db.execute("INSERT INTO edge VALUES (20, 99, 0)")
+        assert "stale" in str(graph)
+        assert graph.build().num_dropped(("node", "to", "node")) == 2
+        with pytest.raises(dbgnn.DataError, match="2 rows"):
+            graph.build(dangling="error")
+        with pytest.raises(dbgnn.DbgnnError, match="'error' or 'drop'"):
+            graph.build(dangling="ignore")
+
+
+def test_keys_whose_type_changed_are_refused_not_rounded(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        fill(db, [0, 1, 2], "BIGINT", np.array([[0], [1]]))
+        db.execute("ALTER TABLE edge ALTER src TYPE DOUBLE; INSERT INTO edge VALUES (1.5, 2, 0)")
+        with pytest.raises(dbgnn.SchemaError, match=r"'src' of edge table 'edge' is DOUBLE.*BIGINT"):
+            db.graph().build()
+
+
+def test_a_lost_index_table_is_built_again(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        fill(db, [10, 20], "BIGINT", np.array([[0], [1]]))
+        graph = db.graph().build()
+        db.execute(f"DROP TABLE {graph.topology().edges['node', 'to', 'node'].adjacency}")
+        check(graph, np.array([[0], [1]]))
+
+
+def test_first_use_from_many_threads_builds_once(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    edges = rng.integers(0, 40, (2, 300))
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        fill(db, [7 * i for i in range(40)][::-1], "BIGINT", edges)
+        with ThreadPoolExecutor(8) as pool:
+            counts = list(pool.map(lambda _: db.graph().num_edges(("node", "to", "node")), range(16)))
+        assert counts == [300] * 16
+        check(db.graph(), edges)
 
 
 def test_dangling_edges_are_an_error_or_counted(tmp_path: Path) -> None:
