@@ -16,7 +16,8 @@ BENCH_DIM ?= 128
 help:  ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-# The environment, once per change of what it is made from. Everything is pinned by constraints.txt.
+# The environment, once per change of what it is made from. What runs is pinned by constraints.txt, but for the packages
+# that only a CUDA build of torch brings; pip builds dbgnn's own wheel with a setuptools that it gets for itself.
 .venv/.made: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "dbgnn needs Python 3.11 or newer; name one: make PYTHON=python3.12 …")'
 	$(PYTHON) -m venv .venv

@@ -5,9 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 #: Real data sets that may lie beside the checkout; no test needs them to pass.
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+# On a loaded machine a single example can take longer than hypothesis' 200 ms, which says nothing about the code.
+settings.register_profile("dbgnn", deadline=None)
+settings.load_profile("dbgnn")
 
 
 @pytest.fixture(scope="session")

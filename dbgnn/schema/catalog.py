@@ -5,6 +5,7 @@ Names are compared as DuckDB compares them, without regard to case, and come bac
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,13 @@ import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema.model import TableName
+from dbgnn.schema.render import shown
 
 #: The schema in which dbgnn keeps what is its own.
 OWN_SCHEMA = "dbgnn"
+
+#: What to do where a graph names what is no longer there; the end of the messages that say so.
+DECLARE_ANEW = "Where a property graph names it, declare that anew: CREATE OR REPLACE PROPERTY GRAPH …"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,11 @@ def first_row(con: duckdb.DuckDBPyConnection, query: str, params: object = None)
     """
     rows = con.execute(query, params).fetchall()
     return rows[0] if rows else None
+
+
+def folded(name: str) -> str:
+    """Return what DuckDB compares of a name: the case of A to Z does not count, that of other letters does."""
+    return name.encode(errors="surrogatepass").lower().decode(errors="surrogatepass")
 
 
 def current_database(con: duckdb.DuckDBPyConnection) -> str:
@@ -67,7 +77,7 @@ def find_table(con: duckdb.DuckDBPyConnection, name: str, schema: str | None = N
         con,
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() "
         "AND lower(table_name) = lower($name) AND CASE WHEN $schema IS NULL THEN schema_name IN (current_schema(), 'main') "
-        "ELSE lower(schema_name) = lower($schema) END ORDER BY schema_name <> current_schema()",
+        "ELSE lower(schema_name) = lower($schema) END ORDER BY schema_name <> current_schema(), table_name <> $name",
         {"name": name, "schema": schema},
     )
     if found is not None:
@@ -88,14 +98,20 @@ def columns(con: duckdb.DuckDBPyConnection, table: TableName) -> dict[str, str]:
     """Return the columns of a table and their SQL types, in the table's order.
 
     Raises:
-        UnknownNameError: There is no such table; the message names the near misses.
+        UnknownNameError: There is no such table; the message names the near misses, and what to do if a graph names it.
     """
     found = con.execute(
         "SELECT c.column_name, c.data_type FROM duckdb_columns() c JOIN duckdb_tables() t USING (table_oid, database_oid) "
         "WHERE c.database_name = current_database() AND c.schema_name = ? AND c.table_name = ? ORDER BY c.column_index",
         [table.schema, table.name],
     ).fetchall()
-    return dict(found) if found else columns(con, find_table(con, table.name, table.schema))
+    if found:
+        return dict(found)
+    try:
+        spelled = find_table(con, table.name, table.schema)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error}. {DECLARE_ANEW}") from error
+    return columns(con, spelled)
 
 
 def all_columns(con: duckdb.DuckDBPyConnection) -> dict[TableName, dict[str, str]]:
@@ -115,18 +131,20 @@ def find_column(con: duckdb.DuckDBPyConnection, table: TableName, name: str) -> 
     """Return the column as the catalog spells it; raise :class:`UnknownNameError` with the near misses."""
     known = list(columns(con, table))
     for column in known:
-        if column.lower() == name.lower():
+        if folded(column) == folded(name):
             return column
     raise UnknownNameError(f"Table {str(table)!r} has no column {name!r}" + near_misses(name, known))
 
 
 def primary_keys(con: duckdb.DuckDBPyConnection) -> dict[TableName, tuple[str, ...]]:
-    """Return the columns of every primary key, in the order of the constraint."""
+    """Return the columns of every primary key of the user's tables, in the order of the constraint."""
     found = con.execute(
         "SELECT schema_name, table_name, constraint_column_names FROM duckdb_constraints() "
         "WHERE database_name = current_database() AND constraint_type = 'PRIMARY KEY'"
     ).fetchall()
-    return {TableName(name, schema): tuple(key) for schema, name, key in found}
+    known = all_columns(con)
+    by_table = {TableName(name, schema): key for schema, name, key in found}
+    return {table: _spelled(key, known[table]) for table, key in by_table.items() if table in known}
 
 
 def foreign_keys(con: duckdb.DuckDBPyConnection) -> list[ForeignKey]:
@@ -137,8 +155,31 @@ def foreign_keys(con: duckdb.DuckDBPyConnection) -> list[ForeignKey]:
         "AND schema_name <> ? ORDER BY schema_name, table_name, constraint_index",
         [OWN_SCHEMA],
     ).fetchall()
-    # DuckDB has no foreign keys across schemas, and the catalog does not name the target's.
-    return [
-        ForeignKey(TableName(name, schema), tuple(own), TableName(target, schema), tuple(theirs))
-        for schema, name, own, target, theirs in found
-    ]
+    known = all_columns(con)
+    spelled = {(table.schema, folded(table.name)): table for table in known}
+    keys = []
+    for schema, name, own, target, theirs in found:
+        # DuckDB has no foreign keys across schemas, and the catalog does not name the target's.
+        table, other = (spelled[schema, folded(each)] for each in (name, target))
+        keys.append(ForeignKey(table, _spelled(own, known[table]), other, _spelled(theirs, known[other])))
+    return keys
+
+
+def _spelled(names: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
+    """Return a constraint's columns as the table spells them; the catalog has them as the constraint was typed."""
+    by_name = {folded(name): name for name in known}
+    return tuple(by_name[folded(name)] for name in names)
+
+
+def check_schemas(con: duckdb.DuckDBPyConnection, used: Iterable[TableName]) -> None:
+    """Raise :class:`SchemaError` if a schema of these tables has the name of a database: ``"s"."t"`` is then ambiguous."""
+    databases = {folded(name): name for (name,) in con.execute("SELECT database_name FROM duckdb_databases()").fetchall()}
+    for table in used:
+        if (database := databases.get(folded(table.schema))) is not None:
+            full = f"{shown(current_database(con))}.{shown(table.schema)}.{shown(table.name)}"
+            raise SchemaError(
+                f"The table {str(table)!r} lies in schema {table.schema!r}, and database {database!r} has that name too, so "
+                f"that DuckDB cannot tell which one {str(table)!r} means. Give the database another name, which is that of its "
+                f"file (or what ATTACH … AS says), or the table a schema of another name: CREATE TABLE "
+                f"main.{shown(table.name)} AS FROM {full}."
+            )

@@ -208,6 +208,12 @@ class _Parser:
             self.stop("A table's name has at most three parts (database.schema.table)", self.tokens[self.position - 1])
         return TableRef(*reversed(parts))
 
+    def key(self) -> tuple[str, ...]:
+        """The columns after ``KEY``."""
+        if not self.at("("):
+            self.fail("the columns of KEY in parentheses, as in KEY (id)")
+        return self.names("a column")
+
     def names(self, what: str) -> tuple[str, ...]:
         """``(name, …)``, each once."""
         self.expect("(")
@@ -321,20 +327,26 @@ class _Parser:
 
     def end(self) -> EndSpec:
         """``KEY (…) REFERENCES vertex [(…)]`` or ``vertex``; a vertex table may itself be called key."""
-        if not (self.at("KEY") and self.at("(", ahead=1)):
+        if not self.at("KEY") or self._ends_name(ahead=1):
             return EndSpec(self.table("KEY or a vertex table"))
         self.expect("KEY")
-        columns = self.names("a column")
+        columns = self.key()
         self.expect("REFERENCES")
         vertex = self.table("a vertex table")
         return EndSpec(vertex, columns, self.names("a column") if self.at("(") else None)
+
+    def _ends_name(self, *, ahead: int) -> bool:
+        """Whether what comes there stands after a name: a mark, the end or a clause, but no column without parentheses."""
+        if self.at("REFERENCES", ahead=ahead + 1):
+            return False
+        return self.position + ahead >= len(self.tokens) or self.at(".", ",", ")", ";", *_CLAUSES, ahead=ahead)
 
     def clause(self, clauses: _Clauses) -> bool:
         """One of the clauses that stand after any table, in any order; False if there is none."""
         token = self.token
         if self.take("KEY"):
             self.once("KEY", clauses.key, token)
-            clauses.key = self.names("a column")
+            clauses.key = self.key()
         elif self.take("LABEL"):
             self.once("LABEL", clauses.label, token)
             clauses.label = self.name("a label")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import duckdb
 
-from dbgnn.schema.catalog import all_columns, columns, first_row
+from dbgnn.schema.catalog import DECLARE_ANEW, all_columns, columns, first_row
 from dbgnn.schema.infer import INFERRED
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.types import NOT_NAMED, Column, served
@@ -30,11 +30,11 @@ def describe(
         num_rows: The number of rows of some node and edge types, where it is known; the others are counted.
 
     Raises:
-        UnknownNameError: A table of the graph is gone.
+        UnknownNameError: A table of the graph is gone, or a column of its PROPERTIES.
     """
     known = num_rows or {}
     types = all_columns(con)
-    for table in [*(v.table for v in graph.vertices), *(e.table for e in graph.edges)]:
+    for table in graph.tables:
         if table not in types:  # spelled otherwise, or gone, which is an error with the near misses
             types[table] = columns(con, table)
     blocks = [_title(graph)]
@@ -53,7 +53,14 @@ def describe(
         )
     if graph.name == INFERRED and (rest := _unused(types, graph)):
         blocks.append(f"Tables without a part in it: {', '.join(map(str, rest))}")
+    if gone := _gone(types, graph):
+        blocks.append(f"Key columns that are gone: {', '.join(gone)}. {DECLARE_ANEW}")
     return "\n\n".join(blocks)
+
+
+def _gone(types: Types, graph: PropertyGraph) -> list[str]:
+    keys = [(v.table, v.key) for v in graph.vertices] + [(e.table, (*e.source_key, *e.destination_key)) for e in graph.edges]
+    return list(dict.fromkeys(f"{table}.{name}" for table, names in keys for name in names if name not in types[table]))
 
 
 def _served(types: Types, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:

@@ -9,7 +9,7 @@ from itertools import combinations
 import duckdb
 
 from dbgnn.errors import SchemaError
-from dbgnn.schema.catalog import ForeignKey, all_columns, foreign_keys, primary_keys
+from dbgnn.schema.catalog import ForeignKey, all_columns, check_schemas, foreign_keys, primary_keys
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.suggest import suggest
 from dbgnn.schema.types import tensor_type
@@ -35,7 +35,7 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
 
     Raises:
         SchemaError: There are no foreign keys (the message shows the statement to write), or two of them refer to
-            different columns of one table.
+            different columns of one table, or a table's schema has the name of the database.
     """
     keys = foreign_keys(con)
     types, primary = all_columns(con), primary_keys(con)
@@ -59,7 +59,9 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
             edges += _edges_of_pairs(table, types[table], by_table[table], vertices, _label(table, known))
         elif table in vertices:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
-    return PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_distinct(edges)))
+    graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_distinct(edges)))
+    check_schemas(con, graph.tables)
+    return graph
 
 
 def _is_edge_table(table: TableName, key: Sequence[str] | None, keys: Sequence[ForeignKey]) -> bool:

@@ -130,6 +130,11 @@ class PropertyGraph:
             + near_misses(edge_type, [e.edge_type for e in self.edges])
         )
 
+    @property
+    def tables(self) -> tuple[TableName, ...]:
+        """The tables of the graph, each once: those of the vertices, then those of the edges."""
+        return tuple(dict.fromkeys([*(v.table for v in self.vertices), *(e.table for e in self.edges)]))
+
     def with_vertex(self, vertex: VertexTable) -> PropertyGraph:
         """Return a copy with ``vertex`` added, or put in the place of the one with its label."""
         kept = tuple(v for v in self.vertices if v.label != vertex.label)

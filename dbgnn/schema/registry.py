@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.schema.catalog import OWN_SCHEMA, current_database, first_row
+from dbgnn.schema.catalog import OWN_SCHEMA, check_schemas, current_database, first_row
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.sql import quote
@@ -63,7 +63,8 @@ def load(con: duckdb.DuckDBPyConnection, name: str | None) -> PropertyGraph:
 
     Raises:
         UnknownNameError: No graph has this name.
-        SchemaError: ``name`` is None and several graphs are declared, or none is and there are no foreign keys.
+        SchemaError: ``name`` is None and several graphs are declared, or none is and there are no foreign keys; or a
+            table's schema has the name of the database.
     """
     names = graph_names(con)
     if name is None:
@@ -77,9 +78,16 @@ def load(con: duckdb.DuckDBPyConnection, name: str | None) -> PropertyGraph:
         if name == INFERRED:
             return infer(con)
         raise UnknownNameError(f"There is no property graph {name!r}" + near_misses(name, names))
-    row = first_row(con, f"SELECT definition FROM {own_table(con, 'graphs')} WHERE name = ?", [known])
-    if row is None:  # dropped by another connection between the two statements
-        raise UnknownNameError(f"The property graph {known!r} has just been dropped.")
+    graph = stored(con, known)
+    check_schemas(con, graph.tables)  # again: since it was declared, the file may have got another name
+    return graph
+
+
+def stored(con: duckdb.DuckDBPyConnection, name: str) -> PropertyGraph:
+    """Return the graph declared under this very name, whether or not it fits the database as it is now."""
+    row = first_row(con, f"SELECT definition FROM {own_table(con, 'graphs')} WHERE name = ?", [name])
+    if row is None:  # dropped by another connection since the name was found
+        raise UnknownNameError(f"The property graph {name!r} has just been dropped.")
     return from_json(row[0])
 
 

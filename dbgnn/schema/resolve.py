@@ -7,10 +7,19 @@ from dataclasses import replace
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.schema.catalog import columns, current_database, find_column, find_table, foreign_keys, primary_keys
+from dbgnn.schema.catalog import (
+    check_schemas,
+    columns,
+    current_database,
+    find_column,
+    find_table,
+    folded,
+    foreign_keys,
+    primary_keys,
+)
 from dbgnn.schema.ddl import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.registry import find_graph, forget_index, graph_names, load, remove, save, transaction
+from dbgnn.schema.registry import find_graph, forget_index, graph_names, remove, save, stored, transaction
 from dbgnn.schema.render import shown, shown_table
 from dbgnn.schema.types import comparable, tensor_columns
 
@@ -20,7 +29,8 @@ def run(con: duckdb.DuckDBPyConnection, statement: Statement) -> None:
 
     Raises:
         UnknownNameError: A graph, table, column or vertex table does not exist; with the near misses.
-        SchemaError: The graph exists already, a key does not fit, or a property cannot become a tensor.
+        SchemaError: The graph exists already, a key does not fit, a property cannot become a tensor, or a table's schema has
+            the name of the database.
     """
     with transaction(con):
         known = find_graph(con, statement.name)
@@ -37,7 +47,7 @@ def run(con: duckdb.DuckDBPyConnection, statement: Statement) -> None:
             raise SchemaError(f"The property graph {known!r} exists already; use CREATE OR REPLACE PROPERTY GRAPH, or DROP it.")
         graph = resolve(con, statement)
         if known is not None:
-            if _topology(load(con, known)) != _topology(graph):
+            if _topology(stored(con, known)) != _topology(graph):
                 forget_index(con, known)
             graph = replace(graph, name=known)
         save(con, graph)
@@ -61,13 +71,15 @@ def resolve(con: duckdb.DuckDBPyConnection, statement: CreateGraph) -> PropertyG
     """
     vertices: dict[str, VertexTable] = {}
     for spec in statement.vertices:
-        if spec.reference.lower() in vertices:
+        if folded(spec.reference) in vertices:
             raise SchemaError(
                 f"The vertex table {spec.reference!r} is there twice; give one an alias (AS), which is then its label."
             )
-        vertices[spec.reference.lower()] = _vertex(con, spec)
+        vertices[folded(spec.reference)] = _vertex(con, spec)
     edges = tuple(_edge(con, spec, vertices) for spec in statement.edges)
-    return PropertyGraph(statement.name, tuple(vertices.values()), edges)
+    graph = PropertyGraph(statement.name, tuple(vertices.values()), edges)
+    check_schemas(con, graph.tables)
+    return graph
 
 
 def _table(con: duckdb.DuckDBPyConnection, ref: TableRef) -> TableName:
@@ -142,10 +154,10 @@ def _referred(con: duckdb.DuckDBPyConnection, ref: TableRef, vertices: dict[str,
     if ref.schema is not None:
         table = _table(con, ref)
         found = [v for v in vertices.values() if v.table == table]
-    elif (vertex := vertices.get(ref.name.lower())) is not None:
+    elif (vertex := vertices.get(folded(ref.name))) is not None:
         return vertex
     else:
-        found = [v for v in vertices.values() if v.label.lower() == ref.name.lower()]
+        found = [v for v in vertices.values() if folded(v.label) == folded(ref.name)]
     if len(found) > 1:
         raise SchemaError(f"{where}: {str(ref)!r} is several vertex tables; refer to one by its alias.")
     if not found:

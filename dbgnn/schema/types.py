@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from dbgnn.errors import UnknownNameError, near_misses
-from dbgnn.schema.catalog import columns
+from dbgnn.schema.catalog import DECLARE_ANEW, columns
 from dbgnn.schema.model import EdgeTable, TableName, VertexTable
 
 _NUMBERS = {
@@ -127,7 +127,7 @@ def served(element: VertexTable | EdgeTable, types: Mapping[str, str]) -> list[C
     if gone := [name for name in named if name not in by_name]:
         raise UnknownNameError(
             f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph names in PROPERTIES"
-            + near_misses(gone[0], by_name)
+            f"{near_misses(gone[0], by_name)}. {DECLARE_ANEW}"
         )
     rest = (replace(c, reason=roles.get(c.name) or c.reason or other) for c in found if c.name not in named)
     return [*(by_name[name] for name in named), *rest]

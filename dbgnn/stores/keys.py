@@ -11,8 +11,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from dbgnn.errors import RequestError, SqlError, near_misses
-from dbgnn.sql import check_filter
+from dbgnn.errors import RequestError, SqlError
+from dbgnn.sql import check_filter, first_line
 from dbgnn.stores.request import Rows
 from dbgnn.stores.select import REQUEST, request_table, select_ids, select_keys, select_where
 
@@ -23,6 +23,15 @@ if TYPE_CHECKING:
 #: Key types whose keys come back as a NumPy array; those of all others as a list.
 _ARRAYS = frozenset("BOOLEAN TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT FLOAT DOUBLE".split())
 _INTEGERS = _ARRAYS - {"BOOLEAN", "FLOAT", "DOUBLE"}
+
+#: What may go wrong while a filter runs without being its fault.
+_NOT_OF_THE_FILTER = (
+    duckdb.OutOfMemoryException,
+    duckdb.IOException,
+    duckdb.ConnectionException,
+    duckdb.TransactionException,
+    duckdb.InterruptException,
+)
 
 
 def keys_of(db: Database, source: Source, rows: Rows) -> Any:
@@ -127,17 +136,26 @@ def ids_where(db: Database, source: Source, condition: str) -> Tensor:
     """Return the ids, ascending, of the rows for which a SQL condition over the table's columns is true.
 
     Raises:
-        SqlError: The condition is not one harmless expression, or names a column that does not exist.
+        SqlError: The condition is not one harmless expression of type BOOLEAN, names a column that does not exist, or
+            fails for a row.
     """
-    checked = check_filter(condition, where=repr(source.label))
+    with db.relations() as cursor:
+        name = (source.table.schema, source.table.name)
+        checked = check_filter(cursor, condition, where=repr(source.label), table=name, columns=source.columns)
     try:
-        kind = db.arrow(f"SELECT any_value(typeof({checked})) AS kind FROM {source.table.sql}").column(0)[0].as_py()
-        if kind not in ("BOOLEAN", '"NULL"', None):
-            raise SqlError(f"The filter for {source.label!r} must be a condition, but {condition!r} is of type {kind}.")
+        described = db.arrow(f"DESCRIBE SELECT {checked} AS condition FROM {source.table.sql}")
+        kind = described.column("column_type")[0].as_py().strip('"')
+        if kind != "BOOLEAN":
+            raise SqlError(
+                f"The filter for {source.label!r} must be a condition, of type BOOLEAN, but {condition!r} is of type {kind}; "
+                "compare it with something."
+            )
         found = db.arrow(select_where(source, checked))
-    except (duckdb.BinderException, duckdb.CatalogException, duckdb.ConversionException, duckdb.ParserException) as error:
+    except _NOT_OF_THE_FILTER:
+        raise
+    except duckdb.Error as error:
         raise SqlError(
-            f"The filter for {source.label!r} does not fit table {str(source.table)!r}: {condition!r}: {error}"
-            + near_misses("", source.columns)
+            f"The filter for {source.label!r} does not fit table {str(source.table)!r}: {condition!r}: {first_line(error)} "
+            f"Its columns: {', '.join(f'{c.name} {c.sql_type}' for c in source.columns.values())}."
         ) from error
     return torch.from_numpy(np.array(found.column(0).to_numpy(), dtype=np.int64))

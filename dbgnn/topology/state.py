@@ -20,7 +20,7 @@ import duckdb
 
 from dbgnn.errors import StaleIndexError, UnknownNameError
 from dbgnn.schema import PropertyGraph, columns
-from dbgnn.schema.catalog import OWN_SCHEMA, current_database
+from dbgnn.schema.catalog import DECLARE_ANEW, OWN_SCHEMA, current_database
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.schema.registry import has_own_table, own_table
 from dbgnn.sql import quote, quote_all
@@ -67,7 +67,7 @@ class TableState:
         known = columns(con, part.table)
         if missing := [n for n in names if n not in known]:
             raise UnknownNameError(
-                f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key."
+                f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key. {DECLARE_ANEW}"
             )
         keys = quote_all(names)
         # The keys alone matter for vertices only: there, rows that moved keep their ids.

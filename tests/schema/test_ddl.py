@@ -91,6 +91,13 @@ def test_words_of_the_grammar_and_keywords_are_names_too() -> None:
     assert parsed.edges[0].destination == EndSpec(TableRef("no"), ("destination",), ("index",))
 
 
+@pytest.mark.parametrize("rest", [")", " LABEL l)", " NO PROPERTIES)", ", e SOURCE v DESTINATION v)", " KEY (id))", ".key)"])
+def test_a_vertex_table_called_key_is_an_end(rest: str) -> None:
+    edge = create(f"CREATE PROPERTY GRAPH g VERTEX TABLES (v) EDGE TABLES (e SOURCE key DESTINATION KEY{rest}").edges[0]
+    assert edge.source == EndSpec(TableRef("key"))
+    assert edge.destination == EndSpec(TableRef("key", "KEY") if rest == ".key)" else TableRef("KEY"))
+
+
 @settings(deadline=None)
 @given(graph=NAMES, table=NAMES, column=NAMES, label=NAMES)
 def test_any_quoted_name_is_kept(graph: str, table: str, column: str, label: str) -> None:
@@ -155,7 +162,19 @@ GOOD = "CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY (id)) EDGE TABLES (e SOURCE
         ("CREATE PROPERTY GRAPH g EDGE TABLES (e)", "Expected VERTEX TABLES, but found 'EDGE'", "EDGE"),
         ("CREATE PROPERTY GRAPH g VERTEX (v)", "Expected TABLES, but found '('", "(v)"),
         ("CREATE PROPERTY GRAPH g VERTEX TABLES ()", "Expected a table, but found ')'", ")"),
-        ("CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY id)", "Expected '(', but found 'id'", "id"),
+        (
+            "CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY id)",
+            "Expected the columns of KEY in parentheses, as in KEY (id), but found 'id'",
+            "id",
+        ),
+        (
+            GOOD.replace("KEY (a)", "KEY a"),
+            "Expected the columns of KEY in parentheses, as in KEY (id), but found 'a'",
+            "a REF",
+        ),
+        (GOOD.replace("KEY (a)", 'KEY "a"'), "the columns of KEY in parentheses, as in KEY (id), but found '\"a\"'", '"a" REF'),
+        (GOOD.replace("KEY (a)", "KEY no"), "Expected the columns of KEY in parentheses, as in KEY (id), but found 'no'", "no"),
+        (GOOD.replace(" REFERENCES v (id)", "").replace("(a)", "a"), "the columns of KEY in parentheses", "a DEST"),
         ("CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY ())", "Expected a column, but found ')'", "))"),
         ("CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY (a, A))", "'A' is there twice", "A)"),
         ("CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY (a) KEY (b))", "KEY is there twice", "KEY (b)"),

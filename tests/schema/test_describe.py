@@ -7,6 +7,7 @@ import pytest
 
 from dbgnn import UnknownNameError
 from dbgnn.schema import PropertyGraph, describe, infer, load, parse_statement, run
+from dbgnn.schema.catalog import DECLARE_ANEW
 
 
 @pytest.fixture
@@ -82,7 +83,20 @@ def test_counts_that_are_known_are_not_counted(con: duckdb.DuckDBPyConnection) -
 
 def test_a_table_that_is_gone(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("DROP TABLE cites")
-    with pytest.raises(UnknownNameError, match="no table 'cites'"):
+    with pytest.raises(UnknownNameError, match=r"no table 'cites' .*declare that anew: CREATE OR REPLACE PROPERTY GRAPH"):
+        describe(con, load(con, "papers"))
+    con.execute("ALTER TABLE paper RENAME TO papers")
+    with pytest.raises(UnknownNameError, match=r"no table 'paper'; did you mean 'papers'\?.* CREATE OR REPLACE PROPERTY GRAPH"):
+        describe(con, load(con, "papers"))
+
+
+def test_columns_that_are_gone(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("ALTER TABLE cites RENAME src TO source")
+    text = describe(con, load(con, "papers"))
+    assert "source       src (gone) → paper (id)" in text
+    assert text.endswith(f"\n\nKey columns that are gone: cites.src. {DECLARE_ANEW}")
+    con.execute("ALTER TABLE paper RENAME year TO published")
+    with pytest.raises(UnknownNameError, match=r"no column 'year' any more.* CREATE OR REPLACE PROPERTY GRAPH"):
         describe(con, load(con, "papers"))
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 import pytest
 
+import dbgnn
 from dbgnn import SchemaError
 from dbgnn.schema import CreateGraph, EdgeTable, PropertyGraph, TableName, VertexTable, infer, parse_statement, resolve
 
@@ -162,6 +165,76 @@ def test_dbgnns_own_tables_have_no_part() -> None:
         "CREATE SCHEMA dbgnn; CREATE TABLE dbgnn.graphs (name VARCHAR PRIMARY KEY)"
     )
     assert [v.label for v in graph.vertices] == ["person"]
+
+
+MIXED_CASE = {
+    "single": (
+        (
+            "CREATE TABLE Paper (id BIGINT PRIMARY KEY, x FLOAT); INSERT INTO Paper VALUES (7, 0), (8, 1);"
+            "CREATE TABLE Cites (Src BIGINT, dst BIGINT, w FLOAT, FOREIGN KEY (SRC) REFERENCES paper (ID), "
+            "FOREIGN KEY (DST) REFERENCES PAPER); INSERT INTO Cites VALUES (7, 8, 0.5)"
+        ),
+        PropertyGraph(
+            "inferred",
+            (VertexTable(TableName("Paper"), "Paper", ("id",)),),
+            (EdgeTable(TableName("Cites"), "Cites", "Paper", ("Src",), "Paper", ("dst",), ("w",)),),
+        ),
+    ),
+    "composite": (
+        (
+            'CREATE SCHEMA "Town"; CREATE TABLE town.Flat (street VARCHAR, "No" INTEGER, m2 FLOAT, PRIMARY KEY (STREET, no)); '
+            "INSERT INTO town.flat VALUES ('a', 1, 9), ('a', 2, 9);"
+            "CREATE TABLE town.near (S1 VARCHAR, n1 INTEGER, s2 VARCHAR, N2 INTEGER, PRIMARY KEY (s1, N1, S2, n2), "
+            "FOREIGN KEY (s1, N1) REFERENCES town.FLAT (Street, NO), FOREIGN KEY (S2, n2) REFERENCES town.flat (STREET, nO)); "
+            "INSERT INTO town.near VALUES ('a', 2, 'a', 1)"
+        ),
+        PropertyGraph(
+            "inferred",
+            (VertexTable(TableName("Flat", "Town"), "Flat", ("street", "No")),),
+            (EdgeTable(TableName("near", "Town"), "near", "Flat", ("S1", "n1"), "Flat", ("s2", "N2"), ()),),
+        ),
+    ),
+    "self-reference": (
+        (
+            "CREATE TABLE Staff (Id BIGINT, boss BIGINT, age INTEGER, PRIMARY KEY (ID), FOREIGN KEY (Boss) REFERENCES STAFF); "
+            "INSERT INTO staff VALUES (1, NULL, 60); INSERT INTO staff VALUES (2, 1, 30)"
+        ),
+        PropertyGraph(
+            "inferred",
+            (VertexTable(TableName("Staff"), "Staff", ("Id",), ("age",)),),
+            (EdgeTable(TableName("Staff"), "boss", "Staff", ("Id",), "Staff", ("boss",), ()),),
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("ddl", "wanted"), MIXED_CASE.values(), ids=MIXED_CASE)
+def test_keys_come_as_the_tables_spell_them(ddl: str, wanted: PropertyGraph) -> None:
+    assert inferred(ddl) == wanted
+    with dbgnn.connect() as db:
+        db.execute(ddl)
+        graph = db.graph().build()
+        assert graph.num_nodes(wanted.vertices[0].label) == 2
+        assert graph.num_edges(wanted.edges[0].edge_type) == 1
+        assert "(gone)" not in str(graph)
+        assert "Index: built and true" in str(graph)
+
+
+def test_letters_beyond_ascii_keep_their_case() -> None:
+    graph = inferred("CREATE TABLE é (Ä BIGINT PRIMARY KEY); CREATE TABLE É (ä BIGINT PRIMARY KEY, Ä BIGINT REFERENCES é (Ä));")
+    assert [(v.label, v.key) for v in graph.vertices] == [("É", ("ä",)), ("é", ("Ä",))]
+    assert [(e.edge_type, e.destination_key) for e in graph.edges] == [(("É", "Ä", "é"), ("Ä",))]
+
+
+def test_a_schema_with_the_name_of_the_database(tmp_path: Path) -> None:
+    with duckdb.connect(tmp_path / "shop.duckdb") as con:
+        con.execute("CREATE SCHEMA Shop; CREATE TABLE shop.Shop.log (id BIGINT PRIMARY KEY)")
+        con.execute("CREATE TABLE man (id BIGINT PRIMARY KEY, boss BIGINT REFERENCES man (id))")
+        con.execute("DROP TABLE shop.shop.log")
+        assert [v.label for v in infer(con).vertices] == ["man"]
+        con.execute("CREATE TABLE shop.shop.item (id BIGINT PRIMARY KEY, part BIGINT REFERENCES item (id))")
+        with pytest.raises(SchemaError, match=r"'Shop.item' lies in schema 'Shop', and database 'shop' has that name too"):
+            infer(con)
 
 
 class TestWithoutForeignKeys:

@@ -76,6 +76,54 @@ def test_names_come_as_the_catalog_spells_them(con: duckdb.DuckDBPyConnection) -
     )
 
 
+def test_keys_come_as_the_catalog_spells_them(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        'CREATE SCHEMA "Shop"; CREATE TABLE shop.Item (Sku VARCHAR, "No" INTEGER, price FLOAT, PRIMARY KEY (SKU, no)); '
+        "CREATE TABLE shop.Pair (a VARCHAR, B INTEGER, c VARCHAR, D INTEGER, w FLOAT, day DATE, "
+        "FOREIGN KEY (A, b) REFERENCES shop.ITEM (sku, NO), FOREIGN KEY (C, d) REFERENCES shop.item)"
+    )
+    with pytest.raises(SchemaError, match="several foreign keys"):
+        declared(con, "VERTEX TABLES (SHOP.item) EDGE TABLES (shop.PAIR SOURCE Item DESTINATION item)")
+    graph = declared(
+        con,
+        "VERTEX TABLES (SHOP.ITEM, AUTHOR) EDGE TABLES (sHop.pAIR SOURCE KEY (b, A) REFERENCES shop.item (NO, SKU) "
+        "DESTINATION KEY (C, d) REFERENCES ITEM PROPERTIES ALL COLUMNS EXCEPT (DAY), "
+        "OWNS AS o SOURCE Author DESTINATION KEY (ROAD, no) REFERENCES ITEM)",
+    )
+    assert graph == PropertyGraph(
+        "g",
+        (VertexTable(TableName("Item", "Shop"), "Item", ("Sku", "No")), AUTHOR),
+        (
+            EdgeTable(TableName("Pair", "Shop"), "Pair", "Item", ("a", "B"), "Item", ("c", "D"), ("w",)),
+            EdgeTable(TableName("owns"), "o", "author", ("who",), "Item", ("road", "no")),
+        ),
+    )
+
+
+def test_a_foreign_key_in_another_case_is_an_end(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "CREATE TABLE Staff (Id BIGINT, Boss BIGINT, PRIMARY KEY (ID), FOREIGN KEY (BOSS) REFERENCES staff (id)); "
+        "CREATE TABLE works (Who BIGINT, road VARCHAR, no INTEGER, FOREIGN KEY (WHO) REFERENCES STAFF, "
+        "FOREIGN KEY (ROAD, NO) REFERENCES Flat (STREET, NUMBER))"
+    )
+    graph = declared(
+        con,
+        "VERTEX TABLES (staff, flat) EDGE TABLES (works SOURCE staff DESTINATION flat, "
+        "staff SOURCE KEY (ID) REFERENCES staff DESTINATION Staff LABEL reports)",
+    )
+    assert graph.vertices == (VertexTable(TableName("Staff"), "Staff", ("Id",)), FLAT)
+    assert graph.edges == (
+        EdgeTable(TableName("works"), "works", "Staff", ("Who",), "flat", ("road", "no")),
+        EdgeTable(TableName("Staff"), "reports", "Staff", ("Id",), "Staff", ("Boss",)),
+    )
+
+
+def test_letters_beyond_ascii_keep_their_case(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("CREATE TABLE é (ä BIGINT, Ä BIGINT); CREATE TABLE É (Ä BIGINT, ä BIGINT)")
+    graph = declared(con, "VERTEX TABLES (é KEY (Ä), É KEY (ä))")
+    assert [(v.label, v.key) for v in graph.vertices] == [("é", ("Ä",)), ("É", ("ä",))]
+
+
 def test_the_primary_key_is_the_key(con: duckdb.DuckDBPyConnection) -> None:
     assert declared(con, "VERTEX TABLES (author, flat)").vertices == (AUTHOR, FLAT)
 
@@ -149,6 +197,47 @@ def test_tables_in_schemas(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("USE s")
     execute(con, "CREATE PROPERTY GRAPH h VERTEX TABLES (paper, author)")
     assert [v.table.schema for v in load(con, "h").vertices] == ["s", "main"]
+
+
+class TestSchemaNamedAsTheDatabase:
+    DDL = "CREATE SCHEMA {0}; CREATE TABLE {1}.{0}.p (id BIGINT PRIMARY KEY, x FLOAT)"
+
+    @pytest.mark.parametrize("schema", ["shop", "SHOP"])
+    def test_it_is_refused(self, tmp_path: Path, schema: str) -> None:
+        with duckdb.connect(tmp_path / "shop.duckdb") as con:
+            con.execute(self.DDL.format(schema, "shop"))
+            shown = "shop.shop.p" if schema == "shop" else r'shop\."SHOP"\.p'
+            with pytest.raises(
+                SchemaError,
+                match=rf"'{schema}\.p' lies in schema '{schema}', and database 'shop' .* Give the database another name, .* "
+                rf"or the table a schema of another name: CREATE TABLE main\.p AS FROM {shown}\.",
+            ):
+                declared(con, "VERTEX TABLES (shop.p)")
+            assert graph_names(con) == []
+            con.execute("CREATE TABLE main.p AS FROM shop.shop.p")
+            assert declared(con, "VERTEX TABLES (p KEY (id))").tables == (TableName("p"),)
+
+    def test_an_attached_database_counts(self, con: duckdb.DuckDBPyConnection) -> None:
+        con.execute(self.DDL.format("s", "memory"))
+        execute(con, "CREATE PROPERTY GRAPH g VERTEX TABLES (s.p)")
+        con.execute("ATTACH ':memory:' AS S")
+        with pytest.raises(SchemaError, match="schema 's', and database 'S' has that name too"):
+            load(con, "g")
+        con.execute("DETACH s")
+        assert load(con, "g").tables == (TableName("p", "s"),)
+
+    def test_after_the_file_got_another_name(self, tmp_path: Path) -> None:
+        with dbgnn.connect(tmp_path / "a.duckdb") as db:
+            db.execute(self.DDL.format("shop", "a"))
+            db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (shop.p)")
+            assert db.graph().build().num_nodes("p") == 0
+        (tmp_path / "a.duckdb").rename(tmp_path / "shop.duckdb")
+        with dbgnn.connect(tmp_path / "shop.duckdb") as db:
+            with pytest.raises(SchemaError, match="database 'shop' has that name too"):
+                db.graph()
+            db.execute("CREATE TABLE main.p AS FROM shop.shop.p")
+            db.execute("CREATE OR REPLACE PROPERTY GRAPH g VERTEX TABLES (p KEY (id))")
+            assert db.graph().build().num_nodes("p") == 0
 
 
 EDGE = "cites SOURCE KEY (src) REFERENCES paper (id) DESTINATION KEY (dst) REFERENCES paper (id)"

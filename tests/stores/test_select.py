@@ -19,8 +19,8 @@ PAPER = VertexTable(TableName("paper"), "paper", ("id",))
 COLUMNS = {
     c.name: c for c in (tensor_type("x", "FLOAT[4]"), tensor_type("kind", "ENUM('a', 'b')"), tensor_type("id", "BIGINT"))
 }
-IDENTITY = Source("paper", PAPER, COLUMNS, ("x", "kind"), VertexIndex(PAPER, 10, None, dense=True))
-MAPPED = replace(IDENTITY, index=VertexIndex(PAPER, 10, 'dbgnn."map_1"', dense=False))
+IDENTITY = Source("paper", PAPER, COLUMNS, ("x", "kind"), VertexIndex(PAPER, 10, None, dense=True, keys=""))
+MAPPED = replace(IDENTITY, index=VertexIndex(PAPER, 10, 'dbgnn."map_1"', dense=False, keys=""))
 X, KIND = COLUMNS["x"], COLUMNS["kind"]
 
 
