@@ -55,8 +55,8 @@ _CALLED = {"SUBQUERY": "a subquery", "STAR": "'*' or COLUMNS()", "WINDOW": "a wi
 
 #: Scalar functions that DuckDB says are consistent, and that are about more than their arguments, or run SQL.
 _FORBIDDEN_FUNCTIONS = frozenset(
-    "bar error index_key invoke json_deserialize_sql json_serialize_plan json_serialize_sql parse_duckdb_log_message "
-    "version write_log".split()
+    "error index_key json_deserialize_sql json_serialize_plan json_serialize_sql parse_duckdb_log_message version "
+    "write_log".split()
 )
 #: DuckDB's own macros of these names compute a value from their arguments; the others are about the catalog or the session.
 _ROW_MACROS = re.compile(
@@ -110,7 +110,7 @@ def split_statements(text: str) -> list[str]:
 def first_line(error: BaseException) -> str:
     """Return what DuckDB says, without its kind of error and the statement of ours that it points into."""
     said = re.split(r"\n+LINE \d+:|\n\n", str(error), maxsplit=1)[0]
-    return re.sub(r"^(\w+ )+Error: ", "", " ".join(said.split()))
+    return re.sub(r"^(\w+ )+Error: ", "", " ".join(said.split())).rstrip(".")
 
 
 def check_filter(
@@ -133,7 +133,7 @@ def check_filter(
             subquery, an aggregate, a parameter, or a function that is not DuckDB's own, reads anything but its
             arguments, or is not the same at every call.
     """
-    if "\0" in text or not text.isprintable() and any("\ud800" <= c <= "\udfff" for c in text):
+    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
         raise SqlError(f"The filter for {where} holds a character that SQL text cannot hold: {text!r}")
     try:
         _one_condition(text, where)
@@ -268,6 +268,7 @@ def _check_columns(
 def _check_uses(con: duckdb.DuckDBPyConnection, uses: Iterable[tuple[str, Any]], text: str, where: str) -> None:
     """Check that functions and types are harmless ones of DuckDB's own, and not replaced by something in the file."""
     scalars, macros, aggregates = _builtin()
+    known = scalars | macros.keys()
     of_file = "SELECT DISTINCT function_name FROM system.main.duckdb_functions() WHERE NOT internal"
     replaced = {name.lower() for (name,) in con.execute(of_file).fetchall()}
     types = {name.lower() for (name,) in con.execute("SELECT type_name FROM system.main.duckdb_types()").fetchall()}
@@ -282,24 +283,31 @@ def _check_uses(con: duckdb.DuckDBPyConnection, uses: Iterable[tuple[str, Any]],
             continue
         if name in replaced:
             raise _beyond_the_row(f"{name}(), which is a macro of the database and not DuckDB's own function", text, where)
-        if name in macros and (same := sorted(replaced & (scalars | macros | aggregates))):
-            raise _beyond_the_row(f"{name}(), which may call {same[0]}(), which the database replaces by a macro", text, where)
-        if name not in scalars | macros:
+        if same := sorted(replaced & macros.get(name, frozenset())):
+            raise _beyond_the_row(f"{name}(), which calls {same[0]}(), a macro of the database", text, where)
+        if name not in known:
             raise _beyond_the_row(f"{name}(), which is not known to be a function of its arguments alone", text, where)
 
 
 @cache
-def _builtin() -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Return the names of the scalar functions and macros that a filter may call, and those of all aggregates.
+def _builtin() -> tuple[frozenset[str], dict[str, frozenset[str]], frozenset[str]]:
+    """Return the names of the scalar functions that a filter may call, the macros, and the names of all aggregates.
 
+    Macros come with the names in their definitions: a macro of the database is called there too if it has such a name.
     Taken from a connection of its own: functions of Python count as internal where they were registered.
     """
-    query = "SELECT function_name, function_type, stability, has_side_effects FROM duckdb_functions()"
+    query = "SELECT function_name, function_type, stability, has_side_effects, macro_definition FROM duckdb_functions()"
     with duckdb.connect(":memory:", config={"threads": "1"}) as con:
         rows = con.execute(query).fetchall()
-    changing = {name for name, _, stability, effects in rows if effects or stability not in ("CONSISTENT", None)}
+    changing = {name for name, _, stability, effects, _ in rows if effects or stability not in ("CONSISTENT", None)}
     refused = changing | _FORBIDDEN_FUNCTIONS
     scalars = {n for n, kind, *_ in rows if kind == "scalar" and n not in refused and not n.startswith("__")}
-    macros = {n for n, kind, *_ in rows if kind == "macro" and n not in refused and _ROW_MACROS.fullmatch(n)}
-    # the parser's own spelling of strpos() is in no list
-    return frozenset(scalars | {"position"}), frozenset(macros), frozenset(n for n, kind, *_ in rows if kind == "aggregate")
+    macros: dict[str, set[str]] = {}
+    for name, kind, _, _, definition in rows:
+        if kind == "macro" and name not in refused and _ROW_MACROS.fullmatch(name):
+            macros.setdefault(name, set()).update(re.findall(r"\w+|[-+*/<>=~!@%^&|]+", definition))
+    for _ in range(3):  # macros that call macros
+        for names in macros.values():
+            names.update(*(macros[n] for n in names & macros.keys()))
+    aggregates = {n for n, kind, *_ in rows if kind == "aggregate"} - {"reservoir_quantile"}  # takes a random sample
+    return frozenset(scalars), {name: frozenset(names) for name, names in macros.items()}, frozenset(aggregates)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 import duckdb
 import pytest
 from hypothesis import given
@@ -43,6 +46,17 @@ def test_quote_all_puts_the_prefix_before_each_name() -> None:
 
 
 ROWS = "(VALUES (1, 'train', DATE '2020-05-01', [0.25, 0.75]), (2, 'te;st', DATE '2021-05-01', [1.0, 0.0])) t(a, split, d, x)"
+COLUMNS = ["a", "split", "d", "x"]
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as con:
+        yield con
+
+
+def check(con: duckdb.DuckDBPyConnection, text: str) -> str:
+    return check_filter(con, text, where="train nodes", table=("main", "t"), columns=COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +77,14 @@ ROWS = "(VALUES (1, 'train', DATE '2020-05-01', [0.25, 0.75]), (2, 'te;st', DATE
         ("len(list_filter(x, lambda v: v > 0.5)) = 1 AND NOT a = 2", [1]),
         ("regexp_matches(split, '^te')", [2]),
         ("a IS NULL", []),
+        ("list_sum(x) = 1 AND list_aggregate(x, 'max') > 0.9 AND list_reverse(x)[1] = 0", [2]),
+        ("nullif(a, 2) = 1 OR if(a = 2, false, true) OR split_part(split, ';', 2) = 'x'", [1]),
     ],
 )
-def test_filters_mean_what_they_say(text: str, rows: list[int]) -> None:
-    with duckdb.connect() as con:
-        found = con.execute(f"SELECT a FROM {ROWS} WHERE {check_filter(text, where='test')} ORDER BY a").fetchall()
-    assert [a for (a,) in found] == rows
+def test_filters_mean_what_they_say(con: duckdb.DuckDBPyConnection, text: str, rows: list[int]) -> None:
+    checked = check(con, text)
+    assert checked == f"({text}\n)"
+    assert [a for (a,) in con.execute(f"SELECT a FROM {ROWS} WHERE {checked} ORDER BY a").fetchall()] == rows
 
 
 @pytest.mark.parametrize(
@@ -111,27 +127,60 @@ def test_filters_mean_what_they_say(text: str, rows: list[int]) -> None:
         "0A",
         "*",
         "COLUMNS(*) = 1",
+        "a = 1\0",
+        "split = '\ud800'",
+        "not " * 5000 + "true",
+        "(" * 5000 + "true" + ")" * 5000,
+    ],
+    ids=lambda text: repr(text[:40]),
+)
+def test_what_is_not_one_harmless_expression_is_refused(con: duckdb.DuckDBPyConnection, text: str) -> None:
+    with pytest.raises(SqlError, match="train nodes"):
+        check(con, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a < ", "it ends too early"),
+        ("a = 1 b c", "cannot be read from 'c' on"),
+        ("a = 1; a = 2", "without ';'"),
+        ("split = 'x", "a string, a quoted name or a comment does not end"),
+        ("spilt = 'x'", "names 'spilt', which is no column of table 't'; did you mean 'split'"),
+        ('split = "train"', "text takes single quotes: 'train'"),
+        ("len(list_filter(x, v -> v > 1)) = 1", "a lambda is written lambda x: …"),
+        ("a = (SELECT 1)", "own row only; found .*SELECT 1"),
+        ("a = ANY(x)", "found a subquery"),
+        ("a::inet IS NULL", "'inet', which is no type"),
+        ("current_user = 'x'", "names 'current_user', which is no column"),
+        ("random() < 0.5", r"random\(\), which is not known"),
     ],
 )
-def test_what_is_not_one_harmless_expression_is_refused(text: str) -> None:
-    with pytest.raises(SqlError, match="train nodes"):
-        check_filter(text, where="train nodes")
+def test_the_message_says_what_is_wrong(con: duckdb.DuckDBPyConnection, text: str, message: str) -> None:
+    with pytest.raises(SqlError, match=message) as caught:
+        check(con, text)
+    assert "\033" not in str(caught.value)
+    assert "<class" not in str(caught.value)
+
+
+def test_a_connection_without_json_refuses_filters() -> None:
+    class Bare:
+        def execute(self, *args: object) -> None:
+            raise duckdb.CatalogException("Catalog Error: Scalar Function with name json_serialize_sql does not exist!")
+
+    with pytest.raises(SqlError, match="no json extension"):
+        check(cast("duckdb.DuckDBPyConnection", Bare()), "a = 1")
 
 
 @given(TEXT)
-def test_no_text_escapes_the_filter(text: str) -> None:
-    """Whatever passes is one parenthesised expression: DuckDB refuses it, or finds one statement."""
+def test_no_text_escapes_the_filter(con: duckdb.DuckDBPyConnection, text: str) -> None:
+    """Whatever passes is one parenthesised expression, which is one statement where it is used."""
     try:
-        checked = check_filter(text, where="test")
+        checked = check(con, text)
     except SqlError:
         return
-    assert checked.startswith("(")
-    assert checked.endswith(")")
-    try:
-        statements = len(duckdb.extract_statements(f"SELECT 1 WHERE {checked}"))
-    except duckdb.ParserException:  # sqlglot knows more syntax than DuckDB
-        return
-    assert statements == 1
+    assert checked == f"({text}\n)"
+    assert len(duckdb.extract_statements(f"SELECT 1 WHERE {checked}")) == 1
 
 
 def test_split_statements_keeps_semicolons_that_are_text() -> None:

@@ -155,7 +155,7 @@ def ids_where(db: Database, source: Source, condition: str) -> Tensor:
         raise
     except duckdb.Error as error:
         raise SqlError(
-            f"The filter for {source.label!r} does not fit table {str(source.table)!r}: {condition!r}: {first_line(error)} "
+            f"The filter for {source.label!r} does not fit table {str(source.table)!r}: {condition!r}: {first_line(error)}. "
             f"Its columns: {', '.join(f'{c.name} {c.sql_type}' for c in source.columns.values())}."
         ) from error
     return torch.from_numpy(np.array(found.column(0).to_numpy(), dtype=np.int64))

@@ -67,7 +67,8 @@ class TableState:
         known = columns(con, part.table)
         if missing := [n for n in names if n not in known]:
             raise UnknownNameError(
-                f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key. {DECLARE_ANEW}"
+                f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key. "
+                f"{DECLARE_ANEW}"
             )
         keys = quote_all(names)
         # The keys alone matter for vertices only: there, rows that moved keep their ids.

@@ -122,6 +122,9 @@ def test_all_nodes(hetero: Stores, homogeneous: Stores) -> None:
         ([1, 2], dbgnn.RequestError, "which node type"),
         (("paper", "year > 2015; DROP TABLE paper"), dbgnn.SqlError, "paper"),
         (("paper", "len(read_text('x')) > 0"), dbgnn.SqlError, "own row"),
+        (("paper", "year"), dbgnn.SqlError, "of type BOOLEAN, but 'year' is of type"),
+        (("paper", "year < "), dbgnn.SqlError, "ends too early"),
+        (("paper", 'split = "train"'), dbgnn.SqlError, "single quotes: 'train'"),
         (("paper", "yeer > 2015"), dbgnn.SqlError, "year"),
     ],
 )
