@@ -30,6 +30,8 @@ def insert_error(
         return ResourceError(
             f"COPY {target} from {files}: the disk is full; no row was kept. Free space and run it again. DuckDB says: {text}"
         )
+    if isinstance(failure, CopyError):
+        return failure
     if failure is not None:
         return CopyError(f"COPY {target} from {files}: a value cannot be read ({failure}). No row was kept.")
     if isinstance(error, duckdb.ConstraintException):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import duckdb
 import pyarrow as pa
@@ -13,12 +12,10 @@ from tqdm import tqdm
 from dbgnn.errors import CopyError
 from dbgnn.ingest.duckdb_errors import insert_error
 from dbgnn.ingest.npy import Array, Source, batch_rows, check_source, open_array
+from dbgnn.ingest.settings import write_settings
 from dbgnn.ingest.statement import CopyStatement
 from dbgnn.ingest.target import Column, Target, find_target
-from dbgnn.sql import literal, quote, quote_all
-
-#: The settings below belong to the whole DuckDB instance; two COPYs at once would restore each other's.
-_settings_lock = threading.Lock()
+from dbgnn.sql import quote, quote_all
 
 #: Seconds of work before the progress bar appears.
 PROGRESS_DELAY = 2.0
@@ -35,7 +32,11 @@ def run_copy(con: duckdb.DuckDBPyConnection, statement: CopyStatement, *, progre
     Tables with ARRAY columns are written uncompressed (random rows of compressed floats take three times as
     long to read). DuckDB decides on compression when it writes row groups, so a checkpoint follows. Limits: in an
     open transaction there can be none, and up to one row group of 122,880 rows may be compressed by a later one;
-    so may rows that are changed afterwards, and the row group that later rows are added to.
+    so may rows that are changed afterwards, and the row group that later rows are added to; and where the configuration
+    is locked, all may be.
+
+    The files are mapped into memory and must not change meanwhile. One that has become shorter is refused when the next
+    batch is made; a batch whose end is cut off while DuckDB reads it kills the process (SIGBUS), as with any mapping.
 
     Args:
         con: A connection that may write.
@@ -45,7 +46,8 @@ def run_copy(con: duckdb.DuckDBPyConnection, statement: CopyStatement, *, progre
     Raises:
         UnknownNameError: No such table or column.
         CopyError: A file is bad, does not fit the table, or breaks one of its constraints. No row was kept.
-        ResourceError: The disk is full. No row was kept.
+        ResourceError: The disk is full, or rows cannot keep their order because the configuration is locked. No row was
+            kept.
     """
     target = find_target(con, statement.table)
     arrays = [open_array(file, str(target)) for file in statement.files]
@@ -125,12 +127,11 @@ class _Rows:
 def _insert(con: duckdb.DuckDBPyConnection, target: Target, sources: tuple[Source, ...], *, show: bool) -> int:
     in_transaction = _in_transaction(con)
     arrays = any(s.column.dims for s in sources)
-    settings = {"preserve_insertion_order": "true"} | ({"force_compression": "uncompressed"} if arrays else {})
     total = len(sources[0].array)
     with (
-        con.cursor() as control,  # settings can be restored there even when the transaction of `con` is aborted
+        con.cursor() as control,  # can run queries even when the transaction of `con` is aborted
         tqdm(total=total, desc=f"COPY {target}", unit=" rows", unit_scale=True, delay=PROGRESS_DELAY, disable=not show) as bar,
-        _settings(control, settings),
+        write_settings(con, uncompressed=arrays),
     ):
         rows = _Rows(sources, bar)
         name = f"dbgnn_copy_{id(rows):x}"
@@ -159,20 +160,6 @@ def _insert(con: duckdb.DuckDBPyConnection, target: Target, sources: tuple[Sourc
 def _in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
     """Whether a transaction is open: then two statements share its number. BEGIN as a test would abort it."""
     return len({con.execute("SELECT txid_current()").fetchall()[0] for _ in range(2)}) == 1
-
-
-@contextmanager
-def _settings(control: duckdb.DuckDBPyConnection, wanted: Mapping[str, str]) -> Iterator[None]:
-    """Give settings of the instance other values, and put the old ones back whatever happens."""
-    with _settings_lock:
-        before = {name: str(control.execute("SELECT current_setting(?)", [name]).fetchall()[0][0]) for name in wanted}
-        try:
-            for name, value in wanted.items():
-                control.execute(f"SET {name} = {literal(value)}")
-            yield
-        finally:
-            for name, value in before.items():
-                control.execute(f"SET {name} = {literal(value)}")
 
 
 def _checkpoint(control: duckdb.DuckDBPyConnection, catalog: str) -> None:

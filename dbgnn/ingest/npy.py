@@ -6,7 +6,10 @@ clipped or parsed, and pickled objects are never loaded. Format: NEP 1, ``numpy.
 
 from __future__ import annotations
 
+import math
+import mmap
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +49,15 @@ _TIMES = {
     "timestamp_ms": "datetime64[ms]",
     "timestamp_ns": "datetime64[ns]",
 }
+#: The least and the greatest count of days or other units that DuckDB reads back. The greatest of all means infinity;
+#: reading one beyond can end in an error that invalidates the whole database.
+_TIME_LIMITS = {
+    "date": (-(2**31 - 2), 2**31 - 2),
+    "timestamp": (-9_223_372_022_400_000_000, 2**63 - 2),
+    "timestamp_s": (-9_223_372_022_400, 9_223_372_036_854),
+    "timestamp_ms": (-9_223_372_022_400_000, 9_223_372_036_854_775),
+    "timestamp_ns": (-(2**63 - 2), 2**63 - 2),
+}
 _TEXTS = ("varchar", "enum", "uuid")
 
 
@@ -58,12 +70,14 @@ class Source:
         file: The file they come from.
         array: ``[N, *column.dims]``, a view of the memory-mapped file.
         dtype: The native dtype that a batch is brought to; that of the array where nothing has to be done.
+        where: Table, file and column, for messages.
     """
 
     column: Column
     file: str
     array: Array
     dtype: np.dtype[Any]
+    where: str
 
     @property
     def copied_row_bytes(self) -> int:
@@ -72,7 +86,12 @@ class Source:
         return 0 if shared else max(1, int(np.prod(self.array.shape[1:]))) * self.dtype.itemsize
 
     def arrow(self, start: int, stop: int) -> pa.Array:
-        """Return rows ``start`` to ``stop`` as an Arrow array; nested fixed-size lists for arrays."""
+        """Return rows ``start`` to ``stop`` as an Arrow array; nested fixed-size lists for arrays.
+
+        Raises:
+            CopyError: The file has become shorter.
+        """
+        check_size(self.array, self.where)
         chunk = np.ascontiguousarray(self.array[start:stop], dtype=self.dtype)
         values = pa.array(chunk.reshape(-1))
         for size in reversed(chunk.shape[1:]):
@@ -88,14 +107,14 @@ def open_array(file: str, table: str) -> Array:
     """
     path = os.path.expanduser(file)
     try:
-        array: Array = np.lib.format.open_memmap(path, mode="r")
+        array = _map(path)
     except FileNotFoundError as error:
         hint = " Patterns are not expanded; name every file." if set(file) & set("*?[") else ""
         raise CopyError(f"COPY {table}: there is no file {file!r} (looked in {os.getcwd()!r}).{hint}") from error
     except OSError as error:
         raise CopyError(f"COPY {table}: {file!r} cannot be read: {error.strerror or error}.") from error
-    except (ValueError, SyntaxError, EOFError) as error:
-        raise CopyError(f"COPY {table}: {_unreadable(file, str(error))}") from error
+    except Exception as error:  # numpy evaluates the header as a literal, and a damaged one raises nearly anything
+        raise CopyError(f"COPY {table}: {_unreadable(file, str(error) or type(error).__name__)}") from error
     if array.dtype.kind == "V":
         raise CopyError(
             f"COPY {table}: {file!r} holds records ({array.dtype}). "
@@ -108,6 +127,43 @@ def open_array(file: str, table: str) -> Array:
     return array
 
 
+def _map(path: str) -> Array:
+    """Map the array in a file; like ``numpy.lib.format.open_memmap``, but compares the sizes before it computes with them."""
+    with open(path, "rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about headers of Python 2, which are read all the same
+        version = np.lib.format.read_magic(file)
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise ValueError(f"format version {version} is unknown")
+        # Version 3 has field names in UTF-8 and nothing else new; files with fields are refused.
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+        if dtype.hasobject:
+            raise ValueError("Python objects")
+        if not all(type(n) is int and n >= 0 for n in shape):
+            raise ValueError(f"the shape {shape} is not of sizes")
+        offset, size = file.tell(), os.fstat(file.fileno()).st_size
+        if (needed := offset + math.prod(shape) * dtype.itemsize) > size:
+            raise EOFError(f"EOF after {size:,} of {needed:,} bytes")
+        mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+    return np.ndarray(shape, dtype, buffer=mapped, offset=offset, order="F" if fortran else "C")
+
+
+def check_size(array: Array, where: str) -> None:
+    """Raise if the file under ``array`` has become shorter since it was mapped: reading on would kill the process.
+
+    Raises:
+        CopyError: It has.
+    """
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and (size := base.size()) < len(base):
+        raise CopyError(
+            f"{where}: the file was cut short while it was read, {size:,} of {len(base):,} bytes are left. No row was kept. "
+            "Write it again, under another name first, and rename it when it is complete."
+        )
+
+
 def _unreadable(file: str, reason: str) -> str:
     if "Python objects" in reason:
         return (
@@ -116,7 +172,7 @@ def _unreadable(file: str, reason: str) -> str:
         )
     if "magic string is not correct" in reason:
         return f"{file!r} is not an npy file ({reason}). Write it with np.save; npz archives must be unpacked."
-    if "greater than file size" in reason or "EOF" in reason:
+    if "EOF" in reason:
         return f"{file!r} is cut short: it ends before its rows do ({reason}). Write or download it again."
     return f"{file!r} has a damaged npy header ({reason}). Write it again with np.save."
 
@@ -131,7 +187,7 @@ def check_source(array: Array, column: Column, file: str, table: str) -> Source:
     shape, dims = array.shape[1:], column.dims
     if len(shape) != len(dims) or any(want not in (None, have) for want, have in zip(dims, shape, strict=True)):
         raise CopyError(f"{where}: {_shape_remedy(array, column)}")
-    return Source(column, file, array, _check_values(array, column.leaf, where))
+    return Source(column, file, array, _check_values(array, column.leaf, where), where)
 
 
 def _shape_remedy(array: Array, column: Column) -> str:
@@ -165,12 +221,14 @@ def _check_values(array: Array, leaf: str, where: str) -> np.dtype[Any]:
         raise CopyError(
             f"{where}: {array.dtype} would be rounded. Save a.astype('{np.dtype(_FLOATS[leaf])}'){_or_double(native, leaf)}."
         )
-    elif (kind == "b" and leaf == "boolean") or (kind == "U" and leaf in _TEXTS) or (kind == "S" and leaf == "blob"):
+    elif kind == "b" and leaf == "boolean":
+        return native
+    elif (kind == "U" and leaf in _TEXTS) or (kind == "S" and leaf == "blob"):
+        _check_text(array, where)
         return native
     elif kind == "M" and leaf in _TIMES:
-        target = np.dtype(_TIMES[leaf])
-        _check_times(array, target, where)
-        return target
+        _check_times(array, leaf, where)
+        return np.dtype(_TIMES[leaf])
     raise CopyError(f"{where}: dtype {array.dtype} does not fit. {_dtype_remedy(native, leaf)}")
 
 
@@ -200,9 +258,10 @@ def _dtype_remedy(dtype: np.dtype[Any], leaf: str) -> str:
     return "COPY from npy fills numbers, BOOLEAN, VARCHAR, ENUM, UUID, BLOB, DATE, TIMESTAMP, and arrays and lists of them."
 
 
-def _chunks(array: Array) -> Iterator[tuple[int, Array]]:
+def _chunks(array: Array, where: str) -> Iterator[tuple[int, Array]]:
     step = max(1, COPY_LIMIT // max(1, array.nbytes // max(1, len(array))))
     for start in range(0, len(array), step):
+        check_size(array, where)
         yield start, array[start : start + step]
 
 
@@ -212,7 +271,8 @@ def _refuse(where: str, chunk: Array, bad: Array, start: int, why: str) -> None:
         return
     at = np.unravel_index(int(np.argmax(bad)), bad.shape)
     position = f" (position {', '.join(map(str, at[1:]))})" if len(at) > 1 else ""
-    raise CopyError(f"{where}: row {start + int(at[0])}{position} holds {chunk[at]!s}, {why}")
+    shown = repr(chunk[at].item()) if chunk.dtype.kind in "US" else str(chunk[at])
+    raise CopyError(f"{where}: row {start + int(at[0])}{position} holds {shown}, {why}")
 
 
 def _check_range(array: Array, leaf: str, where: str) -> None:
@@ -224,7 +284,7 @@ def _check_range(array: Array, leaf: str, where: str) -> None:
         low, high, wider = int(want.min), int(want.max), "BIGINT" if array.dtype != np.uint64 else "UBIGINT"
     if low <= have.min and have.max <= high:
         return
-    for start, chunk in _chunks(array):
+    for start, chunk in _chunks(array, where):
         if int(chunk.min()) < low or int(chunk.max()) > high:
             bad = np.zeros(chunk.shape, dtype=bool)
             if have.min < low:
@@ -241,7 +301,7 @@ def _check_exact(array: Array, target: np.dtype[Any], where: str) -> None:
     exact = 2 ** (np.finfo(target).nmant + 1)
     if -exact <= have.min and have.max <= exact:
         return
-    for start, chunk in _chunks(array):
+    for start, chunk in _chunks(array, where):
         rounded = chunk.astype(target)
         # The cast back is undefined for what rounds up to 2**63 or 2**64, which is never exact anyway.
         over = rounded >= target.type(float(have.max))
@@ -253,17 +313,36 @@ def _double(target: np.dtype[Any]) -> str:
     return " or DOUBLE" if target == np.float32 else ""
 
 
-def _check_times(array: Array, target: np.dtype[Any], where: str) -> None:
-    """Refuse times that change in the unit of the column: cut off, or beyond 64 bits."""
-    unit = np.datetime_data(array.dtype)[0]
-    if unit == "generic":
+def _check_times(array: Array, leaf: str, where: str) -> None:
+    """Refuse times that change in the unit of the column, cut off or beyond what it reaches."""
+    target = np.dtype(_TIMES[leaf])
+    low, high = _TIME_LIMITS[leaf]
+    if np.datetime_data(array.dtype)[0] == "generic":
         raise CopyError(f"{where}: datetime64 without a unit says nothing. Save a.astype('{target}').")
-    if array.dtype == target:
-        return
-    for start, chunk in _chunks(array):
+    for start, chunk in _chunks(array, where):
         native = chunk.astype(array.dtype.newbyteorder("="))
-        bad = (native.astype(target).astype(native.dtype) != native) & ~np.isnat(native)
-        _refuse(where, native, bad, start, f"which {target} cannot hold. Declare the column TIMESTAMP or TIMESTAMP_NS.")
+        times = native.astype(target)
+        counts = times.view(np.int64)
+        bad = ((times.astype(native.dtype) != native) | (counts < low) | (counts > high)) & ~np.isnat(native)
+        _refuse(where, native, bad, start, f"which {target} cannot hold. {_time_remedy(leaf)}")
+
+
+def _time_remedy(leaf: str) -> str:
+    if leaf == "date":
+        return "Declare the column TIMESTAMP, or save days that DATE reaches."
+    return "Declare the column TIMESTAMP or TIMESTAMP_NS, whichever reaches and parts the times."
+
+
+def _check_text(array: Array, where: str) -> None:
+    """Refuse text and bytes with a zero before another character: they would be cut off there."""
+    unit = np.dtype(np.uint32 if array.dtype.kind == "U" else np.uint8)
+    width = array.dtype.itemsize // unit.itemsize
+    if width < 2:
+        return
+    for start, chunk in _chunks(array, where):
+        empty = np.ascontiguousarray(chunk).view(unit).reshape(*chunk.shape, width) == 0
+        bad = (empty[..., :-1] & ~empty[..., 1:]).any(axis=-1)
+        _refuse(where, chunk, bad, start, "with a NUL character inside, where it would be cut. Take it out before saving.")
 
 
 def batch_rows(sources: tuple[Source, ...]) -> int:

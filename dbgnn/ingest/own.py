@@ -10,6 +10,7 @@ import duckdb
 from tqdm import tqdm
 
 from dbgnn.ingest.duckdb_errors import copy_error
+from dbgnn.ingest.header import check_header
 from dbgnn.ingest.load import PROGRESS_DELAY
 from dbgnn.ingest.statement import copy_tokens
 
@@ -23,8 +24,10 @@ def run_duckdb(
     """Run a statement as DuckDB does; a COPY shows its progress, if asked, once it takes more than two seconds.
 
     Raises:
-        CopyError: A row of a file does not fit.
+        CopyError: A row of a file does not fit, or the first line of a CSV file would be dropped though it is no header.
     """
+    if (tokens := copy_tokens(query)) is not None:
+        check_header(con, tokens)
     try:
         with _shown(con, query, progress=progress):
             return con.execute(query) if params is None else con.execute(query, params)

@@ -96,6 +96,27 @@ def parse_copy(query: str) -> CopyStatement | None:
     return CopyStatement(table, columns, files, progress)
 
 
+def plain_copy(
+    tokens: Sequence[Token],
+) -> tuple[tuple[str, ...], tuple[str, ...] | None, str, dict[str, str]] | None:
+    """Return table, columns, file and options of DuckDB's own ``COPY table FROM 'one file'``; None for any other form.
+
+    Args:
+        tokens: What :func:`copy_tokens` returned.
+    """
+    reader = _Reader(tokens[1:])
+    try:
+        table = reader.names(separator=TokenType.DOT)
+        columns = reader.parenthesised_names() if reader.at(TokenType.L_PAREN) else None
+        if not reader.take(TokenType.FROM) or not reader.at(TokenType.STRING):
+            return None
+        (file,) = reader.files()
+        _, options = reader.tail(own=False)
+    except CopyError:
+        return None
+    return table, columns, file, options
+
+
 def _is_npy(file: str) -> bool:
     return file.lower().endswith(".npy")
 
@@ -188,8 +209,12 @@ class _Reader:
             self.fail("',' or the end of the list after a file name")
         return tuple(found)
 
-    def tail(self) -> tuple[bool, dict[str, str]]:
-        """Take what follows the files: BY COLUMN and the options, in either order, then the end."""
+    def tail(self, *, own: bool = True) -> tuple[bool, dict[str, str]]:
+        """Take what follows the files: BY COLUMN and the options, in either order, then the end.
+
+        Args:
+            own: Whether options have to be those of COPY from npy, where the format is not another.
+        """
         by_column = False
         options: dict[str, str] = {}
         while self._peek() is not None:
@@ -201,7 +226,7 @@ class _Reader:
                 if not self.at(TokenType.L_PAREN):
                     self.fail("'(' after WITH")
             elif self.take(TokenType.L_PAREN):
-                self._options(options)
+                self._options(options, own=own)
             else:
                 break
         while self.take(TokenType.SEMICOLON):
@@ -210,7 +235,7 @@ class _Reader:
             self.fail("the end of the statement (run statements one at a time)")
         return by_column, options
 
-    def _options(self, options: dict[str, str]) -> None:
+    def _options(self, options: dict[str, str], *, own: bool) -> None:
         while True:
             name = self.name().upper()
             token = None if self.at(TokenType.COMMA, TokenType.R_PAREN) else self._peek()
@@ -223,7 +248,7 @@ class _Reader:
         if not self.take(TokenType.R_PAREN):
             self.fail("',' or ')' after an option")
         # DuckDB's options belong to DuckDB's formats: they are unknown only where the format is ours.
-        if options.get("FORMAT", "npy").lower() == "npy":
+        if own and options.get("FORMAT", "npy").lower() == "npy":
             for name in options:
                 if name not in OPTIONS:
                     raise CopyError(f"COPY of npy files has no option {name!r}{near_misses(name, OPTIONS)}.")

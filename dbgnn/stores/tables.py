@@ -8,7 +8,7 @@ lost by that, and by UPDATE where rows are told apart by key.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import duckdb
@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from dbgnn import schema
 from dbgnn.errors import SchemaError
+from dbgnn.ingest import settings
 from dbgnn.schema import TableName
 from dbgnn.sql import literal, quote
 
@@ -40,21 +41,12 @@ def write_settings(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
     DuckDB's own choice for FLOAT arrays is a tenth smaller and 3 × slower to gather. It is made when row groups
     are written out, so we checkpoint before the setting goes back; should another transaction forbid that, the rows
-    still in the write-ahead log are compressed later, which costs time and nothing else.
+    still in the write-ahead log are compressed later, which costs time and nothing else. (So does a locked configuration.)
     """
-    names = ("force_compression", "preserve_insertion_order")
-    before = {name: one(con, "SELECT current_setting(?)", [name]) for name in names}
-    try:
-        con.execute("SET force_compression = 'uncompressed'")
-        con.execute("SET preserve_insertion_order = true")
+    with settings.write_settings(con, uncompressed=True):
         yield
-        try:
+        with suppress(duckdb.TransactionException, duckdb.InvalidInputException):
             con.execute("CHECKPOINT")
-        except (duckdb.TransactionException, duckdb.InvalidInputException):
-            return
-    finally:
-        con.execute(f"SET force_compression = {literal(str(before['force_compression']).lower())}")
-        con.execute(f"SET preserve_insertion_order = {'true' if before['preserve_insertion_order'] else 'false'}")
 
 
 @contextmanager

@@ -8,18 +8,22 @@ import pickle
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from dbgnn.errors import CopyError
+from dbgnn.ingest import npy as npy_files
 from dbgnn.ingest import parse_copy, run_copy
+from dbgnn.ingest.npy import open_array
 
 Copy = Callable[[str], int]
 Con = duckdb.DuckDBPyConnection
@@ -153,6 +157,16 @@ def test_files_without_rows(con: Con, copy: Copy) -> None:
         (np.zeros((2, 0), "f4"), "FLOAT[]", r"shape \(2, 0\); rows without values"),
         (np.float32(1), "FLOAT", "a single value, not rows"),
         (np.zeros(2, "i4,f4"), "INTEGER", "holds records .*a file of its own"),
+        (np.array([0, 2**31]).astype("M8[D]"), "DATE", "row 1 holds 5881580-07-12, which .*that DATE reaches"),
+        (np.array([2**31 - 1]).astype("M8[D]"), "DATE", "row 0 holds 5881580-07-11, which"),  # DuckDB's infinity
+        (np.array([-(2**31)]).astype(">M8[D]"), "DATE", "row 0 holds -5877641-06-23, which"),
+        (np.array([[0, 2**26]]).astype("M8[Y]"), "DATE[2]", r"row 0 \(position 1\) holds 67110834, which"),
+        (np.array([2**63 - 1]).astype("M8[us]"), "TIMESTAMP", "row 0 holds 294247-01-10T04:00:54.775807, which"),
+        (np.array([-(2**63) + 9]).astype("M8[us]"), "TIMESTAMP", "row 0 holds -290308-12-21T19:59:05.224201, which"),
+        (np.array([2**60]).astype("M8[s]"), "TIMESTAMP_S", "row 0 holds .*, which"),
+        (np.array(["ab", "a\0b"]), "VARCHAR", r"row 1 holds 'a\\x00b', with a NUL character inside"),
+        (np.array([["ab", "\0b"]], ">U2"), "VARCHAR[2]", r"row 0 \(position 1\) holds '\\x00b', with a NUL"),
+        (np.array([b"ab", b"a\0b"]), "BLOB", r"row 1 holds b'a\\x00b', with a NUL"),
         (np.array(["c"]), "ENUM('a', 'b')", "No row was kept. Change the value"),
         (np.array(["no-uuid"]), "UUID", "No row was kept. Change the value"),
         (np.array([10**6]), "DECIMAL(5, 2)", "No row was kept. Change the value"),
@@ -201,6 +215,98 @@ def test_files_that_are_not_npy(con: Con, copy: Copy, folder: Path, content: byt
     con.execute("CREATE TABLE t (a INTEGER)")
     with pytest.raises(CopyError, match=f"COPY t: 'a.npy' .*{message}"):
         copy("COPY t FROM 'a.npy'")
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    """An npy file with any text for a header."""
+    text = header.encode("latin1") + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + data
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (99999999999999999999999999,)}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (4611686018427387904, 4)}",
+        "{'descr': '<U0', 'fortran_order': False, 'shape': (99999999999999999999999999,)}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (True,)}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (-1,)}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': 3}",
+        "{'descr': '<q9', 'fortran_order': False, 'shape': (1,)}",
+        "{'descr': ('<i8',), 'fortran_order': False, 'shape': (1,)}",
+        "{[]: 1}",
+        "{'descr': '<i8', 'fortran_order': False, 'shape': (1,",
+        "(" * 4000,
+        "-" * 9000 + "1",
+        "'''",
+        "\0",
+        "",
+    ],
+)
+def test_damaged_headers(con: Con, copy: Copy, folder: Path, header: str) -> None:
+    (folder / "a.npy").write_bytes(npy(header, bytes(16)))
+    con.execute("CREATE TABLE t (a BIGINT)")
+    with pytest.raises(CopyError, match=r"COPY t: 'a\.npy' (has a damaged npy header|is cut short)"):
+        copy("COPY t FROM 'a.npy'")
+
+
+@settings(max_examples=200, deadline=None)
+@given(at=st.integers(0, 127), byte=st.integers(0, 255))
+def test_a_header_with_a_changed_byte_is_read_or_refused(at: int, byte: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "a.npy")
+        np.save(file, np.zeros((3, 2), "f4"))
+        content = bytearray(file.read_bytes())
+        content[at] = byte
+        file.write_bytes(content)
+        with suppress(CopyError):
+            assert open_array(str(file), "t").nbytes <= len(content)
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read(con: Con, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    con.execute("CREATE TABLE t (a BIGINT)")
+    np.save("a.npy", np.arange(400_000, dtype=">i8"))  # copied batch by batch: DuckDB has no page of the file
+    statement = parse_copy("COPY t FROM 'a.npy'")
+    assert statement is not None
+    arrow = npy_files.Source.arrow
+
+    def cut(source: npy_files.Source, start: int, stop: int) -> pa.Array:
+        if start == 2 * npy_files.ROW_GROUP:
+            os.truncate("a.npy", 5000)
+        return arrow(source, start, stop)
+
+    monkeypatch.setattr(npy_files.Source, "arrow", cut)
+    with pytest.raises(CopyError, match=r"COPY t: 'a\.npy'.*: the file was cut short while it was read.*No row was kept"):
+        run_copy(con, statement, progress=False)
+    assert con.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("view", [np.s_[0], np.s_[:, 1:], np.s_[:]])
+def test_every_view_of_a_file_knows_its_size(folder: Path, view: Any) -> None:
+    np.save("a.npy", np.arange(40_000).reshape(2, 20_000))
+    array = open_array("a.npy", "t")[view].T
+    npy_files.check_size(array, "here")
+    os.truncate("a.npy", 5000)
+    with pytest.raises(CopyError, match="here: the file was cut short"):
+        npy_files.check_size(array, "here")
+
+
+@pytest.mark.parametrize(
+    ("sql_type", "unit", "low", "high"),
+    [
+        ("DATE", "D", "5877642-06-25 (BC)", "5881580-07-10"),
+        ("TIMESTAMP", "us", "290309-12-22 (BC) 00:00:00", "294247-01-10 04:00:54.775806"),
+        ("TIMESTAMP_S", "s", "290309-12-22 (BC) 00:00:00", "294247-01-10 04:00:54"),
+        ("TIMESTAMP_MS", "ms", "290309-12-22 (BC) 00:00:00", "294247-01-10 04:00:54.775"),
+        ("TIMESTAMP_NS", "ns", "1677-09-21 00:12:43.145224194", "2262-04-11 23:47:16.854775806"),
+    ],
+)
+def test_times_at_the_limits(con: Con, copy: Copy, sql_type: str, unit: str, low: str, high: str) -> None:
+    limits = np.array(npy_files._TIME_LIMITS[sql_type.lower()])
+    np.save("a.npy", limits.astype(f"M8[{unit}]"))
+    con.execute(f"CREATE TABLE t (a {sql_type})")
+    assert copy("COPY t FROM 'a.npy'") == 2
+    assert con.execute("SELECT a::VARCHAR FROM t").fetchall() == [(low,), (high,)]
 
 
 @pytest.mark.parametrize("size", [60, 500, 8127])

@@ -1,0 +1,119 @@
+"""The first line of a CSV file, before DuckDB's COPY drops it.
+
+Without the option HEADER, COPY takes the first line for a header when it does not read as values of the table's columns,
+or when all of them are text. It loads the rest by position, whatever the header says. A first row that is
+bad would be missing in silence, and a header ``dst,src`` would turn every edge round.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+
+import duckdb
+from sqlglot import Token
+
+from dbgnn.errors import CopyError, UnknownNameError
+from dbgnn.ingest.statement import plain_copy
+from dbgnn.ingest.target import Column, find_target
+
+#: Files that COPY reads in another format than CSV unless told.
+_OTHER_FORMATS = (".parquet", ".json", ".jsonl", ".ndjson", ".geojson", ".avro", ".arrow", ".arrows", ".xlsx", ".npy")
+
+#: Options that say how fields are parted, as `sniff_csv` calls them. All others are left to DuckDB.
+_DIALECT = {
+    "DELIM": "delim",
+    "DELIMITER": "delim",
+    "SEP": "delim",
+    "QUOTE": "quote",
+    "ESCAPE": "escape",
+    "NULL": "nullstr",
+    "NULLSTR": "nullstr",
+    "COMMENT": "comment",
+    "ENCODING": "encoding",
+}
+
+#: Values as the CSV reader takes them, where a cast in SQL takes more.
+_STRICT = {
+    **dict.fromkeys(
+        ("tinyint", "smallint", "integer", "bigint", "utinyint", "usmallint", "uinteger", "ubigint", "hugeint", "uhugeint"),
+        re.compile(r"\s*-?\d+\s*"),
+    ),
+    **dict.fromkeys(("float", "double"), re.compile(r"\s*[^\s_+][^\s_]*")),
+    **dict.fromkeys(
+        ("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"), re.compile(r"\s*[-\d:./]+([ T][\d:.]+)?")
+    ),
+    "boolean": re.compile(r"(?i:t|f|true|false|yes|no)"),
+}
+
+
+def check_header(con: duckdb.DuckDBPyConnection, tokens: Sequence[Token]) -> None:
+    """Refuse a COPY of one CSV file whose first line DuckDB would drop though it is not the names of the columns.
+
+    Reads the beginning of the file only. What cannot be read is left to COPY and its errors.
+
+    Args:
+        con: The connection the COPY is to run on, whose transaction may have made the table.
+        tokens: The statement.
+
+    Raises:
+        CopyError: Neither the names of the columns in their order, nor values of them, are on the first line.
+    """
+    if (copy := plain_copy(tokens)) is None:
+        return
+    table, names, file, options = copy
+    if options.pop("FORMAT", "csv").lower() != "csv" or not options.keys() <= _DIALECT.keys():
+        return
+    path = re.sub(r"\.(gz|zst)$", "", file.lower())
+    if path.endswith(_OTHER_FORMATS) or (os.path.exists(file) and not os.path.isfile(file)):  # a pipe is read once only
+        return
+    try:
+        target = find_target(con, table)
+        columns = target.columns if names is None else target.pick(names)
+        first = _first_row(con, file, {_DIALECT[name]: value for name, value in options.items()})
+        if first is None or len(first) != len(columns) or _is_header(first, columns) or _is_row(con, first, columns):
+            return
+    except (duckdb.Error, UnknownNameError, CopyError):
+        return
+    listed = ",".join(column.name for column in columns)
+    line = ",".join("" if cell is None else cell for cell in first)
+    raise CopyError(
+        f"COPY {target} from {file!r}: the first line is {line!r}, which is neither a header with the names of the columns "
+        f"{listed!r} nor a row that is sure to be kept. Add (HEADER true) if it is a header to leave out (the "
+        f"columns are then filled in the order of the table: name them, COPY {target} (…), if the file has another), "
+        "or (HEADER false) if it is a row."
+    )
+
+
+def _first_row(con: duckdb.DuckDBPyConnection, file: str, dialect: dict[str, str]) -> tuple[str | None, ...] | None:
+    """Return the fields of the first line as text, in the dialect that DuckDB finds; None for an empty file."""
+    given = "".join(f", {name} = ?" for name in dialect)
+    with con.cursor() as cursor:
+        query = f"SELECT Delimiter, Quote, Escape, Comment, SkipRows FROM sniff_csv(?{given})"
+        [(delim, quote, escape, comment, skip)] = cursor.execute(query, [file, *dialect.values()]).fetchall()
+        found = {"delim": delim, "quote": quote, "escape": escape, "comment": comment}
+        settings = {name: "" if value == "(empty)" else value for name, value in found.items()}
+        settings |= {name: value for name, value in dialect.items() if name not in settings}
+        given = "".join(f", {name} = ?" for name in settings)
+        rows = cursor.execute(
+            f"FROM read_csv(?, header = false, all_varchar = true, null_padding = true, skip = ?{given}) LIMIT 1",
+            [file, skip, *settings.values()],
+        ).fetchall()
+    return rows[0] if rows else None
+
+
+def _is_header(first: Sequence[str | None], columns: Sequence[Column]) -> bool:
+    return all(cell is not None and cell.strip().lower() == c.name.lower() for cell, c in zip(first, columns, strict=True))
+
+
+def _is_row(con: duckdb.DuckDBPyConnection, first: Sequence[str | None], columns: Sequence[Column]) -> bool:
+    """Whether COPY keeps the line: it reads as values, and the columns are not all text (if so, an empty field decides)."""
+    if all(c.leaf == "varchar" and not c.dims for c in columns):
+        return first[0] is None
+    for cell, c in zip(first, columns, strict=True):
+        if cell is not None and not c.dims and c.leaf in _STRICT and _STRICT[c.leaf].fullmatch(cell) is None:
+            return False
+    casts = ", ".join(f"TRY_CAST(? AS {c.sql_type})" for c in columns)
+    [values] = con.execute(f"SELECT {casts}", list(first)).fetchall()
+    return all((cell is None) == (value is None) for cell, value in zip(first, values, strict=True))
