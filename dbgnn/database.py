@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 #: How far DuckDB may run ahead of the reader of a streamed result, per statement. The default of
 #: 10 MB makes it wait for every scatter: 100 k rows of FLOAT[128] took 81 ms with it, 72 ms with 64 MiB.
 STREAMING_BUFFER = "64MiB"
+
+#: How often `close()` tries, waiting a little longer each time; five seconds in all.
+_CLOSE_ATTEMPTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,14 +338,13 @@ class Database:
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
-        try:
-            for cursor in list(self._all_cursors):
-                with suppress(duckdb.Error):  # a thread in the middle of a query is interrupted, and its cursor goes with it
-                    cursor.interrupt()
-                    cursor.close()
-        finally:
-            if self._owns:
-                self._connection.close()
+        open_ = [*self._all_cursors, *([self._connection] if self._owns else [])]
+        for attempt in range(_CLOSE_ATTEMPTS):
+            open_ = [c for c in open_ if not _closed(c)]
+            if not open_:
+                return
+            time.sleep(0.01 * attempt)  # a thread is in the middle of a query, which was interrupted and is about to end
+        raise ConnectionError(f"{self!s} cannot be closed: another thread goes on using it. End that thread first.")
 
     def __enter__(self) -> Self:
         return self
@@ -390,6 +393,18 @@ def _cypher(query: str) -> str | None:
     if len(words) == 3 and words[::2] == ["CREATE", "TABLE"] and words[1] in {"NODE", "REL"}:
         return "dbgnn speaks SQL, not Cypher: CREATE TABLE, then CREATE PROPERTY GRAPH once over the tables."
     return None
+
+
+def _closed(con: duckdb.DuckDBPyConnection) -> bool:
+    """Interrupt and close a connection; return whether it is closed."""
+    try:
+        con.interrupt()
+        con.close()
+    except duckdb.ConnectionException:
+        return True  # it was closed already
+    except duckdb.Error:
+        return False
+    return True
 
 
 def _answer(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyConnection:
