@@ -28,7 +28,7 @@ from dbgnn.schema.model import EdgeTable, PropertyGraph, VertexTable
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
-    from dbgnn.loader import NeighborLoader
+    from dbgnn.loader import LoaderStats, NeighborLoader, PackedLoader, StepStats
     from dbgnn.sampling import NeighborSampler
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
 
@@ -44,8 +44,10 @@ __all__ = [
     "DuckDBGraphStore",
     "EdgeTable",
     "Graph",
+    "LoaderStats",
     "NeighborLoader",
     "NeighborSampler",
+    "PackedLoader",
     "PropertyGraph",
     "ReadOnlyError",
     "RequestError",
@@ -53,6 +55,7 @@ __all__ = [
     "SchemaError",
     "SqlError",
     "StaleIndexError",
+    "StepStats",
     "UnknownNameError",
     "VertexTable",
     "__version__",
@@ -64,7 +67,10 @@ _LAZY = {
     "DuckDBFeatureStore": "dbgnn.stores",
     "DuckDBGraphStore": "dbgnn.stores",
     "Graph": "dbgnn.graph",
+    "LoaderStats": "dbgnn.loader",
     "NeighborLoader": "dbgnn.loader",
+    "PackedLoader": "dbgnn.loader",
+    "StepStats": "dbgnn.loader",
     "NeighborSampler": "dbgnn.sampling",
 }
 

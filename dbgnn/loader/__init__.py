@@ -1,5 +1,7 @@
-"""Loaders with PyG's signatures."""
+"""Loaders with PyG's signatures, and what they are made of."""
 
 from dbgnn.loader.neighbor import NeighborLoader
+from dbgnn.loader.pack import PackedLoader
+from dbgnn.loader.stats import LoaderStats, StepStats
 
-__all__ = ["NeighborLoader"]
+__all__ = ["LoaderStats", "NeighborLoader", "PackedLoader", "StepStats"]

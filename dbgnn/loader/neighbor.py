@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,11 +16,19 @@ from torch_geometric.sampler.base import HeteroSamplerOutput, SamplerOutput, Sub
 
 from dbgnn.errors import ConnectionError, DbgnnError, RequestError, StaleIndexError
 from dbgnn.graph import Graph
+from dbgnn.loader.assembly import assemble
+from dbgnn.loader.explain import explain
+from dbgnn.loader.pack import write as write_pack
+from dbgnn.loader.pipeline import Pipeline
+from dbgnn.loader.planner import Asked, check
 from dbgnn.loader.seeds import NumberedBatch, NumberedBatches, SeedDataset, input_nodes
+from dbgnn.loader.stats import LoaderStats
+from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
+    from dbgnn.topology import Topology
 
 
 class NeighborLoader(NodeLoader):
@@ -46,6 +56,15 @@ class NeighborLoader(NodeLoader):
         custom_cls: The class of the batches.
         input_id: The ``input_id`` of the seeds, a tensor; default: their position among the seeds.
         seed: The seed of the sample. The order of ``shuffle`` is torch's (``generator`` or ``torch.manual_seed``).
+        super_batch: How many mini-batches are sampled and fetched together: ``"auto"`` or a number. It shows in speed and
+            memory alone. ``1`` with ``num_workers > 0``.
+        prefetch: How many mini-batches lie ready while the model trains: ``"auto"`` or a number; 0: no threads. With threads,
+            ``transform`` still runs in the training loop, ``transform_sampler_output`` does not.
+        plan: How features come that are not in ``cache_bytes``: ``"join"`` (SQL for every mini-batch), ``"shared"`` (the
+            distinct rows of a super-batch in memory, by one pass over each table), ``"packed"`` (by one pass as well, but
+            written to a temporary file mini-batch by mini-batch: for features larger than memory), or ``"auto"``.
+        cache_bytes: Bytes of features kept in memory, of the rows that are read most: ``"auto"``, a number, or text such as
+            ``"2GB"``. As many as all features take, and every row is read once.
         **kwargs: Arguments of ``torch.utils.data.DataLoader``, such as ``batch_size``, ``shuffle``, ``num_workers``.
 
     Raises:
@@ -76,6 +95,10 @@ class NeighborLoader(NodeLoader):
         input_id: Tensor | None = None,
         *,
         seed: int = 0,
+        super_batch: int | str = "auto",
+        prefetch: int | str = "auto",
+        plan: str = "auto",
+        cache_bytes: int | str = "auto",
         **kwargs: Any,
     ) -> None:
         if input_time is not None:
@@ -126,12 +149,15 @@ class NeighborLoader(NodeLoader):
         if input_id is not None and len(input_id) != len(nodes):
             raise RequestError(f"input_id has {len(input_id):,} entries for {len(nodes):,} seeds; give one per seed.")
         self._seed_label = store.graph.node_types[0] if label is None else label
-        self._seed_keys = self._current_keys()
+        self._seed_keys = store.graph.topology().vertices[self._seed_label].keys
         self.input_data = NodeSamplerInput(input_id=input_id, node=nodes, time=None, input_type=label)
         kwargs.pop("dataset", None)
         kwargs.pop("collate_fn", None)
         torch.utils.data.DataLoader.__init__(self, SeedDataset(len(nodes)), collate_fn=self.collate_fn, **kwargs)
         self._batches = NumberedBatches(self.batch_sampler) if self.batch_sampler is not None else None
+        self._asked = self._checked(super_batch, prefetch, plan, cache_bytes)
+        self._stats = LoaderStats()
+        self._made: Pipeline | None = None
 
     def _check_workers(self, num_workers: int) -> None:
         db = self.data[0].graph.db
@@ -141,9 +167,87 @@ class NeighborLoader(NodeLoader):
                 "excludes every other process: dbgnn.connect(path, read_only=True), or use num_workers=0."
             )
 
-    def _current_keys(self) -> str:
-        keys: str = self.data[0].graph.topology().vertices[self._seed_label].keys
-        return keys
+    def _checked(self, super_batch: Any, prefetch: Any, plan: Any, cache_bytes: Any) -> Asked:
+        """Return what the user decided about the plan; `Asked` has None for ``"auto"``."""
+        if isinstance(cache_bytes, str) and cache_bytes != "auto":
+            cache_bytes = parse_bytes(self.data[0].graph.db, "cache_bytes", cache_bytes)
+        given = {"super_batch": super_batch, "prefetch": prefetch, "plan": plan, "cache_bytes": cache_bytes}
+        asked = check(Asked(**{name: None if value == "auto" else value for name, value in given.items()}))
+        if asked != Asked() and not self._is_ahead and asked != Asked(super_batch=1):
+            named = ", ".join(f"{name}={value!r}" for name, value in given.items() if value != "auto")
+            why = f"num_workers={self.num_workers}" if self.num_workers else "a sampler of another kind"
+            raise RequestError(
+                f"With {why}, mini-batches are sampled and fetched one at a time, so {named} cannot be had. Leave that out, or "
+                "use num_workers=0 and dbgnn's own sampler: its threads prefetch."
+            )
+        return asked
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether super-batches are sampled: in this process, by our sampler, and by no method of a derived class."""
+        ours = type(self).collate_fn is NeighborLoader.collate_fn
+        return ours and not self.num_workers and self._batches is not None and isinstance(self.node_sampler, NeighborSampler)
+
+    @property
+    def _pipeline(self) -> Pipeline:
+        if self._made is None:
+            self._made = Pipeline(
+                self.data[0],
+                self.node_sampler,
+                self.input_data,
+                self._check_seeds,
+                self._asked,
+                pin_memory=self.pin_memory,
+                transform_output=self.transform_sampler_output,
+            )
+        return self._made
+
+    def _check_seeds(self, topology: Topology) -> None:
+        if topology.vertices[self._seed_label].keys != self._seed_keys:
+            raise StaleIndexError(
+                f"Nodes of type {self._seed_label!r} were added, removed or given other keys since this loader was made, so "
+                "its seeds are other nodes now. Make the loader again."
+            )
+
+    # -- iterating -------------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._epoch() if self._is_ahead else super().__iter__()
+
+    def _epoch(self) -> Iterator[Any]:
+        yield from self._run(self._draw(), transform=True)
+
+    def _draw(self) -> Iterable[NumberedBatch]:
+        """Draw the seeds of the next epoch, here and now, so that no thread draws random numbers."""
+        assert self._batches is not None
+        # What torch's own iterator draws first: so a generator's next epoch is the same with and without workers.
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
+        try:
+            len(self._batches)
+        except TypeError:
+            return iter(self._batches)  # of unknown length, perhaps endless
+        return list(self._batches)
+
+    def _run(self, batches: Iterable[NumberedBatch], *, transform: bool) -> Generator[Any]:
+        """Yield the mini-batches of given batches of seeds, with or without ``transform``."""
+        ready = self._pipeline.run(batches, *self._sizes())
+        end = time.perf_counter()
+        read = bytes_read()
+        try:
+            while True:
+                begun = time.perf_counter()
+                if (mini := next(ready, None)) is None:
+                    return
+                mini.clock.add("waiting", time.perf_counter() - begun)
+                batch = self.filter_fn(mini.out, transform=transform)
+                before, end = end, time.perf_counter()
+                so_far, read = read, bytes_read()
+                self._stats.add(step_of(mini, end - before, read - so_far))
+                del mini
+                yield batch
+                del batch  # or its memory would not be free until the next one is there
+        finally:
+            ready.close()
 
     @property
     def _index_sampler(self) -> Any:
@@ -152,11 +256,7 @@ class NeighborLoader(NodeLoader):
 
     def collate_fn(self, index: Sequence[int] | Tensor) -> Any:
         """Sample the subgraph of one batch of seeds, and fetch its features unless the main process is to."""
-        if self._current_keys() != self._seed_keys:
-            raise StaleIndexError(
-                f"Nodes of type {self._seed_label!r} were added, removed or given other keys since this loader was made, so "
-                "its seeds are other nodes now. Make the loader again."
-            )
+        self._check_seeds(self.data[0].graph.topology())
         inputs = self.input_data[index]
         if isinstance(index, NumberedBatch) and isinstance(self.node_sampler, NeighborSampler):
             out = self.node_sampler.sample_from_nodes(inputs, epoch=index.epoch, batch=index.number)
@@ -164,19 +264,63 @@ class NeighborLoader(NodeLoader):
             out = self.node_sampler.sample_from_nodes(inputs)
         return self.filter_fn(out) if self.filter_per_worker else out
 
-    def filter_fn(self, out: SamplerOutput | HeteroSamplerOutput) -> Data | HeteroData:
+    def filter_fn(self, out: SamplerOutput | HeteroSamplerOutput, *, transform: bool = True) -> Data | HeteroData:
         """Join a sampled subgraph with the features of its nodes and edges."""
-        batch = super().filter_fn(out)
-        for attr, tensor in zip(*self._edge_features(batch), strict=True):
-            store = batch if attr.group_name is None or isinstance(out, SamplerOutput) else batch[attr.group_name]
-            store[attr.attr_name] = tensor
-        return batch if self.batch_transform is None else self.batch_transform(batch)
+        batch = assemble(self, out)
+        if self.pin_memory and not self.num_workers and torch.cuda.is_available():
+            batch = batch.pin_memory()
+        return batch if self.batch_transform is None or not transform else self.batch_transform(batch)
 
-    def _edge_features(self, batch: Data | HeteroData) -> tuple[list[Any], list[Tensor]]:
-        attrs = self.data[0].edge_tensor_attrs() if self._edge_attrs else []
-        for attr in attrs:
-            attr.index = batch.e_id if isinstance(batch, Data) else batch[attr.group_name].e_id
-        return attrs, self.data[0].multi_get_tensor(attrs) if attrs else []
+    @property
+    def has_edge_features(self) -> bool:
+        """Whether mini-batches have features of edges."""
+        return bool(self._edge_attrs)
+
+    # -- what it does ----------------------------------------------------------------------------------
+
+    def _sizes(self) -> tuple[int, int | None]:
+        """Return seeds per mini-batch and mini-batches per epoch; None: unknown."""
+        total = len(self.input_data.node)
+        try:
+            number = len(self)
+        except TypeError:
+            return min(total, 1024), None
+        return self.batch_size or max(1, total // max(1, number)), number
+
+    def stats(self) -> LoaderStats:
+        """Return what the steps so far took: time by part, bytes, hit rate, memory. It goes on counting."""
+        return self._stats
+
+    def explain(self) -> str:
+        """Return what the loader does and why, with estimated and, once it ran, actual sizes: ``print(loader.explain())``."""
+        if not self._is_ahead:
+            return (
+                f"{self!r}\nMini-batches are sampled and fetched one at a time, in {self.num_workers or 'no'} worker processes."
+            )
+        return explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline)
+
+    def pack(self, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
+        """Sample and fetch the next ``epochs`` epochs, and keep them as files for :class:`dbgnn.PackedLoader`.
+
+        After a kill the same call, by a loader made the same way, goes on where it ended. ``transform`` takes no part.
+
+        Args:
+            path: A folder, made if absent.
+            epochs: How many epochs.
+            progress: Show a progress bar on what takes more than two seconds; None: as the database does.
+
+        Raises:
+            DbgnnError: The folder holds something else, or the pack of another loader.
+            ResourceError: The disk is full.
+        """
+        if not self._is_ahead:
+            raise DbgnnError("pack() needs num_workers=0 and dbgnn's own sampler.")
+        write_pack(self, path, epochs=epochs, progress=progress)
+
+    # -- processes -------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_made": None}
 
     def __repr__(self) -> str:
         return (

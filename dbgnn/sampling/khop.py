@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from dbgnn.clock import Clock
 from dbgnn.errors import RequestError
 from dbgnn.sampling.hop import TOO_FEW, expand, few_draws, induce
 from dbgnn.sampling.random import mix
@@ -77,44 +78,54 @@ class KHop:
         self.db, self.fanout = db, fanout
         self._kept = threading.local()
 
-    def sample(self, topology: Topology, seeds: Sequence[Mapping[str, Ids]], keys: Sequence[int]) -> list[Subgraph]:
+    def sample(
+        self, topology: Topology, seeds: Sequence[Mapping[str, Ids]], keys: Sequence[int], clock: Clock | None = None
+    ) -> list[Subgraph]:
         """Sample one subgraph per entry of ``seeds``.
 
         Args:
             topology: The verified index.
             seeds: Per batch, node ids by node type; duplicates are kept.
             keys: Per batch, its 32-bit random key (see `random.fold`).
+            clock: Told the time spent on ``sampling``, ``grouping`` and ``relabelling``.
 
         Raises:
             RequestError: A seed is no node id.
         """
+        clock = Clock() if clock is None else clock
         batches = [_Batch(topology, batch, disjoint=self.fanout.disjoint) for batch in seeds]
         key = np.asarray(keys, dtype=np.int64)
         for hop in range(self.fanout.num_hops):
             for number, (edge_type, ks) in enumerate(self.fanout.num_neighbors.items()):
                 if hop < len(ks) and ks[hop] != 0:
-                    self._expand(topology, batches, edge_type, ks[hop], mix(mix(key ^ hop) ^ number))
-            for batch in batches:
-                batch.end_hop(self._numbering)
+                    self._expand(topology, batches, edge_type, ks[hop], mix(mix(key ^ hop) ^ number), clock)
+            with clock("relabelling"):
+                for batch in batches:
+                    batch.end_hop(self._numbering)
         if self.fanout.induced:
             for edge_type in self.fanout.num_neighbors:
-                self._induce(topology, batches, edge_type)
-        return [batch.finish(self.fanout) for batch in batches]
+                self._induce(topology, batches, edge_type, clock)
+        with clock("relabelling"):
+            return [batch.finish(self.fanout) for batch in batches]
 
-    def _expand(self, topology: Topology, batches: list[_Batch], edge_type: EdgeType, k: int, keys: Ids) -> None:
+    def _expand(self, topology: Topology, batches: list[_Batch], edge_type: EdgeType, k: int, keys: Ids, clock: Clock) -> None:
         ends = [batch.types[edge_type[2]] for batch in batches]
         sizes = [len(end.frontier) for end in ends]
         if not any(sizes):
             return
-        number = np.repeat(np.arange(len(batches), dtype=np.int32), sizes)
+        with clock("sampling"):
+            found = self._run(topology.edges[edge_type].adjacency, k, self._frontier(ends, sizes, keys))
+        with clock("grouping"):
+            for batch, columns in zip(batches, _by_batch(found, len(batches)), strict=True):
+                batch.found(edge_type, *columns)
+
+    def _frontier(self, ends: list[_Nodes], sizes: list[int], keys: Ids) -> pa.Table:
+        number = np.repeat(np.arange(len(ends), dtype=np.int32), sizes)
         ids = np.concatenate([end.frontier for end in ends])
         node, tree = _split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.int64(0))
         li = np.concatenate([np.arange(end.count - size, end.count) for end, size in zip(ends, sizes, strict=True)])
         key = mix(mix(keys[number] ^ node) ^ tree)
-        frontier = pa.table({"b": number, "li": li.astype(np.int32), "node": node, "key": key})
-        found = self._run(topology.edges[edge_type].adjacency, k, frontier)
-        for batch, columns in zip(batches, _by_batch(found, len(batches)), strict=True):
-            batch.found(edge_type, *columns)
+        return pa.table({"b": number, "li": li.astype(np.int32), "node": node, "key": key})
 
     def _run(self, adjacency: str, k: int, frontier: pa.Table) -> pa.Table:
         draws = few_draws(k, replace=self.fanout.replace)
@@ -126,14 +137,16 @@ class KHop:
                     raise
                 draws *= 8
 
-    def _induce(self, topology: Topology, batches: list[_Batch], edge_type: EdgeType) -> None:
+    def _induce(self, topology: Topology, batches: list[_Batch], edge_type: EdgeType, clock: Clock) -> None:
         # A seed given twice is one node at the source end; at the destination end both copies keep their edges.
-        sources = _nodes(batches, edge_type[0], distinct=True)
-        targets = _nodes(batches, edge_type[2], distinct=False)
-        found = self.db.arrow(induce(topology.edges[edge_type].adjacency), sources=sources, targets=targets)
-        for batch, (col, row, e) in zip(batches, _by_batch(found, len(batches)), strict=True):
-            order = np.lexsort((e, row, col))
-            batch.induced[edge_type] = (row[order], col[order], e[order])
+        with clock("sampling"):
+            sources = _nodes(batches, edge_type[0], distinct=True)
+            targets = _nodes(batches, edge_type[2], distinct=False)
+            found = self.db.arrow(induce(topology.edges[edge_type].adjacency), sources=sources, targets=targets)
+        with clock("grouping"):
+            for batch, (col, row, e) in zip(batches, _by_batch(found, len(batches)), strict=True):
+                order = np.lexsort((e, row, col))
+                batch.induced[edge_type] = (row[order], col[order], e[order])
 
     def _numbering(self, num_nodes: int) -> Numbering:
         if self.fanout.disjoint or num_nodes > TABLE_LIMIT:

@@ -20,16 +20,19 @@ from torch_geometric.sampler import (
     SamplerOutput,
 )
 from torch_geometric.sampler.base import SubgraphType
-from torch_geometric.sampler.neighbor_sampler import edge_sample, node_sample
+from torch_geometric.sampler.neighbor_sampler import edge_sample
 
 from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.sampling.khop import Fanout, KHop, Subgraph
 from dbgnn.sampling.random import fold
+from dbgnn.sampling.relabel import Ids
 from dbgnn.schema.model import EdgeType
 
 if TYPE_CHECKING:
+    from dbgnn.clock import Clock
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
+    from dbgnn.topology import Topology
 
 #: As PyG takes it: a list, a list per edge type, or a ``torch_geometric.sampler.NumNeighbors`` (untyped, hence Any).
 NumNeighborsType: TypeAlias = Sequence[int] | Mapping[EdgeType, Sequence[int]] | Any
@@ -139,10 +142,8 @@ class NeighborSampler(BaseSampler):
             **kwargs: Taken for PyG's sake, without effect.
         """
         key = self._batch_key(epoch, batch)
-        out = node_sample(index, lambda seed, time: self._sample(seed, time, key=key))
-        if out.metadata[0] is None:
-            out.metadata = (torch.arange(len(index.node)), *out.metadata[1:])
-        return self._directed(out)
+        (subgraph,) = self._khop.sample(self.graph.topology(), [self._node_seeds(index)], [key])
+        return self.output(index, subgraph)
 
     def sample_from_edges(
         self,
@@ -159,6 +160,39 @@ class NeighborSampler(BaseSampler):
         )
         return self._directed(out)
 
+    # -- many batches at once ------------------------------------------------------------------------
+
+    def sample_batches(
+        self,
+        topology: Topology,
+        inputs: Sequence[NodeSamplerInput],
+        counters: Sequence[tuple[int, int]],
+        clock: Clock | None = None,
+    ) -> list[Subgraph]:
+        """Sample around the seed nodes of many mini-batches, with one statement per hop and edge type.
+
+        Args:
+            topology: The graph's verified index.
+            inputs: Per mini-batch, PyG's input.
+            counters: Per mini-batch, its epoch and its number, as in :meth:`sample_from_nodes`.
+            clock: Told the time spent on ``sampling``, ``grouping`` and ``relabelling``.
+
+        Returns:
+            Per mini-batch, what :meth:`output` turns into the output of :meth:`sample_from_nodes`.
+
+        Raises:
+            RequestError: A seed is no node id, or of another kind than the graph is served in.
+            UnknownNameError: There is no such node type.
+        """
+        keys = [self._batch_key(epoch, batch) for epoch, batch in counters]
+        return self._khop.sample(topology, [self._node_seeds(index) for index in inputs], keys, clock)
+
+    def output(self, inputs: NodeSamplerInput, subgraph: Subgraph) -> SamplerOutput | HeteroSamplerOutput:
+        """Return a subgraph of :meth:`sample_batches` as PyG's output, of int64 tensors."""
+        out = self._tensors(subgraph)
+        out.metadata = (torch.arange(len(inputs.node)) if inputs.input_id is None else inputs.input_id, inputs.time)
+        return self._directed(out)
+
     # -- inside --------------------------------------------------------------------------------------
 
     def _batch_key(self, epoch: int | None, batch: int | None) -> int:
@@ -168,9 +202,13 @@ class NeighborSampler(BaseSampler):
         # In a worker, torch's own seed tells workers and epochs apart (and follows torch.manual_seed).
         return fold(self.seed, 2, next(self._calls), 0 if worker is None else worker.seed)
 
-    def _sample(
-        self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None, *, key: int
-    ) -> SamplerOutput | HeteroSamplerOutput:
+    def _node_seeds(self, inputs: NodeSamplerInput) -> dict[str, Ids]:
+        """Return PyG's input as seeds by node type."""
+        node = inputs.node
+        return self._seeds(node if inputs.input_type is None else {inputs.input_type: node}, inputs.time)
+
+    def _seeds(self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None) -> dict[str, Ids]:
+        """Return seeds as PyG gives them as arrays by node type."""
         if seed_time is not None:
             raise DbgnnError("Seeds with a time are not supported yet; leave input_time out.")
         if self.homogeneous == isinstance(seed, dict):
@@ -182,11 +220,18 @@ class NeighborSampler(BaseSampler):
                 raise UnknownNameError(
                     f"Graph {self.graph.name!r} has no node type {label!r}" + near_misses(label, self.graph.node_types)
                 )
-        seeds = {label: _as_ids(label, tensor) for label, tensor in labelled.items()}
-        found = self._khop.sample(self.graph.topology(), [seeds], [key])[0]
-        return (
-            _homogeneous(found, disjoint=self.disjoint) if self.homogeneous else _heterogeneous(found, disjoint=self.disjoint)
-        )
+        return {label: _as_ids(label, tensor) for label, tensor in labelled.items()}
+
+    def _sample(
+        self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None, *, key: int
+    ) -> SamplerOutput | HeteroSamplerOutput:
+        """Sample as PyG's edge sampling asks for it."""
+        (subgraph,) = self._khop.sample(self.graph.topology(), [self._seeds(seed, seed_time)], [key])
+        return self._tensors(subgraph)
+
+    def _tensors(self, found: Subgraph) -> SamplerOutput | HeteroSamplerOutput:
+        form = _homogeneous if self.homogeneous else _heterogeneous
+        return form(found, disjoint=self.disjoint)
 
     def _directed(self, out: SamplerOutput | HeteroSamplerOutput) -> SamplerOutput | HeteroSamplerOutput:
         return out.to_bidirectional() if self.subgraph_type == SubgraphType.bidirectional else out
@@ -263,7 +308,7 @@ def _edge_type(key: object, edge_types: list[EdgeType]) -> EdgeType:
     return found[0]
 
 
-def _as_ids(label: str, seeds: Tensor) -> np.ndarray[Any, np.dtype[np.int64]]:
+def _as_ids(label: str, seeds: Tensor) -> Ids:
     if seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool:
         raise RequestError(f"Seeds of node type {label!r} must be integer ids, not {seeds.dtype}.")
     return seeds.detach().cpu().numpy().astype(np.int64)

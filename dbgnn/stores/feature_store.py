@@ -13,13 +13,16 @@ from torch_geometric.data import FeatureStore, TensorAttr
 from torch_geometric.data.feature_store import _FieldStatus
 
 from dbgnn.arrow import dtype_of
+from dbgnn.clock import Clock
 from dbgnn.database import translated
 from dbgnn.errors import RequestError, SchemaError, StaleIndexError, UnknownNameError
+from dbgnn.schema import Column
 from dbgnn.stores import features
 from dbgnn.stores import keys as key_lookup
 from dbgnn.stores.binding import Binding, Label, Source
-from dbgnn.stores.gather import gather
-from dbgnn.stores.request import rows_of
+from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
+from dbgnn.stores.request import Ids, Rows, rows_of
+from dbgnn.topology import Topology, same_ids
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
@@ -143,6 +146,68 @@ class DuckDBFeatureStore(FeatureStore):
             found[NODE_ID] = torch.from_numpy(rows.array().copy())
         tensors = [found[name] if i == names.index(name) else found[name].clone() for i, name in enumerate(names)]
         return [t[0] for t in tensors] if rows.scalar else tensors
+
+    def read_into(
+        self,
+        label: Label,
+        names: Sequence[str],
+        ids: Ids,
+        outs: Sequence[Tensor],
+        *,
+        topology: Topology,
+        pos: Ids | None = None,
+        clock: Clock | None = None,
+        nulls: str = "error",
+    ) -> Ids:
+        """Write rows of some columns into tensors that the caller made; what loaders read with.
+
+        Args:
+            label: Node or edge type in the property graph.
+            names: The columns.
+            ids: int64 ``[n]``.
+            outs: Per column, a contiguous tensor ``[m, *shape]`` of the column's dtype with room for every position.
+            topology: The index that the ids are of.
+            pos: int64 ``[n]``, distinct rows of ``outs`` to write to; None: 0, 1, …
+            clock: Counts the time spent.
+            nulls: ``"error"``, or ``"return"``: what NULL without a :meth:`fill` does.
+
+        Returns:
+            With ``nulls="return"``, the rows of ``outs`` that hold NULL and so anything, ascending; else none.
+
+        Raises:
+            StaleIndexError: The graph changed, so that the ids are other rows now.
+        """
+
+        def read() -> Ids:
+            now = self._binding.topology()
+            if not same_ids(topology, now, label):
+                raise StaleIndexError(
+                    f"{label!r} of {self._binding!s} changed after its mini-batches were sampled, so their ids are other rows "
+                    "now. Start a new epoch; if nodes came or went, make the loader again."
+                )
+            source = self._binding.source(label)
+            columns, rows, db = [source.column(name) for name in names], Rows(ids), self._binding.db
+            found = gather_into(db, source, columns, rows, outs, self._fills.get(label, {}), pos=pos, clock=clock)
+            if nulls == "return":
+                return np.unique(torch.cat(list(found.values())).numpy()) if found else np.empty(0, dtype=np.int64)
+            # Nobody asks for the ids but when the error is raised.
+            raise_nulls(db, source, found, lambda: _by_position(ids, pos))
+            return np.empty(0, dtype=np.int64)
+
+        return self._steady(read)
+
+    def label(self, group: Any) -> Label:
+        """Return the node or edge type of the property graph that a PyG group name means."""
+        return self._binding.label(group)
+
+    def rowids(self, label: Label, ids: Ids) -> Ids:
+        """Return the rowids of rows in the table of their type, int64 ``[n]``: the order in which a scan meets them."""
+        return self._steady(lambda: rowids(self._binding.db, self._binding.source(label), ids))
+
+    def served(self, label: Label) -> tuple[tuple[Column, ...], int]:
+        """Return the columns of a node or edge type that loaders fetch, and the number of its rows."""
+        source = self._binding.source(label)
+        return tuple(source.columns[name] for name in source.listed), source.num_rows
 
     def _steady(self, read: Callable[[], _T]) -> _T:
         """Read, and read again if the tables changed between the check of the index and the end of the read."""
@@ -302,6 +367,15 @@ class DuckDBFeatureStore(FeatureStore):
 
     def __repr__(self) -> str:
         return f"DuckDBFeatureStore({self._binding!s})"
+
+
+def _by_position(ids: Ids, pos: Ids | None) -> Ids:
+    """Return the id at every position, 0 where there is none."""
+    if pos is None:
+        return ids
+    out = np.zeros(int(pos.max()) + 1, dtype=np.int64)
+    out[pos] = ids
+    return out
 
 
 def _rebuild(binding: Binding, fills: dict[Label, dict[str, float]]) -> DuckDBFeatureStore:

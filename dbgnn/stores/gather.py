@@ -1,4 +1,4 @@
-"""Reading rows as tensors: one statement for any number of columns, streamed and scattered into fresh tensors.
+"""Reading rows as tensors: one statement for any number of columns, streamed and scattered into tensors.
 
 A streamed result has no order, so every row carries its position. Chunks are small enough to be scattered while they
 are still in the cache.
@@ -6,7 +6,8 @@ are still in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,10 +17,11 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from dbgnn.arrow import empty, scatter_
+from dbgnn.clock import Clock
 from dbgnn.errors import DataError, StaleIndexError
 from dbgnn.schema import Column
 from dbgnn.stores.keys import keys_of
-from dbgnn.stores.request import Rows
+from dbgnn.stores.request import Ids, Rows
 from dbgnn.stores.select import REQUEST, passes_for, request_table, select_rows
 
 if TYPE_CHECKING:
@@ -45,47 +47,110 @@ def gather(db: Database, source: Source, columns: Sequence[Column], rows: Rows, 
         StaleIndexError: Rows went missing while they were read.
     """
     outs = [empty(len(rows), c) for c in columns]
-    if not len(rows) or not columns:
-        return outs
-    span = rows.ids if isinstance(rows.ids, range) else None
-    row_bytes = sum(out.element_size() * (out.numel() // len(rows)) for out in outs)
-    chunk = max(_CHUNK_ROWS[0], min(_CHUNK_ROWS[1], _CHUNK_BYTES // row_bytes))
+    nulls = gather_into(db, source, columns, rows, outs, fills)
+    raise_nulls(db, source, nulls, rows.array)
+    return outs
+
+
+def gather_into(
+    db: Database,
+    source: Source,
+    columns: Sequence[Column],
+    rows: Rows,
+    outs: Sequence[Tensor],
+    fills: Mapping[str, float],
+    *,
+    pos: Ids | None = None,
+    clock: Clock | None = None,
+) -> dict[str, Tensor]:
+    """Write the values of ``rows`` into ``outs``, one tensor per column.
+
+    Args:
+        db: The database.
+        source: The table and its ids.
+        columns: What to read; each can become a tensor.
+        rows: Which rows.
+        outs: Per column, a contiguous tensor ``[n, *column.shape]`` with room for every position.
+        fills: What stands for NULL, by column name.
+        pos: int64 ``[len(rows)]``, distinct positions in ``outs``; None: 0, 1, …
+        clock: Counts the time of DuckDB as ``features``, that of writing as ``scatter``.
+
+    Returns:
+        By column name, the positions whose value is or holds NULL without a fill value.
+
+    Raises:
+        StaleIndexError: Rows went missing while they were read.
+    """
     nulls: dict[str, list[Tensor]] = {}
-    found = 0
-    tables = {} if span is not None else {REQUEST: request_table(rows.array())}
+    if not len(rows) or not columns:
+        return {}
+    clock = Clock() if clock is None else clock
+    start = time.perf_counter()
+    written = found = 0.0
+    span = rows.ids if isinstance(rows.ids, range) and pos is None else None
+    row_bytes = sum(out[:1].nbytes for out in outs)
+    chunk = max(_CHUNK_ROWS[0], min(_CHUNK_ROWS[1], _CHUNK_BYTES // max(row_bytes, 1)))
+    tables = {} if span is not None else {REQUEST: request_table(rows.array(), pos)}
     passes = passes_for(source.num_rows, columns, len(rows))
     with db.relations(**tables) as cursor:
         reader = cursor.sql(select_rows(source, columns, span, passes=passes)).to_arrow_reader(chunk)
         with reader:
             for batch in reader:
-                pos = _positions(batch.column(0))
-                found += len(pos)
+                begun = time.perf_counter()
+                there = _positions(batch.column(0))
+                found += len(there)
                 for i, (column, out) in enumerate(zip(columns, outs, strict=True), 1):
-                    bad = scatter_(out, pos, batch.column(i), column, fill=fills.get(column.name))
+                    bad = scatter_(out, there, batch.column(i), column, fill=fills.get(column.name))
                     if bad is not None:
                         nulls.setdefault(column.name, []).append(bad)
+                written += time.perf_counter() - begun
+    clock.add("scatter", written)
+    clock.add("features", time.perf_counter() - start - written)
     if found != len(rows):
         raise StaleIndexError(
-            f"Table {str(source.table)!r} changed while {len(rows):,} rows were read: {found:,} were there. Try again."
+            f"Table {str(source.table)!r} changed while {len(rows):,} rows were read: {int(found):,} were there. Try again."
         )
-    if nulls:
-        name, bad_rows = next(iter(nulls.items()))
-        raise _null_error(db, source, name, torch.cat(bad_rows), rows)
-    return outs
+    return {name: torch.cat(parts) for name, parts in nulls.items()}
 
 
-def _positions(array: pa.Array) -> Tensor:
-    return from_dlpack(array)
+def rowids(db: Database, source: Source, ids: Ids) -> Ids:
+    """Return the rowids of rows: int64 ``[len(ids)]``, in their order."""
+    if source.map_table is None:
+        return ids
+    found = db.arrow(
+        f"SELECT r.pos, m.rid FROM {REQUEST} AS r JOIN {source.map_table} AS m ON m.id = r.id",
+        **{REQUEST: request_table(ids)},
+    )
+    out = np.empty(len(ids), dtype=np.int64)
+    out[found.column(0).to_numpy()] = found.column(1).to_numpy()
+    return out
 
 
-def _null_error(db: Database, source: Source, name: str, positions: Tensor, rows: Rows) -> DataError:
-    first = rows.array()[int(positions.min())]
+def raise_nulls(db: Database, source: Source, nulls: Mapping[str, Tensor], ids: Callable[[], Ids]) -> None:
+    """Raise a `DataError` that names the first of the rows whose values are NULL, if there are any.
+
+    Args:
+        db: The database.
+        source: The table and its ids.
+        nulls: By column name, positions, as `gather_into` returns them.
+        ids: Returns the id of the row at every position.
+    """
+    if not nulls:
+        return
+    name, positions = next(iter(nulls.items()))
+    asked = ids()
+    first = asked[int(positions.min())]
     (key,) = keys_of(db, source, Rows(np.array([first])))
+    key = key.item() if isinstance(key, np.generic) else key
     names = ", ".join(source.keys)
-    return DataError(
+    raise DataError(
         f"Column {name!r} of table {str(source.table)!r} is NULL, or holds NULL, in {len(positions):,} of the "
-        f"{len(rows):,} rows "
+        f"{len(asked):,} rows "
         f"asked for; the first has the key ({names}) = {key!r} (id {first}). Fill the column with SQL, or declare "
         "what stands for "
         f"NULL: feature_store.fill({source.label!r}, {name!r}, 0)."
     )
+
+
+def _positions(array: pa.Array) -> Tensor:
+    return from_dlpack(array)

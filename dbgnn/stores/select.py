@@ -68,9 +68,9 @@ def passes_for(num_rows: int, columns: Sequence[Column], requested: int) -> int:
     return 2 if widest >= 64 and 0.55 < per_vector / widest < 0.85 else 1
 
 
-def request_table(ids: Ids) -> pa.Table:
-    """Return the ids as the Arrow table `REQUEST`."""
-    return pa.table({"id": ids, "pos": np.arange(len(ids))})
+def request_table(ids: Ids, pos: Ids | None = None) -> pa.Table:
+    """Return the ids as the Arrow table `REQUEST`; ``pos``: where each goes, by default one after the other."""
+    return pa.table({"id": ids, "pos": np.arange(len(ids)) if pos is None else pos})
 
 
 def select_keys(source: Source) -> str:

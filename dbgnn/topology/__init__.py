@@ -1,7 +1,7 @@
 """The topology index: node and edge ids, adjacency lists, and whether they are still true."""
 
 from dbgnn.topology.build import build
-from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex, ids_of_keys
+from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex, ids_of_keys, same_ids
 from dbgnn.topology.state import IncompleteIndexError, verify
 
-__all__ = ["EdgeIndex", "IncompleteIndexError", "Topology", "VertexIndex", "build", "ids_of_keys", "verify"]
+__all__ = ["EdgeIndex", "IncompleteIndexError", "Topology", "VertexIndex", "build", "ids_of_keys", "same_ids", "verify"]

@@ -72,3 +72,15 @@ def ids_of_keys(index: VertexIndex) -> str:
     if index.map_table is None:
         return f"SELECT t.rowid AS id, {keys} FROM {table} AS t"
     return f"SELECT m.id, {keys} FROM {table} AS t JOIN {index.map_table} AS m ON m.rid = t.rowid"
+
+
+def same_ids(one: Topology, other: Topology, label: str | EdgeType) -> bool:
+    """Whether every id of a node or edge type means the same row in two states of the index.
+
+    False also for edges whose index was built anew without need: the adjacency is not compared row by row.
+    """
+    if isinstance(label, str):
+        vertices = one.vertices.get(label), other.vertices.get(label)
+        return vertices[0] is not None and vertices[1] is not None and vertices[0].keys == vertices[1].keys
+    edges = one.edges.get(label), other.edges.get(label)
+    return edges[0] is not None and edges[1] is not None and edges[0].adjacency == edges[1].adjacency

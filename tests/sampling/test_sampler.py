@@ -13,6 +13,7 @@ from torch_geometric.loader import LinkNeighborLoader
 from torch_geometric.sampler import EdgeSamplerInput, NegativeSampling, NodeSamplerInput, NumNeighbors
 
 import dbgnn
+from dbgnn.clock import Clock
 from tests.sampling.conftest import KNOWS, LIKED, RATES, Fixture
 
 FANOUT = {RATES: [5, 3], LIKED: [4, 4], KNOWS: [3, 2]}
@@ -201,6 +202,67 @@ def test_the_seed_and_the_counters_alone_decide(db: dbgnn.Database) -> None:
     assert len({tuple(s) for s in samples}) == 6
     fresh = dbgnn.NeighborSampler(db.graph(), [5], seed=1)
     assert [edges(fresh), edges(fresh)] == samples[3:5]
+
+
+def same(one: Any, two: Any) -> bool:
+    """Whether two outputs are equal to the bit, types of the tensors included."""
+    if isinstance(one, torch.Tensor):
+        return one.dtype == two.dtype and torch.equal(one, two)
+    if isinstance(one, dict):
+        return list(one) == list(two) and all(same(one[key], two[key]) for key in one)
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(two) and all(map(same, one, two))
+    return type(one) is type(two) and (same(vars(one), vars(two)) if hasattr(one, "metadata") else one == two)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"replace": True},
+    {"disjoint": True},
+    {"subgraph_type": "induced"},
+    {"subgraph_type": "induced", "disjoint": True},
+    {"subgraph_type": "bidirectional"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("kind", ["homogeneous", "hetero"])
+def test_many_batches_are_those_sampled_one_at_a_time(
+    db: dbgnn.Database, homogeneous: dbgnn.Graph, kind: str, options: dict[str, Any]
+) -> None:
+    graph, label, size = (homogeneous, None, 60) if kind == "homogeneous" else (db.graph(), "item", 120)
+    sampler = dbgnn.NeighborSampler(graph, [5, 3], seed=4, homogeneous=kind == "homogeneous", **options)
+    rng = np.random.default_rng(2)
+    inputs = [seeds(rng.integers(0, size, n).tolist(), label) for n in (20, 1, 0, 33)]
+    inputs[1].input_id = torch.tensor([8])
+    counters = [(2, 5), (2, 6), (3, 0), (0, 0)]
+    clock = Clock()
+    many = sampler.sample_batches(graph.topology(), inputs, counters, clock)
+    assert {"sampling", "grouping", "relabelling"} == set(clock.seconds)
+    for given, (epoch, batch), subgraph in zip(inputs, counters, many, strict=True):
+        alone = sampler.sample_from_nodes(given, epoch=epoch, batch=batch)
+        assert same(sampler.output(given, subgraph), alone)
+        assert all(a.dtype == torch.int64 for a in tensors(alone))
+        assert alone.metadata[0].tolist() == (list(range(len(given.node))) if given.input_id is None else [8])
+
+
+def tensors(out: Any) -> list[torch.Tensor]:
+    """Return the tensors of an output, those of all types."""
+    found = [getattr(out, name) for name in ("node", "row", "col", "edge", "batch")]
+    return [a for f in found if f is not None for a in (f.values() if isinstance(f, dict) else [f]) if a is not None]
+
+
+def test_seeds_of_many_batches_are_checked_too(db: dbgnn.Database) -> None:
+    sampler, topology = dbgnn.NeighborSampler(db.graph(), [1]), db.graph().topology()
+    for bad, message in [
+        (seeds([5], None), "with type names"),
+        (seeds([5], "itme"), "'itme'; did you mean 'item'"),
+        (seeds([5, 120]), "Seed 120 is no id"),
+        (NodeSamplerInput(None, torch.zeros(3), input_type="item"), "integer ids"),
+        (NodeSamplerInput(None, torch.zeros(3).long(), torch.zeros(3), input_type="item"), "time"),
+    ]:
+        with pytest.raises(dbgnn.DbgnnError, match=message):
+            sampler.sample_batches(topology, [seeds([1]), bad], [(0, 0), (0, 1)])
 
 
 def test_repr_explains(db: dbgnn.Database) -> None:

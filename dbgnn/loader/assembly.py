@@ -1,0 +1,81 @@
+"""From a sampler's output and the features that were fetched for it to PyG's `Data` or `HeteroData`, by PyG's own code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch_geometric.data import Data, HeteroData
+from torch_geometric.loader import NodeLoader
+from torch_geometric.sampler.base import SamplerOutput
+
+from dbgnn.stores.binding import Label
+from dbgnn.stores.feature_store import NODE_ID, column_name
+
+if TYPE_CHECKING:
+    from dbgnn.loader.neighbor import NeighborLoader
+    from dbgnn.stores import DuckDBFeatureStore
+
+#: Features by type and column.
+Features = Mapping[Label, Mapping[str, Tensor]]
+
+#: Where the features that were fetched for a sampler's output travel with it.
+_FETCHED = "_dbgnn_features"
+
+
+def attach(out: Any, features: Features) -> None:
+    """Send features along with the output that they belong to."""
+    vars(out)[_FETCHED] = features
+
+
+def assemble(loader: NeighborLoader, out: Any) -> Data | HeteroData:
+    """Return the mini-batch of a sampler's output: its features are those attached, or else fetched now."""
+    features: Features | None = vars(out).pop(_FETCHED, None)
+    store: Any = loader.data[0] if features is None else _Attached(loader.data[0], features)
+    # What `NodeLoader.filter_fn` reads of a loader. It would transform before the edge features are there.
+    view = SimpleNamespace(
+        data=(store, loader.data[1]),
+        node_sampler=loader.node_sampler,
+        input_data=loader.input_data,
+        custom_cls=loader.custom_cls,
+        transform=None,
+        transform_sampler_output=loader.transform_sampler_output if features is None else None,
+    )
+    batch = NodeLoader.filter_fn(view, out)
+    attrs = store.edge_tensor_attrs() if loader.has_edge_features else []
+    for attr in attrs:
+        attr.index = batch.e_id if isinstance(batch, Data) else batch[attr.group_name].e_id
+    for attr, tensor in zip(attrs, store.multi_get_tensor(attrs) if attrs else [], strict=True):
+        place = batch if isinstance(out, SamplerOutput) else batch[attr.group_name]
+        place[attr.attr_name] = tensor
+    return batch
+
+
+class _Attached:
+    """As much of a feature store as PyG asks for, over features that are there already."""
+
+    def __init__(self, store: DuckDBFeatureStore, features: Features) -> None:
+        self._store, self._features = store, features
+
+    def get_all_tensor_attrs(self) -> list[Any]:
+        """Return those of the store's that were fetched; a column that came since was not."""
+        return [a for a in self._store.get_all_tensor_attrs() if self._has(a)]
+
+    def edge_tensor_attrs(self) -> list[Any]:
+        """Return those of the store's edge attributes that were fetched."""
+        return [a for a in self._store.edge_tensor_attrs() if self._has(a)]
+
+    def multi_get_tensor(self, attrs: Sequence[Any]) -> list[Tensor]:
+        """Return the features; ids stand for themselves."""
+        return [self._tensor(attr) for attr in attrs]
+
+    def _tensor(self, attr: Any) -> Tensor:
+        of_type = self._features.get(self._store.label(attr.group_name))
+        ids: Tensor = attr.index
+        return ids.clone() if of_type is None else of_type[column_name(attr.attr_name)]
+
+    def _has(self, attr: Any) -> bool:
+        of_type = self._features.get(self._store.label(attr.group_name))
+        return attr.attr_name == NODE_ID if of_type is None else column_name(attr.attr_name) in of_type

@@ -1,0 +1,69 @@
+"""The text of `loader.explain()`: what was chosen, why, and how the estimates turned out. As ``EXPLAIN ANALYZE`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dbgnn.loader.planner import Plan, size
+
+if TYPE_CHECKING:
+    from dbgnn.loader.pipeline import Pipeline
+    from dbgnn.loader.stats import LoaderStats
+
+_PLANS = {
+    "join": "the features of every mini-batch by one SQL join per table",
+    "shared": "the distinct rows of a super-batch in memory, by one pass over each table",
+    "packed": "the rows of a super-batch by one pass over each table, written to a temporary file by mini-batch",
+}
+
+
+def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> str:
+    """Return the text.
+
+    Args:
+        loader: The loader's repr.
+        plan: What was chosen.
+        stats: What was measured.
+        pipeline: For what it holds and what the user asked for.
+    """
+    chosen = [
+        ("plan", f"{plan.plan}: {_PLANS[plan.plan]}", "plan"),
+        ("super-batch", f"{plan.super_batch} mini-batches, {plan.statement} of them in one statement per hop", "super_batch"),
+        ("prefetch", f"{plan.prefetch} mini-batches" if plan.prefetch else "0: no threads", "prefetch"),
+        ("hot rows", size(plan.cache_bytes) if plan.cache_bytes else "none", "cache_bytes"),
+    ]
+    lines = [loader]
+    for name, text, argument in chosen:
+        reason = "as asked" if getattr(pipeline.asked, argument) is not None else plan.why.get(argument, "")
+        lines.append(f"  {name:<14}{text}")
+        if reason:
+            lines.append(f"  {'':<14}because: {reason}" if reason != "as asked" else f"  {'':<14}{argument}: as asked")
+    lines += ["", f"  {'':<32}{'estimated':>14}{'actual':>14}"]
+    lines += [f"  {name:<32}{estimated:>14}{actual:>14}" for name, estimated, actual in _figures(plan, stats, pipeline)]
+    if not stats.num_steps:
+        lines.append("  (no step was made yet)")
+    return "\n".join(lines)
+
+
+def _figures(plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> list[tuple[str, str, str]]:
+    steps, total = stats.num_steps, stats.total
+
+    def mean(value: float, show: Callable[[float], str]) -> str:
+        return show(value / steps) if steps else "-"
+
+    def count(value: float) -> str:
+        return f"{value:,.0f}"
+
+    hits = f"{stats.hit_rate:.1%}" if steps else "-"
+    return [
+        ("nodes a mini-batch", count(plan.pilot.nodes), mean(total.nodes, count)),
+        ("edges a mini-batch", count(plan.pilot.edges), mean(total.edges, count)),
+        ("features a mini-batch", size(plan.batch_bytes), mean(total.bytes_used, size)),
+        ("read for features, a mini-batch", size(plan.read_bytes), "-"),
+        ("read in all, a mini-batch", "-", mean(total.bytes_read, size)),
+        ("hot rows", size(plan.cache_bytes), size(pipeline.hot_bytes)),
+        ("of rows, hot", "-", hits),
+        ("held beside memory_limit", size(plan.held_bytes), "-"),
+        ("peak memory of the process", "-", size(total.peak_rss) if steps else "-"),
+    ]

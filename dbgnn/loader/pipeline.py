@@ -1,0 +1,241 @@
+"""`Pipeline`: from numbered batches of seeds to mini-batches with their features, a super-batch at a time.
+
+Two threads work ahead of the training loop: one samples super-batches and fetches what their features need as a whole, the
+other makes mini-batches of them. Without prefetch everything happens in the thread that asks. The numbers of a mini-batch
+decide what it holds, so its neighbours in a super-batch, threads and plans do not show in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch_geometric.sampler import NodeSamplerInput
+from torch_geometric.sampler.base import SubgraphType
+
+from dbgnn.clock import Clock
+from dbgnn.loader.ahead import Ahead
+from dbgnn.loader.assembly import attach
+from dbgnn.loader.buffers import Buffers
+from dbgnn.loader.features import Cold, Fetched, Join, Reader, Request, Shared, Taken, cold_ids
+from dbgnn.loader.hot import HotRows
+from dbgnn.loader.packed import Packed
+from dbgnn.loader.planner import Asked, Pilot, Plan, plan, rows_of
+from dbgnn.loader.rows import Served
+from dbgnn.loader.seeds import NumberedBatch
+from dbgnn.sampling.khop import Subgraph
+from dbgnn.sampling.sampler import NeighborSampler
+from dbgnn.stores.binding import Label
+
+if TYPE_CHECKING:
+    from dbgnn.stores import DuckDBFeatureStore
+    from dbgnn.topology import Topology
+
+
+@dataclass(slots=True)
+class MiniBatch:
+    """One mini-batch on its way through the pipeline.
+
+    Attributes:
+        index: Its seeds, as positions among the loader's, with epoch and number.
+        inputs: Its seeds, as PyG's samplers take them.
+        subgraph: What was sampled; None once ``out`` is there.
+        out: The same as PyG's sampler output.
+        taken: Its features.
+        clock: The time spent on it, with its share of the time spent on its super-batch.
+    """
+
+    index: NumberedBatch
+    inputs: NodeSamplerInput
+    subgraph: Subgraph | None
+    clock: Clock
+    out: Any = None
+    taken: Taken = field(default_factory=Taken)
+
+
+@dataclass(slots=True)
+class _SuperBatch:
+    """Mini-batches that are fetched together."""
+
+    batches: list[MiniBatch]
+    topology: Topology
+    fetched: Fetched | None = None
+
+
+class Pipeline:
+    """Makes mini-batches; one per loader.
+
+    Args:
+        store: The feature store.
+        sampler: The sampler.
+        input_data: All seeds of the loader.
+        check: Raises if an index is not the one that the seeds are of.
+        asked: What the user decided about the plan.
+        pin_memory: Features go to page-locked memory.
+        transform_output: The loader's ``transform_sampler_output``.
+    """
+
+    def __init__(
+        self,
+        store: DuckDBFeatureStore,
+        sampler: NeighborSampler,
+        input_data: NodeSamplerInput,
+        check: Callable[[Topology], None],
+        asked: Asked,
+        *,
+        pin_memory: bool = False,
+        transform_output: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self.store, self.sampler, self.input_data, self.check = store, sampler, input_data, check
+        self.asked, self.transform_output = asked, transform_output
+        self.buffers = Buffers(pinned=pin_memory and torch.cuda.is_available())
+        self._plan: Plan | None = None
+        self._hot: HotRows | None = None
+
+    # -- the plan --------------------------------------------------------------------------------------
+
+    def plan(self, batch_size: int, num_batches: int | None) -> Plan:
+        """Return the plan, made at the first call from a pilot of two mini-batches of ``batch_size`` seeds."""
+        if self._plan is None:
+            topology, served = self.store.graph.topology(), self.served()
+            self._plan = plan(
+                self.store.graph.db, topology, served, self._pilot(topology, served, batch_size), self.asked, num_batches
+            )
+            self._hot = HotRows(self.store, self._plan.cache_bytes)
+        return self._plan
+
+    def _pilot(self, topology: Topology, served: Sequence[Served], batch_size: int) -> Pilot:
+        total = len(self.input_data.node)
+        if not total:
+            return Pilot.of([], served)
+        n = min(batch_size, total)
+        # Seeds from all over, in two mini-batches that share none if there are enough.
+        picked = torch.arange(2 * n) * max(1, total // (2 * n)) % total
+        inputs = [self.input_data[part] for part in (picked[0::2], picked[1::2])]
+        return Pilot.of(self.sampler.sample_batches(topology, inputs, [(0, 0), (0, 1)]), served)
+
+    def served(self) -> list[Served]:
+        """Return the types that have columns to fetch."""
+        definition = self.store.graph.definition
+        labels: list[Label] = [*(v.label for v in definition.vertices), *(e.edge_type for e in definition.edges)]
+        found = [Served(label, *self.store.served(label)) for label in labels]
+        return [served for served in found if served.columns]
+
+    @property
+    def hot_bytes(self) -> int:
+        """Bytes that the hot rows hold now."""
+        return 0 if self._hot is None else self._hot.num_bytes
+
+    # -- running ---------------------------------------------------------------------------------------
+
+    def run(self, batches: Iterable[NumberedBatch], batch_size: int, num_batches: int | None) -> Generator[MiniBatch]:
+        """Yield a mini-batch for every batch of seeds, in order."""
+        chosen = self.plan(batch_size, num_batches)
+        served = self.served()
+        supers = self._ahead(self._super_batches(batches, chosen, served), min(chosen.prefetch, 1), "sample")
+        ready = self._ahead(self._ready(supers), chosen.prefetch, "deliver")
+        try:
+            yield from ready
+        finally:
+            ready.close()
+
+    def _ahead(self, source: Iterator[Any], depth: int, name: str) -> Ahead[Any]:
+        db = self.store.graph.db
+        return Ahead(source, depth, name=f"dbgnn-{name}", interrupt=lambda: db.cursor().interrupt)
+
+    def _super_batches(self, batches: Iterable[NumberedBatch], chosen: Plan, served: Sequence[Served]) -> Iterator[_SuperBatch]:
+        """Sample, and fetch what is fetched for a whole super-batch."""
+        left = iter(batches)
+        while numbers := list(itertools.islice(left, chosen.super_batch)):
+            found = self._sample(numbers, chosen)
+            found.fetched = self._fetch(found, chosen, served)
+            yield found
+
+    def _sample(self, numbers: Sequence[NumberedBatch], chosen: Plan) -> _SuperBatch:
+        topology = self.store.graph.topology()
+        self.check(topology)
+        found = _SuperBatch([], topology)
+        for start in range(0, len(numbers), chosen.statement):
+            some = numbers[start : start + chosen.statement]
+            inputs = [self.input_data[index] for index in some]
+            clock = Clock()
+            subgraphs = self.sampler.sample_batches(topology, inputs, [(i.epoch, i.number) for i in some], clock)
+            found.batches += [
+                MiniBatch(index, given, subgraph, clock.share(len(some)))
+                for index, given, subgraph in zip(some, inputs, subgraphs, strict=True)
+            ]
+        return found
+
+    def _fetch(self, found: _SuperBatch, chosen: Plan, served: Sequence[Served]) -> Fetched:
+        clock = Clock()
+        requests = [self._request(batch, served) for batch in found.batches]
+        assert self._hot is not None
+        hot = self._hot.rows(requests, served, found.topology, clock)
+        reader = Reader(self.store, found.topology, clock)
+        cold: Cold = Join(reader)
+        if chosen.plan != "join":
+            missed = {s: cold_ids(requests, s, hot.get(s.label)) for s in served}
+            missed = {s: ids for s, ids in missed.items() if any(map(len, ids))}
+            if chosen.plan == "shared":
+                cold = Shared(reader, self.buffers, missed)
+            else:
+                cold = Packed(reader, missed, temp_folder(self.store))
+        share = clock.share(len(found.batches))
+        for batch in found.batches:
+            for part, seconds in share.seconds.items():
+                batch.clock.add(part, seconds)
+        return Fetched(requests, served, hot, cold, self.buffers)
+
+    def _request(self, batch: MiniBatch, served: Sequence[Served]) -> Request:
+        """Return the rows that a mini-batch needs."""
+        if self.transform_output is None and self.sampler.subgraph_type != SubgraphType.bidirectional:
+            assert batch.subgraph is not None
+            return {s.label: rows_of(batch.subgraph, s.label) for s in served}
+        self._finish(batch)
+        return {s.label: _rows_of_output(batch.out, s.label) for s in served}
+
+    def _finish(self, batch: MiniBatch) -> None:
+        """Make PyG's output of what was sampled."""
+        if batch.subgraph is not None:
+            batch.out, batch.subgraph = self.sampler.output(batch.inputs, batch.subgraph), None
+            if self.transform_output is not None:
+                batch.out = self.transform_output(batch.out)
+
+    def _ready(self, supers: Ahead[_SuperBatch]) -> Iterator[MiniBatch]:
+        """Bring the features of one mini-batch after the other."""
+        try:
+            for found in supers:
+                assert found.fetched is not None
+                try:
+                    found.batches.reverse()
+                    for number in range(len(found.batches)):
+                        batch = found.batches.pop()
+                        batch.taken = found.fetched.take(number, batch.clock)
+                        with batch.clock("relabelling"):
+                            self._finish(batch)
+                        attach(batch.out, batch.taken.tensors)
+                        batch.taken.tensors = {}
+                        yield batch
+                finally:
+                    found.fetched.close()
+        finally:
+            supers.close()
+
+
+def _rows_of_output(out: Any, label: Any) -> Any:
+    """Return the ids of one type in PyG's output, which has no names if it is homogeneous."""
+    ids = out.node if isinstance(label, str) else out.edge
+    return (ids[label] if isinstance(ids, dict) else ids).numpy()
+
+
+def temp_folder(store: DuckDBFeatureStore) -> str:
+    """Return where DuckDB puts what does not fit in memory: its temporary directory, or where that would come to be."""
+    found: str = store.graph.db.cursor().execute("SELECT current_setting('temp_directory')").fetchall()[0][0]
+    folder = os.path.abspath(found or ".")
+    while not os.path.isdir(folder):
+        folder = os.path.dirname(folder)
+    return folder
