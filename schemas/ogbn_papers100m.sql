@@ -3,6 +3,8 @@
 -- The key is 0…N-1 and the rows are in its order, so node ids are keys and no map table is needed. There is no
 -- PRIMARY KEY: its index would take gigabytes, and building the graph checks the keys anyway.
 --
+-- examples/papers100m.py runs this file and does all that follows, in bounded memory, and trains a model.
+--
 -- Lines that start with --| load the files, after this in papers100M-bin/raw (npz files are zip archives of npy files):
 --   unzip data.npz && unzip node-label.npz && gunzip ../split/time/*.csv.gz
 --   python -c "import numpy as np

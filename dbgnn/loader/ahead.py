@@ -22,6 +22,9 @@ T = TypeVar("T")
 #: a statement starts is lost. Long enough for what a source does on its way out not to be hit as well.
 _PAUSE = 0.05
 
+#: Seconds that a consumer waits at a stretch. A Ctrl-C that comes just before Python waits for a lock is seen only after.
+_TICK = 0.25
+
 #: Seconds to wait for the thread of an iterator that was dropped without close(). The garbage collector may run where
 #: locks are held that the thread waits for, so this wait must end; the thread then ends by itself.
 _PATIENCE = 5.0
@@ -192,13 +195,16 @@ class _Worker(threading.Thread, Generic[T]):
                 outer._inner = None
 
     def _wait(self) -> Any:
-        try:
+        while True:
             # Whatever way the thread ends, an end lies in the queue; a thread that is in another process leaves nothing.
-            return self._ready.get(block=self.is_alive())
-        except queue.Empty:
-            raise DbgnnError(
-                f"{self.name} runs in another process, from which this one was forked. Make a new iterator in this one."
-            ) from None
+            alive = self.is_alive()
+            try:
+                return self._ready.get(alive, _TICK)
+            except queue.Empty:
+                if not alive:
+                    raise DbgnnError(
+                        f"{self.name} runs in another process, from which this one was forked. Make a new iterator in this one."
+                    ) from None
 
     # -- in any thread ---------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from dbgnn.loader.explain import explain
 from dbgnn.loader.pack import write as write_pack
 from dbgnn.loader.pipeline import Pipeline
 from dbgnn.loader.planner import Asked, check
-from dbgnn.loader.seeds import NumberedBatch, NumberedBatches, SeedDataset, input_nodes
+from dbgnn.loader.seeds import NumberedBatch, NumberedBatches, SeedDataset, Shuffled, input_nodes
 from dbgnn.loader.stats import LoaderStats
 from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
@@ -153,7 +153,10 @@ class NeighborLoader(NodeLoader):
         self.input_data = NodeSamplerInput(input_id=input_id, node=nodes, time=None, input_type=label)
         kwargs.pop("dataset", None)
         kwargs.pop("collate_fn", None)
-        torch.utils.data.DataLoader.__init__(self, SeedDataset(len(nodes)), collate_fn=self.collate_fn, **kwargs)
+        seeds = SeedDataset(len(nodes))
+        if kwargs.get("shuffle") and len(nodes) and kwargs.get("sampler") is kwargs.get("batch_sampler") is None:
+            kwargs |= {"shuffle": False, "sampler": Shuffled(seeds, generator=kwargs.get("generator"))}
+        torch.utils.data.DataLoader.__init__(self, seeds, collate_fn=self.collate_fn, **kwargs)
         self._batches = NumberedBatches(self.batch_sampler) if self.batch_sampler is not None else None
         self._asked = self._checked(super_batch, prefetch, plan, cache_bytes)
         self._stats = LoaderStats()
@@ -257,7 +260,7 @@ class NeighborLoader(NodeLoader):
     def collate_fn(self, index: Sequence[int] | Tensor) -> Any:
         """Sample the subgraph of one batch of seeds, and fetch its features unless the main process is to."""
         self._check_seeds(self.data[0].graph.topology())
-        inputs = self.input_data[index]
+        inputs = self.input_data[index.tensor() if isinstance(index, NumberedBatch) else index]
         if isinstance(index, NumberedBatch) and isinstance(self.node_sampler, NeighborSampler):
             out = self.node_sampler.sample_from_nodes(inputs, epoch=index.epoch, batch=index.number)
         else:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dbgnn.loader.neighbor import NeighborLoader
     from dbgnn.sampling.sampler import NeighborSampler
 
-#: A part is full with so many bytes. What a kill costs is at most one part; larger ones bring nothing to sequential reads.
+#: A part is full with so many bytes: what a kill costs at most, and what stays mapped as long as one of its batches is kept.
 PART_BYTES = 256 << 20
 
 #: The seeds of every mini-batch, in the order in which they are packed; deleted when the last one is.

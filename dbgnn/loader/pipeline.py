@@ -161,7 +161,7 @@ class Pipeline:
         found = _SuperBatch([], topology)
         for start in range(0, len(numbers), chosen.statement):
             some = numbers[start : start + chosen.statement]
-            inputs = [self.input_data[index] for index in some]
+            inputs = [self.input_data[index.tensor()] for index in some]
             clock = Clock()
             subgraphs = self.sampler.sample_batches(topology, inputs, [(i.epoch, i.number) for i in some], clock)
             found.batches += [

@@ -1,69 +1,106 @@
-"""The SQL of one hop: pure functions from sizes to text. Every statement expands the frontiers of many batches.
+"""One hop over one edge type: NumPy chooses positions, SQL reads what stands there. Knows no mini-batches.
 
-The frontier is a relation ``(b, li, node, key)``: number of the batch, position of the node in it, node id, and the
-node's random key (see `khop`).
+One statement serves any number of nodes, those of many mini-batches. Its result has no order, so every row says whose
+it is.
 """
 
 from __future__ import annotations
 
-from dbgnn.sampling.random import MASK, round_sql
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-#: Up to this many times k, every neighbour gets a random number and the k smallest win; beyond, positions are
-#: drawn until k are distinct, so that the cost of a hub does not grow with its degree.
-RANKED = 4
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-#: Part of the error that a statement raises if ``draws`` did not suffice for some node.
-TOO_FEW = "dbgnn: too few draws"
+from dbgnn.clock import Clock
+from dbgnn.errors import StaleIndexError
+from dbgnn.sampling.choose import Counts, choose, counts
+from dbgnn.sampling.degrees import Degrees
+from dbgnn.sampling.random import Words
+from dbgnn.sampling.relabel import Ids, id_type
+
+if TYPE_CHECKING:
+    from dbgnn.database import Database
+    from dbgnn.topology import EdgeIndex
+
+#: Rows of a result that are written to their places together, while they are in the processor's cache.
+_ROWS = 1 << 14
 
 
-def few_draws(k: int, *, replace: bool) -> int:
-    """Return how many draws nearly always suffice: with degree > 4k, all but one node in a million."""
-    return k + 2 if replace else 2 * k + 4
+@dataclass(frozen=True, slots=True)
+class Edges:
+    """The edges that a hop took, node by node, each node's in the order of its draws.
+
+    Attributes:
+        count: How many each node has: int32 ``[nodes]``.
+        src: Ids of the sources ``[edges]``, int32 where they fit, else int64.
+        edge: Edge ids, likewise.
+    """
+
+    count: Counts
+    src: Ids
+    edge: Ids
 
 
-def expand(adjacency: str, k: int, *, replace: bool, draws: int) -> str:
-    """Return the query of one hop over one edge type: ``(b, li, src, e)``, at most ``k`` rows per frontier row.
+def expand(
+    db: Database, index: EdgeIndex, degrees: Degrees, nodes: Ids, keys: Words, k: int, *, replace: bool, clock: Clock
+) -> Edges:
+    """Return at most ``k`` edges of every node.
+
+    Args:
+        db: The database.
+        index: The edge type.
+        degrees: Its degrees.
+        nodes: The destinations ``[n]``; one may come more than once.
+        keys: The random key of each.
+        k: Neighbours per node; -1: all.
+        replace: Draw with replacement.
+        clock: Told the time spent on ``sampling`` and ``grouping``.
+
+    Raises:
+        StaleIndexError: The adjacency is not the one that the degrees are of.
+    """
+    with clock("sampling"):
+        degree = degrees.of(nodes)
+        count = counts(degree, k, replace=replace)
+        there = np.flatnonzero(count)
+        frontier = pa.table(
+            {
+                "at": there.astype(np.int32),
+                "node": nodes[there],
+                "positions": _positions(keys[there], degree[there], k, replace=replace),
+            }
+        )
+        found = db.arrow(expand_sql(index.adjacency), frontier=frontier) if len(there) else None
+    with clock("grouping"):
+        start = np.cumsum(count, dtype=np.int64)
+        total = int(start[-1]) if len(start) else 0
+        start -= count
+        src, edge = np.empty(total, dtype=id_type(index.num_src)), np.empty(total, dtype=id_type(index.num_edges))
+        placed = 0
+        for rows in [] if found is None else found.to_batches(_ROWS):
+            placed += _place(rows, start, count, src, edge)
+        if placed != total:
+            raise StaleIndexError(
+                f"Index table {index.adjacency} is not the one that was read before: it was built anew. Try again."
+            )
+    return Edges(count, src, edge)
+
+
+def expand_sql(adjacency: str) -> str:
+    """Return the query of a hop, ``(at, src, edge)``, for ``frontier(at, node, positions)``; positions NULL: all.
 
     Args:
         adjacency: Quoted name of the index table ``(dst, nbrs, eids)``.
-        k: Neighbours per node; -1: all.
-        replace: Draw with replacement.
-        draws: How many draws to try per node. They are the beginning of one endless sequence, so their number never
-            shows in the sample; where they do not suffice, the statement fails with ``TOO_FEW``.
-
-    The rows of one frontier row come together, in the order of their draws.
     """
-    if k < 0:
-        return f"""SELECT f.b, f.li, unnest(a.nbrs) AS src, unnest(a.eids) AS e
+    return f"""SELECT f.at,
+  CASE WHEN f.positions IS NULL THEN a.nbrs ELSE list_select(a.nbrs, f.positions) END AS src,
+  CASE WHEN f.positions IS NULL THEN a.eids ELSE list_select(a.eids, f.positions) END AS edge
 FROM {adjacency} AS a JOIN frontier AS f ON a.dst = f.node"""
-    drawn = "deg > 0" if replace else f"deg > {RANKED * k}"
-    ranked = "false" if replace else f"deg > {k}"
-    return f"""WITH
-joined AS (
-  SELECT f.b, f.li, f.key, a.nbrs, a.eids, len(a.nbrs) AS deg
-  FROM {adjacency} AS a JOIN frontier AS f ON a.dst = f.node),
-random AS (
-  SELECT *, CASE WHEN {drawn} OR {ranked} THEN {_random(f"CASE WHEN {drawn} THEN {draws} ELSE deg END")} END AS u
-  FROM joined),
-chosen AS (
-  SELECT * REPLACE (CASE
-    WHEN {drawn} THEN {_positions("u")}
-    WHEN {ranked} THEN {_smallest(k, "list_transform(u, lambda u, i: (u << 31) | i)")} END AS u)
-  FROM random),
-picked AS (
-  SELECT b, li, nbrs, eids, deg, CASE
-    WHEN {drawn} THEN {_first(k, "u", distinct=not replace)}
-    WHEN {ranked} THEN list_transform(u, lambda u: u & {2**31 - 1})
-    ELSE range(1, deg + 1) END AS p
-  FROM chosen),
-checked AS (
-  SELECT b, li, nbrs, eids, CASE WHEN {drawn} AND len(p) < {k} THEN error('{TOO_FEW}') ELSE p END AS p
-  FROM picked)
-SELECT b, li, unnest(list_select(nbrs, p)) AS src, unnest(list_select(eids, p)) AS e
-FROM checked"""
 
 
-def induce(adjacency: str) -> str:
+def induce_sql(adjacency: str) -> str:
     """Return the query of all edges among given nodes: ``(b, li, src_li, e)``.
 
     The relations ``targets(b, li, node, tree)`` and ``sources(b, li, node, tree)`` hold the nodes at both ends.
@@ -75,34 +112,22 @@ FROM (
 JOIN sources AS s ON s.b = d.b AND s.tree = d.tree AND s.node = d.src"""
 
 
-def _random(count: str) -> str:
-    """Return a list of ``count`` random numbers of 32 bits, `random.mix` of the key and 0, 1, and so on.
-
-    One list per round, since a lambda evaluates its text as it stands and would repeat the rounds inside of others.
-    """
-    return f"""list_transform(list_transform(list_transform(range({count}),
-      lambda j: xor(key, j)), lambda u: {round_sql("u")}), lambda u: {round_sql("u")})"""
-
-
-def _smallest(k: int, words: str) -> str:
-    """Return the k smallest of a list; ``min`` with a number does it without sorting, but takes less than a million."""
-    return f"list_aggregate({words}, 'min', {k})" if k < 1_000_000 else f"list_sort({words})[:{k}]"
+def _positions(keys: Words, degree: Counts, k: int, *, replace: bool) -> pa.Array:
+    """Return what each node takes, as SQL counts, from 1; NULL where it is the whole list."""
+    some = np.full(len(degree), k >= 0) if replace or k < 0 else degree > k
+    chosen = choose(keys[some], degree[some], k, replace=replace) + 1 if some.any() else np.empty(0, dtype=np.int32)
+    ends = np.insert(np.cumsum(some * k), 0, 0)
+    return pa.LargeListArray.from_arrays(pa.array(ends), pa.array(chosen.ravel()), mask=pa.array(~some))
 
 
-def _positions(words: str) -> str:
-    """Return positions from 1 … deg for a list of random numbers u, NULL where one is rejected.
-
-    The position is ``(u * deg) >> 32``; u is rejected where it would favour some position (D. Lemire, "Fast random
-    integer generation in an interval", 2019), so that every position is equally likely.
-    """
-    fair = f"((u * deg) & {MASK}) >= {MASK + 1} % deg"
-    return f"list_transform({words}, lambda u: CASE WHEN {fair} THEN ((u * deg) >> 32) + 1 END)"
-
-
-def _first(k: int, positions: str, *, distinct: bool) -> str:
-    """Return the first k positions that count: not rejected and, if ``distinct``, not drawn before.
-
-    ``list_distinct`` would lose the order of the draws, and its first k would not be a uniform choice.
-    """
-    counts = f"x IS NOT NULL AND list_position({positions}, x) = i" if distinct else "x IS NOT NULL"
-    return f"list_filter({positions}, lambda x, i: {counts})[:{k}]"
+def _place(rows: pa.RecordBatch, start: npt.NDArray[np.int64], count: Counts, src: Ids, edge: Ids) -> int:
+    """Write the lists of a result to where their nodes' edges begin, and return how many edges those are."""
+    at = rows.column(0).to_numpy()
+    length = count[at]
+    there = np.repeat(start[at] + length - np.cumsum(length, dtype=np.int64), length)
+    there += np.arange(len(there))
+    sources, edges = (rows.column(i).flatten().to_numpy() for i in (1, 2))
+    if len(sources) != len(there):
+        return -1
+    src[there], edge[there] = sources, edges
+    return len(there)

@@ -503,7 +503,7 @@ package.__path__ = [os.path.join(dbgnn.__path__[0], "loader")]
 from dbgnn.loader.ahead import Ahead
 """
 
-#: An `Ahead` around another one that runs a query of minutes; says "running" when it does.
+#: An `Ahead` around another one that runs a query of minutes; ``begun`` when it does.
 SCRIPT = f"""
 {IMPORT}
 db = dbgnn.connect(sys.argv[1])
@@ -523,12 +523,11 @@ def through(items):
 ahead = Ahead(through(Ahead(query(), 1, name="inner", interrupt=interrupt)), 1, name="outer", interrupt=interrupt)
 next(ahead)
 begun.wait()
-print("running", flush=True)
 """
 
 
-def start(tmp_path: Path, body: str) -> subprocess.Popen[str]:
-    """Start the script with some lines more, and wait until the query runs."""
+def run(tmp_path: Path, body: str, *, interrupt: bool = False) -> tuple[int, str, str]:
+    """Run the script with some lines more, and Ctrl-C once it says "waiting"; return exit code, output and errors."""
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", SCRIPT + body, str(tmp_path / "g.duckdb")],
         stdout=subprocess.PIPE,
@@ -536,33 +535,42 @@ def start(tmp_path: Path, body: str) -> subprocess.Popen[str]:
         text=True,
         cwd=ROOT,
     )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "running\n"
-    return process
+    with process:
+        try:
+            if interrupt:
+                assert process.stdout is not None
+                assert process.stdout.readline() == "waiting\n"
+                process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=10)
+        finally:
+            process.kill()
+    return process.returncode, out, err
 
 
-@pytest.mark.parametrize("body", ["", "sys.exit()", "ahead.itself = ahead; del ahead", "db.close()", "del db"])
+@pytest.mark.parametrize("body", ["", "sys.exit()", "ahead.itself = ahead; del ahead", "del db"])
 def test_the_interpreter_exits_in_the_middle(tmp_path: Path, body: str) -> None:
-    with start(tmp_path, body) as process:
-        assert process.communicate(timeout=10) == ("", "")
-    assert process.returncode == 0
+    assert run(tmp_path, body) == (0, "", "")
 
 
 def test_ctrl_c_while_waiting(tmp_path: Path) -> None:
     body = """
+def watch():
+    main = threading.main_thread().ident
+    while sys._current_frames()[main].f_code.co_name != "_wait":
+        pass
+    print("waiting", flush=True)
+
+threading.Thread(target=watch, name="watch").start()
 try:
     next(ahead)
 except KeyboardInterrupt:
-    print(threading.active_count())
+    print(*{t.name for t in threading.enumerate()} - {"watch"}, flush=True)
     raise
 """
-    with start(tmp_path, body) as process:
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=10)
-    assert out == "1\n"
-    assert err.rstrip().endswith("KeyboardInterrupt")
+    code, out, err = run(tmp_path, body, interrupt=True)
+    assert (code, out) == (-signal.SIGINT, "MainThread\n")
     assert err.count("Traceback") == 1
-    assert process.returncode == -signal.SIGINT
+    assert err.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_a_forked_process_is_told_instead_of_waiting_for_ever() -> None:

@@ -160,6 +160,21 @@ def test_drop_last_input_id_and_len(hetero: Stores) -> None:
     assert all((batch["paper"].n_id[:13] == loader.input_data.node[batch["paper"].input_id]).all() for batch in found)
 
 
+@pytest.mark.parametrize("seeded", [False, True])
+def test_shuffle_is_torch_s(homogeneous: Stores, seeded: bool) -> None:
+    def order(make_loader: Callable[..., Any]) -> list[list[int]]:
+        torch.manual_seed(11)
+        generator = torch.Generator().manual_seed(5) if seeded else None
+        loader = make_loader(batch_size=64, shuffle=True, generator=generator)
+        return [seen(batch) for _ in range(3) for batch in loader]
+
+    def seen(batch: Any) -> list[int]:
+        return (batch.input_id if isinstance(batch, Data) else batch).tolist()  # type: ignore[no-any-return]
+
+    ours = order(lambda **kwargs: dbgnn.NeighborLoader(homogeneous, [1], prefetch=0, **kwargs))
+    assert ours == order(lambda **kwargs: torch.utils.data.DataLoader(range(500), **kwargs))  # type: ignore[arg-type]
+
+
 def test_a_sampler_with_set_epoch(hetero: Stores) -> None:
     nodes = hetero[0].node_ids("paper", "year >= 2004")
     sampler = torch.utils.data.DistributedSampler(range(len(nodes)), num_replicas=2, rank=1, shuffle=True)  # type: ignore[arg-type,var-annotated]
