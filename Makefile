@@ -43,6 +43,8 @@ bench: .venv/.made  ## Run the benchmarks; sizes by BENCH_NODES, BENCH_EDGES, BE
 	$(BENCH_PYTHON) bench/ingest.py --nodes $(BENCH_NODES) --dim $(BENCH_DIM)
 	$(BENCH_PYTHON) bench/gather.py --nodes $(BENCH_NODES) --dim $(BENCH_DIM)
 	$(BENCH_PYTHON) bench/sample.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES)
+	$(BENCH_PYTHON) bench/loader.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES) --dim $(BENCH_DIM) --rows pyg join join+hot100 shared auto --limits default --out bench/out
+	$(BENCH_PYTHON) bench/scale.py --out bench/out
 
 bench-peers: .venv-peers/.made .venv-kuzu/.made  ## Install what the benchmarks compare with (about 15 minutes: it compiles).
 
@@ -52,7 +54,7 @@ bench-peers: .venv-peers/.made .venv-kuzu/.made  ## Install what the benchmarks 
 	$(PYTHON) -m venv .venv-peers
 	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt torch setuptools wheel scipy
 	MAX_JOBS=2 $(PEERS)/pip install --disable-pip-version-check -c constraints.txt --no-build-isolation torch-scatter==2.1.2 torch-sparse==0.6.18
-	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(PEERS)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[plot]'
 	@touch $@
 
 # Kùzu 0.3.2 is the last release whose get_tensor does not crash; PYTHON must be one it has a wheel for.

@@ -106,7 +106,10 @@ def scatter_(out: Tensor, pos: Tensor, array: pa.Array, column: Column, *, fill:
     if len(values):
         # NumPy copies whole rows as opaque bytes, in this thread: 100 k rows of 512 bytes take 7 ms, against 17 with
         # torch's index_copy_, whose threads also wait for the cores that DuckDB's are using.
-        opaque(out)[pos.numpy()] = opaque(values)
+        target, rows = opaque(out), opaque(values)
+        if target.dtype != rows.dtype:  # NumPy would cut them off, or fill them up
+            raise SchemaError(f"Column {column.name!r} arrived with {rows.itemsize} bytes a row instead of {target.itemsize}.")
+        target[pos.numpy()] = rows
     return None if nulls is None else pos[nulls]
 
 

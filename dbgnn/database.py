@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -301,6 +301,11 @@ class Database:
         return self.settings.path.startswith(":memory:")
 
     @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    @property
     def read_only(self) -> bool:
         """Whether the database was opened read-only."""
         return self.settings.read_only
@@ -397,13 +402,26 @@ def _cypher(query: str) -> str | None:
 
 def _closed(con: duckdb.DuckDBPyConnection) -> bool:
     """Interrupt and close a connection; return whether it is closed."""
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # Again and again: an interrupt that comes just before a statement begins is lost, and close() waits for its end.
+        with suppress(duckdb.Error):
+            con.interrupt()
+            while not done.wait(0.05):
+                con.interrupt()
+
+    interrupter = threading.Thread(target=interrupt, name="dbgnn-close", daemon=True)
+    interrupter.start()
     try:
-        con.interrupt()
         con.close()
     except duckdb.ConnectionException:
         return True  # it was closed already
     except duckdb.Error:
         return False
+    finally:
+        done.set()
+        interrupter.join()
     return True
 
 
@@ -485,6 +503,10 @@ def translated(database: Database) -> Iterator[None]:
         raise
     except duckdb.ConnectionException as error:
         raise ConnectionError(f"{database!s}: the DuckDB connection is closed or in use elsewhere: {error}") from error
+    except duckdb.InterruptException as error:
+        if database.closed:
+            raise ConnectionError(f"{database!s} was closed while it was in use.") from error
+        raise
     except duckdb.InvalidInputException as error:
         if "read-only" in str(error):
             raise ReadOnlyError(

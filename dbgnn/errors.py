@@ -27,7 +27,7 @@ class SqlError(DbgnnError):
 
 
 class DataError(DbgnnError):
-    """The rows of a table break a rule: NULL or duplicate keys, dangling edges, NULL features."""
+    """The rows of a table break a rule (NULL or duplicate keys, dangling edges, NULL features), or a pack is damaged."""
 
 
 class StaleIndexError(DbgnnError):

@@ -159,9 +159,6 @@ class _Worker(threading.Thread, Generic[T]):
                 self._ready.put(next(iterator))  # no name for the item: it would live until the next one is made
         except StopIteration:
             pass
-        except BaseException:
-            if not self._stopped:  # else it comes of our interrupt, and nobody is there to hear of it
-                raise
         finally:
             with self._lock:
                 self._interruptible = False

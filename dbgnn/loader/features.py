@@ -73,7 +73,7 @@ class Reader:
         """Write rows into ``outs``, at ``pos`` (None: 0, 1, …)."""
         clock = self.clock if clock is None else clock
         wide = ids.astype(np.int64, copy=False)  # DuckDB would cast, and then not see which blocks it can skip
-        self.store.read_into(served.label, served.names, wide, outs, topology=self.topology, pos=pos, clock=clock)
+        self.store.read_into(served.label, served.columns, wide, outs, topology=self.topology, pos=pos, clock=clock)
 
 
 class Join:
@@ -149,6 +149,8 @@ class Fetched:
 
     def _fill(self, batch: int, served: Served, ids: Ids, outs: Sequence[Tensor], clock: Clock) -> int:
         """Write the rows of one type, and return how many of them were hot."""
+        if not len(ids):
+            return 0
         hot = self._hot.get(served.label)
         if hot is None:
             self._cold.read(batch, served, ids, None, outs, clock)

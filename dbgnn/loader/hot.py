@@ -6,6 +6,7 @@ the fan-out and the seeds, which degrees do not.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -36,9 +37,11 @@ class HotRows:
 
     def __init__(self, store: DuckDBFeatureStore, cache_bytes: int) -> None:
         self.store, self.cache_bytes = store, cache_bytes
-        self._chosen: dict[Label, Ids] | None = None
+        self._lock = threading.Lock()  # two epochs of one loader may run at once
+        self._chosen: dict[Label, Ids] = {}
+        self._chosen_of: object = None
         self._rows: dict[Label, RowsInMemory] = {}
-        self._stamp: object = None
+        self._rows_of: object = None
 
     @property
     def num_bytes(self) -> int:
@@ -51,28 +54,32 @@ class HotRows:
         """Return the hot rows by type, chosen by ``requests`` at the first call, and as they are in the tables now."""
         if not self.cache_bytes:
             return {}
-        stamp = self.store.graph.db.stamp()
-        if self._chosen is None:
-            with clock("scatter"):
-                self._chosen = _choose(requests, served, self.cache_bytes)
-        if not self._rows or stamp is None or stamp != self._stamp:
-            self._rows = {
-                s.label: self._read(s, self._chosen[s.label], topology, clock) for s in served if s.label in self._chosen
-            }
-            self._stamp = stamp
-        return self._rows
+        with self._lock:
+            nodes = [s for s in served if isinstance(s.label, str)]
+            ids_are = {s.label: topology.vertices[s.label].keys for s in nodes if isinstance(s.label, str)}
+            if ids_are != self._chosen_of:  # at first, and when ids mean other nodes
+                with clock("scatter"):
+                    self._chosen, self._chosen_of = _choose(requests, nodes, self.cache_bytes), ids_are
+                self._rows_of = None
+            stamp = self.store.graph.db.stamp()
+            rows_are = (stamp, tuple(nodes), [self.store.fills(s.label) for s in nodes])
+            if stamp is None or rows_are != self._rows_of:
+                self._rows = {}  # before others take their room
+                self._rows = {s.label: self._read(s, topology, clock) for s in nodes if s.label in self._chosen}
+                self._rows_of = rows_are
+            return self._rows
 
-    def _read(self, served: Served, ids: Ids, topology: Topology, clock: Clock) -> RowsInMemory:
+    def _read(self, served: Served, topology: Topology, clock: Clock) -> RowsInMemory:
+        ids = self._chosen[served.label]
         outs = [empty(len(ids), column) for column in served.columns]
-        nulls = self.store.read_into(served.label, served.names, ids, outs, topology=topology, clock=clock, nulls="return")
+        nulls = self.store.read_into(served.label, served.columns, ids, outs, topology=topology, clock=clock, nulls="return")
         rows = RowsInMemory(served, ids, outs)
         rows.forget(ids[nulls])  # asked for one by one, they raise the error that names them
         return rows
 
 
-def _choose(requests: Sequence[Request], served: Sequence[Served], cache_bytes: int) -> dict[Label, Ids]:
+def _choose(requests: Sequence[Request], nodes: Sequence[Served], cache_bytes: int) -> dict[Label, Ids]:
     """Return the ids to keep by node type: all, if they fit, or those asked for most, and each type its share of the bytes."""
-    nodes = [s for s in served if isinstance(s.label, str)]
     if sum(s.num_bytes for s in nodes) <= cache_bytes:
         return {s.label: np.arange(s.num_rows) for s in nodes}
     asked = {s.label: sum(len(request[s.label]) for request in requests) * s.row_bytes for s in nodes}

@@ -176,7 +176,8 @@ class NeighborLoader(NodeLoader):
             cache_bytes = parse_bytes(self.data[0].graph.db, "cache_bytes", cache_bytes)
         given = {"super_batch": super_batch, "prefetch": prefetch, "plan": plan, "cache_bytes": cache_bytes}
         asked = check(Asked(**{name: None if value == "auto" else value for name, value in given.items()}))
-        if asked != Asked() and not self._is_ahead and asked != Asked(super_batch=1):
+        plain = {None, 1, 0, "join"}  # what happens anyway
+        if not self._is_ahead and ((asked.super_batch or 1) > 1 or {asked.prefetch, asked.plan, asked.cache_bytes} - plain):
             named = ", ".join(f"{name}={value!r}" for name, value in given.items() if value != "auto")
             why = f"num_workers={self.num_workers}" if self.num_workers else "a sampler of another kind"
             raise RequestError(
@@ -188,8 +189,10 @@ class NeighborLoader(NodeLoader):
     @property
     def _is_ahead(self) -> bool:
         """Whether super-batches are sampled: in this process, by our sampler, and by no method of a derived class."""
-        ours = type(self).collate_fn is NeighborLoader.collate_fn
-        return ours and not self.num_workers and self._batches is not None and isinstance(self.node_sampler, NeighborSampler)
+        sampler = self.node_sampler
+        ours = isinstance(sampler, NeighborSampler) and type(sampler).sample_from_nodes is NeighborSampler.sample_from_nodes
+        ours = ours and type(self).collate_fn is NeighborLoader.collate_fn
+        return ours and not self.num_workers and self._batches is not None
 
     @property
     def _pipeline(self) -> Pipeline:
@@ -215,16 +218,27 @@ class NeighborLoader(NodeLoader):
     # -- iterating -------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
-        return self._epoch() if self._is_ahead else super().__iter__()
+        if not self._is_ahead:
+            one_by_one: Iterator[Any] = super().__iter__()
+            return one_by_one
+        self._draw_base_seed()
+        return self._epoch()
 
     def _epoch(self) -> Iterator[Any]:
-        yield from self._run(self._draw(), transform=True)
+        yield from self._run(self._drawn(), transform=True)
+
+    def _draw_base_seed(self) -> None:
+        """Draw what torch's own iterators draw first: so a generator's next epoch is the same with and without workers."""
+        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
 
     def _draw(self) -> Iterable[NumberedBatch]:
+        """Draw the seeds of the next epoch, as an iteration does."""
+        self._draw_base_seed()
+        return self._drawn()
+
+    def _drawn(self) -> Iterable[NumberedBatch]:
         """Draw the seeds of the next epoch, here and now, so that no thread draws random numbers."""
         assert self._batches is not None
-        # What torch's own iterator draws first: so a generator's next epoch is the same with and without workers.
-        torch.empty((), dtype=torch.int64).random_(generator=self.generator)
         try:
             len(self._batches)
         except TypeError:
@@ -242,7 +256,7 @@ class NeighborLoader(NodeLoader):
                 if (mini := next(ready, None)) is None:
                     return
                 mini.clock.add("waiting", time.perf_counter() - begun)
-                batch = self.filter_fn(mini.out, transform=transform)
+                batch = self.filter_fn(mini.out) if transform else self._joined(mini.out)
                 before, end = end, time.perf_counter()
                 so_far, read = read, bytes_read()
                 self._stats.add(step_of(mini, end - before, read - so_far))
@@ -267,12 +281,16 @@ class NeighborLoader(NodeLoader):
             out = self.node_sampler.sample_from_nodes(inputs)
         return self.filter_fn(out) if self.filter_per_worker else out
 
-    def filter_fn(self, out: SamplerOutput | HeteroSamplerOutput, *, transform: bool = True) -> Data | HeteroData:
-        """Join a sampled subgraph with the features of its nodes and edges."""
+    def filter_fn(self, out: SamplerOutput | HeteroSamplerOutput) -> Data | HeteroData:
+        """Join a sampled subgraph with the features of its nodes and edges, and transform it."""
+        batch = self._joined(out)
+        return batch if self.batch_transform is None else self.batch_transform(batch)
+
+    def _joined(self, out: SamplerOutput | HeteroSamplerOutput) -> Data | HeteroData:
         batch = assemble(self, out)
         if self.pin_memory and not self.num_workers and torch.cuda.is_available():
             batch = batch.pin_memory()
-        return batch if self.batch_transform is None or not transform else self.batch_transform(batch)
+        return batch
 
     @property
     def has_edge_features(self) -> bool:

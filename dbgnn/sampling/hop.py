@@ -1,28 +1,44 @@
-"""One hop over one edge type: NumPy chooses positions, SQL reads what stands there. Knows no mini-batches.
+"""One hop over one edge type: the SQL that samples, and its result brought into order. Knows no mini-batches.
 
 One statement serves any number of nodes, those of many mini-batches. Its result has no order, so every row says whose
 it is.
+
+Without replacement it is R. Floyd's algorithm (J. Bentley, "Programming pearls: a sample of brilliance", 1987): for
+i = 1 … k draw one of the first ``m = degree - k + i`` positions; where that is taken already, take m, which cannot be.
+The cost does not grow with the degree of a hub. Only for very large k every neighbour gets a random word, and the k
+smallest win.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dbgnn.clock import Clock
-from dbgnn.errors import StaleIndexError
-from dbgnn.sampling.choose import Counts, choose, counts
-from dbgnn.sampling.degrees import Degrees
-from dbgnn.sampling.random import Words
+from dbgnn.sampling.random import MASK, Words, round_sql
 from dbgnn.sampling.relabel import Ids, id_type
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
     from dbgnn.topology import EdgeIndex
+
+Counts: TypeAlias = npt.NDArray[np.int32]
+
+#: Up to this k, every draw is a column of its own: half the time of lists (88 k nodes, k = 5: 41 instead of 84 ms of CPU), but
+#: parsing and binding the statement takes 9 ms for k = 5, 30 ms for k = 15.
+UNROLLED = 8
+
+#: From this k on, comparing every draw with those before it costs more than a random word for every neighbour.
+RANKED = 256
+
+#: Part of the error of a statement all of whose words for some draw were rejected.
+TOO_FEW = "dbgnn: too few words"
 
 #: Rows of a result that are written to their places together, while they are in the processor's cache.
 _ROWS = 1 << 14
@@ -43,61 +59,160 @@ class Edges:
     edge: Ids
 
 
-def expand(
-    db: Database, index: EdgeIndex, degrees: Degrees, nodes: Ids, keys: Words, k: int, *, replace: bool, clock: Clock
-) -> Edges:
+def expand(db: Database, index: EdgeIndex, nodes: Ids, keys: Words, k: int, *, replace: bool, clock: Clock) -> Edges:
     """Return at most ``k`` edges of every node.
 
     Args:
         db: The database.
         index: The edge type.
-        degrees: Its degrees.
         nodes: The destinations ``[n]``; one may come more than once.
         keys: The random key of each.
         k: Neighbours per node; -1: all.
         replace: Draw with replacement.
         clock: Told the time spent on ``sampling`` and ``grouping``.
-
-    Raises:
-        StaleIndexError: The adjacency is not the one that the degrees are of.
     """
     with clock("sampling"):
-        degree = degrees.of(nodes)
-        count = counts(degree, k, replace=replace)
-        there = np.flatnonzero(count)
-        frontier = pa.table(
-            {
-                "at": there.astype(np.int32),
-                "node": nodes[there],
-                "positions": _positions(keys[there], degree[there], k, replace=replace),
-            }
-        )
-        found = db.arrow(expand_sql(index.adjacency), frontier=frontier) if len(there) else None
+        frontier = pa.table({"at": np.arange(len(nodes), dtype=np.int32), "node": nodes, "key": keys.astype(np.int64)})
+        found = _run(db, index.adjacency, frontier, k, replace=replace)
     with clock("grouping"):
+        count = np.zeros(len(nodes), dtype=np.int32)
+        for chunk, lists in zip(found.column(0).chunks, found.column(1).chunks, strict=True):
+            count[chunk.to_numpy()] = pc.list_value_length(lists).to_numpy()
         start = np.cumsum(count, dtype=np.int64)
         total = int(start[-1]) if len(start) else 0
         start -= count
         src, edge = np.empty(total, dtype=id_type(index.num_src)), np.empty(total, dtype=id_type(index.num_edges))
-        placed = 0
-        for rows in [] if found is None else found.to_batches(_ROWS):
-            placed += _place(rows, start, count, src, edge)
-        if placed != total:
-            raise StaleIndexError(
-                f"Index table {index.adjacency} is not the one that was read before: it was built anew. Try again."
-            )
+        for rows in found.to_batches(_ROWS):
+            _place(rows, start, count, src, edge)
     return Edges(count, src, edge)
 
 
-def expand_sql(adjacency: str) -> str:
-    """Return the query of a hop, ``(at, src, edge)``, for ``frontier(at, node, positions)``; positions NULL: all.
+def _run(db: Database, adjacency: str, frontier: pa.Table, k: int, *, replace: bool) -> pa.Table:
+    words = 1
+    while True:
+        try:
+            return db.arrow(expand_sql(adjacency, k, replace=replace, words=words), frontier=frontier)
+        except duckdb.Error as error:
+            if TOO_FEW not in str(error):
+                raise
+            words *= 4
+
+
+def _place(rows: pa.RecordBatch, start: npt.NDArray[np.int64], count: Counts, src: Ids, edge: Ids) -> None:
+    """Write the lists of a result to where their nodes' edges begin."""
+    at = rows.column(0).to_numpy()
+    length = count[at]
+    there = np.repeat(start[at] + length - np.cumsum(length, dtype=np.int64), length)
+    there += np.arange(len(there))
+    src[there], edge[there] = (rows.column(i).flatten().to_numpy() for i in (1, 2))
+
+
+# -- SQL -------------------------------------------------------------------------------------------------
+
+
+def expand_sql(adjacency: str, k: int, *, replace: bool, words: int) -> str:
+    """Return the query of a hop: ``(at, src, edge)``, lists of at most ``k``, for ``frontier(at, node, key)``.
 
     Args:
         adjacency: Quoted name of the index table ``(dst, nbrs, eids)``.
+        k: Neighbours per node; -1: all.
+        replace: Draw with replacement.
+        words: How many random words to try per draw. They are the beginning of one endless sequence, so their number
+            never shows in the sample; where all are rejected, the statement fails with ``TOO_FEW``.
     """
-    return f"""SELECT f.at,
-  CASE WHEN f.positions IS NULL THEN a.nbrs ELSE list_select(a.nbrs, f.positions) END AS src,
-  CASE WHEN f.positions IS NULL THEN a.eids ELSE list_select(a.eids, f.positions) END AS edge
-FROM {adjacency} AS a JOIN frontier AS f ON a.dst = f.node"""
+    joined = f"""SELECT f."at", f.key, a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg
+  FROM {adjacency} AS a JOIN frontier AS f ON a.dst = f.node"""
+    if k < 0:
+        return f'SELECT "at", nbrs AS src, eids AS edge FROM ({joined})'
+    if replace:
+        return f"""WITH joined AS ({joined}),
+{_drawn(k, "deg", words, where="deg > 0")}
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge FROM drawn"""
+    # Only one word per draw is unrolled; the rare statement that needs more takes lists. The sample is the same.
+    unrolled = k <= UNROLLED and words == 1
+    chosen = _ranked(k) if k >= RANKED else _floyd_unrolled(k) if unrolled else _floyd(k, words)
+    return f"""WITH joined AS ({joined}),
+{chosen}
+UNION ALL
+SELECT "at", nbrs, eids FROM joined WHERE deg <= {k}"""
+
+
+def _floyd(k: int, words: int) -> str:
+    """Return Floyd's algorithm over ``joined`` with lists: CTEs and a query of ``(at, src, edge)``."""
+    return f"""{_drawn(k, f"deg - {k} + i", words, where=f"deg > {k}")},
+chosen AS (
+  SELECT "at", nbrs, eids, list_reduce(p,
+    lambda taken, x, i: list_append(taken, CASE WHEN list_contains(taken, x) THEN deg - {k} + i ELSE x END), []::BIGINT[]) AS p
+  FROM drawn)
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge FROM chosen"""
+
+
+def _drawn(k: int, bound: str, words: int, *, where: str) -> str:
+    """Return the CTE ``drawn(at, nbrs, eids, deg, p)``: k positions from 1, the i-th at most ``bound``.
+
+    One list per round, since a lambda evaluates its text as it stands and would repeat the rounds inside of others.
+    """
+    return f"""words AS (
+  SELECT *, list_transform(list_transform(list_transform(range({k}),
+    lambda j: xor(key, j)), lambda w: {round_sql("w")}), lambda w: {round_sql("w")}) AS w
+  FROM joined WHERE {where}),
+drawn AS (SELECT "at", nbrs, eids, deg, list_transform(w, lambda w, i: {_below("w", f"({bound})", words)}) AS p FROM words)"""
+
+
+def _floyd_unrolled(k: int) -> str:
+    """Return what `_floyd` does with a column per draw, ``w<i>`` its word and ``p<i>`` its position.
+
+    Each step is a CTE of its own, since an expression is evaluated as often as its text stands there.
+    """
+    kept, draws = '"at", nbrs, eids, deg', range(k)
+
+    def last(i: int) -> str:
+        return f"(deg - {k - 1 - i})"
+
+    steps = [
+        ", ".join(f"xor(key, {i}) AS w{i}" for i in draws),
+        *[", ".join(f"{round_sql(f'w{i}')} AS w{i}" for i in draws)] * 2,
+        ", ".join(f"{_below(f'w{i}', last(i), 1)} AS p{i}" for i in draws),
+    ]
+    for i in draws[1:]:
+        others = ", ".join(f"p{j}" for j in draws if j != i)
+        taken = ", ".join(f"p{j}" for j in range(i))
+        steps.append(f"{others}, CASE WHEN p{i} IN ({taken}) THEN {last(i)} ELSE p{i} END AS p{i}")
+    names = ["joined", *(f"step{n}" for n in range(len(steps)))]
+    ctes = [
+        f"{name} AS (SELECT {kept}, {step} FROM {before}{f' WHERE deg > {k}' if before == 'joined' else ''})"
+        for name, before, step in zip(names[1:], names, steps, strict=False)
+    ]
+    src, edge = (f"[{', '.join(f'{column}[p{i}]' for i in draws)}]" for column in ("nbrs", "eids"))
+    newline = ",\n"
+    return f'{newline.join(ctes)}\nSELECT "at", {src} AS src, {edge} AS edge FROM {names[-1]}'
+
+
+def _ranked(k: int) -> str:
+    """Return the k neighbours with the smallest words over ``joined``: CTEs and a query of ``(at, src, edge)``."""
+    words = f"""list_transform(list_transform(list_transform(range(deg),
+    lambda j: xor(key, j)), lambda w: {round_sql("w")}), lambda w, i: ({round_sql("w")} << 31) | i)"""
+    # min(…, k) does not sort, but takes less than a million.
+    smallest = f"list_aggregate({words}, 'min', {k})" if k < 1_000_000 else f"list_sort({words})[:{k}]"
+    return f"""chosen AS (
+  SELECT "at", nbrs, eids, list_transform({smallest}, lambda w: w & {2**31 - 1}) AS p FROM joined WHERE deg > {k})
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge FROM chosen"""
+
+
+def _below(word: str, bound: str, words: int) -> str:
+    """Return one of 1 … bound for 32 random bits, every one equally likely.
+
+    It is ``(word * bound) >> 32``, and a word that would favour some number is rejected (D. Lemire, "Fast random integer
+    generation in an interval", 2019). Then come ``mix(word ^ 1)``, ``mix(word ^ 2)`` and so on.
+    """
+    tries = []
+    for n in range(words):
+        again = word if n == 0 else round_sql(round_sql(f"xor({word}, {n})"))
+        product = f"({again} * {bound})"
+        low, position = f"({product} & {MASK})", f"(({product} >> 32) + 1)"
+        # The first test is cheap and nearly always enough.
+        tries.append(f"CASE WHEN {low} >= {bound} THEN {position} WHEN {low} >= {MASK + 1} % {bound} THEN {position} END")
+    return f"coalesce({', '.join(tries)}, error('{TOO_FEW}')::BIGINT)"
 
 
 def induce_sql(adjacency: str) -> str:
@@ -110,24 +225,3 @@ FROM (
   SELECT t.b, t.li, t.tree, unnest(a.nbrs) AS src, unnest(a.eids) AS e
   FROM {adjacency} AS a JOIN targets AS t ON a.dst = t.node) AS d
 JOIN sources AS s ON s.b = d.b AND s.tree = d.tree AND s.node = d.src"""
-
-
-def _positions(keys: Words, degree: Counts, k: int, *, replace: bool) -> pa.Array:
-    """Return what each node takes, as SQL counts, from 1; NULL where it is the whole list."""
-    some = np.full(len(degree), k >= 0) if replace or k < 0 else degree > k
-    chosen = choose(keys[some], degree[some], k, replace=replace) + 1 if some.any() else np.empty(0, dtype=np.int32)
-    ends = np.insert(np.cumsum(some * k), 0, 0)
-    return pa.LargeListArray.from_arrays(pa.array(ends), pa.array(chosen.ravel()), mask=pa.array(~some))
-
-
-def _place(rows: pa.RecordBatch, start: npt.NDArray[np.int64], count: Counts, src: Ids, edge: Ids) -> int:
-    """Write the lists of a result to where their nodes' edges begin, and return how many edges those are."""
-    at = rows.column(0).to_numpy()
-    length = count[at]
-    there = np.repeat(start[at] + length - np.cumsum(length, dtype=np.int64), length)
-    there += np.arange(len(there))
-    sources, edges = (rows.column(i).flatten().to_numpy() for i in (1, 2))
-    if len(sources) != len(there):
-        return -1
-    src[there], edge[there] = sources, edges
-    return len(there)

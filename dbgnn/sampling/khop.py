@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from dbgnn.clock import Clock
 from dbgnn.sampling.batch import Batch, Subgraph, split
-from dbgnn.sampling.degrees import Degrees
 from dbgnn.sampling.hop import expand, induce_sql
 from dbgnn.sampling.random import Words, mix
 from dbgnn.sampling.relabel import TABLE_LIMIT, Ids, Numbering, SortedNumbering, TableNumbering, id_type
@@ -54,7 +53,6 @@ class KHop:
     def __init__(self, db: Database, fanout: Fanout) -> None:
         self.db, self.fanout = db, fanout
         self._kept = threading.local()
-        self._degrees: dict[EdgeType, tuple[EdgeIndex, Degrees]] = {}
 
     def sample(
         self,
@@ -73,7 +71,6 @@ class KHop:
 
         Raises:
             RequestError: A seed is no node id.
-            StaleIndexError: The index was built anew meanwhile.
         """
         clock = Clock() if clock is None else clock
         batches = [Batch(topology, batch, disjoint=self.fanout.disjoint) for batch in seeds]
@@ -101,21 +98,13 @@ class KHop:
             ids = np.concatenate([end.frontier for end in ends])
             node, tree = split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.int32(0))
             key = mix(mix(np.repeat(keys, sizes) ^ node.astype(np.uint32)) ^ tree.astype(np.uint32))
-            degrees = self._degrees_of(edge_type, index)
-        found = expand(self.db, index, degrees, node, key, k, replace=self.fanout.replace, clock=clock)
+        found = expand(self.db, index, node, key, k, replace=self.fanout.replace, clock=clock)
         with clock("grouping"):
             nodes = np.cumsum([0, *sizes])
             edges = np.insert(np.cumsum(found.count, dtype=np.int64), 0, 0)[nodes]
             for i, batch in enumerate(batches):
                 part = slice(edges[i], edges[i + 1])
                 batch.found(edge_type, found.count[nodes[i] : nodes[i + 1]], found.src[part], found.edge[part])
-
-    def _degrees_of(self, edge_type: EdgeType, index: EdgeIndex) -> Degrees:
-        """Return the degrees of an edge type, read anew after any change to the file: then the index is another object."""
-        kept = self._degrees.get(edge_type)
-        if kept is None or kept[0] is not index:
-            kept = self._degrees[edge_type] = (index, Degrees(self.db, index))
-        return kept[1]
 
     def _induce(self, topology: Topology, batches: list[Batch], edge_type: EdgeType, clock: Clock) -> None:
         # A seed given twice is one node at the source end; at the destination end both copies keep their edges.

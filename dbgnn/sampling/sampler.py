@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 #: As PyG takes it: a list, a list per edge type, or a ``torch_geometric.sampler.NumNeighbors`` (untyped, hence Any).
 NumNeighborsType: TypeAlias = Sequence[int] | Mapping[EdgeType, Sequence[int]] | Any
+
+
+#: Makes an uninitialised tensor of a shape and a dtype.
+Empty: TypeAlias = Callable[[tuple[int, ...], str], Tensor]
 
 
 class NeighborSampler(BaseSampler):
@@ -187,9 +191,17 @@ class NeighborSampler(BaseSampler):
         keys = [self._batch_key(epoch, batch) for epoch, batch in counters]
         return self._khop.sample(topology, [self._node_seeds(index) for index in inputs], keys, clock)
 
-    def output(self, inputs: NodeSamplerInput, subgraph: Subgraph) -> SamplerOutput | HeteroSamplerOutput:
-        """Return a subgraph of :meth:`sample_batches` as PyG's output, of int64 tensors."""
-        out = self._tensors(subgraph)
+    def output(
+        self, inputs: NodeSamplerInput, subgraph: Subgraph, empty: Empty | None = None
+    ) -> SamplerOutput | HeteroSamplerOutput:
+        """Return a subgraph of :meth:`sample_batches` as PyG's output, of int64 tensors.
+
+        Args:
+            inputs: What the subgraph was sampled around.
+            subgraph: The subgraph.
+            empty: Makes an uninitialised tensor of a shape and a dtype (by NumPy's name); None: fresh memory.
+        """
+        out = self._tensors(subgraph, empty or _fresh)
         out.metadata = (torch.arange(len(inputs.node)) if inputs.input_id is None else inputs.input_id, inputs.time)
         return self._directed(out)
 
@@ -227,11 +239,11 @@ class NeighborSampler(BaseSampler):
     ) -> SamplerOutput | HeteroSamplerOutput:
         """Sample as PyG's edge sampling asks for it."""
         (subgraph,) = self._khop.sample(self.graph.topology(), [self._seeds(seed, seed_time)], [key])
-        return self._tensors(subgraph)
+        return self._tensors(subgraph, _fresh)
 
-    def _tensors(self, found: Subgraph) -> SamplerOutput | HeteroSamplerOutput:
+    def _tensors(self, found: Subgraph, empty: Empty) -> SamplerOutput | HeteroSamplerOutput:
         form = _homogeneous if self.homogeneous else _heterogeneous
-        return form(found, disjoint=self.disjoint)
+        return form(found, empty, disjoint=self.disjoint)
 
     def _directed(self, out: SamplerOutput | HeteroSamplerOutput) -> SamplerOutput | HeteroSamplerOutput:
         return out.to_bidirectional() if self.subgraph_type == SubgraphType.bidirectional else out
@@ -314,9 +326,9 @@ def _as_ids(label: str, seeds: Tensor) -> Ids:
     return seeds.detach().cpu().numpy().astype(np.int64)
 
 
-def _heterogeneous(found: Subgraph, *, disjoint: bool) -> HeteroSamplerOutput:
-    def tensors(arrays: Mapping[Any, Any]) -> dict[Any, Tensor]:
-        return {key: torch.from_numpy(array) for key, array in arrays.items()}
+def _heterogeneous(found: Subgraph, empty: Empty, *, disjoint: bool) -> HeteroSamplerOutput:
+    def tensors(arrays: Mapping[Any, Ids]) -> dict[Any, Tensor]:
+        return {key: _tensor(array, empty) for key, array in arrays.items()}
 
     induced = found.num_edges is None
     return HeteroSamplerOutput(
@@ -330,19 +342,30 @@ def _heterogeneous(found: Subgraph, *, disjoint: bool) -> HeteroSamplerOutput:
     )
 
 
-def _homogeneous(found: Subgraph, *, disjoint: bool) -> SamplerOutput:
+def _homogeneous(found: Subgraph, empty: Empty, *, disjoint: bool) -> SamplerOutput:
     (label,), edge_types = found.node, list(found.row)
-    none = torch.empty(0, dtype=torch.int64)
     row, col, edge = (
-        (torch.from_numpy(part[edge_types[0]]) if edge_types else none) for part in (found.row, found.col, found.edge)
+        _tensor(part[edge_types[0]] if edge_types else np.empty(0, dtype=np.int64), empty)
+        for part in (found.row, found.col, found.edge)
     )
     induced = found.num_edges is None
     return SamplerOutput(
-        node=torch.from_numpy(found.node[label]),
+        node=_tensor(found.node[label], empty),
         row=row,
         col=col,
         edge=edge,
-        batch=torch.from_numpy(found.tree[label]) if disjoint else None,
+        batch=_tensor(found.tree[label], empty) if disjoint else None,
         num_sampled_nodes=None if induced else found.num_nodes[label],
         num_sampled_edges=None if found.num_edges is None or not edge_types else found.num_edges[edge_types[0]],
     )
+
+
+def _tensor(array: Ids, empty: Empty) -> Tensor:
+    """Return an array as an int64 tensor."""
+    tensor = empty((len(array),), "int64")
+    tensor.numpy()[:] = array
+    return tensor
+
+
+def _fresh(shape: tuple[int, ...], dtype: str) -> Tensor:
+    return torch.empty(shape, dtype=getattr(torch, dtype))

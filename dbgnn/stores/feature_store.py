@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +23,7 @@ from dbgnn.stores import keys as key_lookup
 from dbgnn.stores.binding import Binding, Label, Source
 from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
 from dbgnn.stores.request import Ids, Rows, rows_of
-from dbgnn.topology import Topology, same_ids
+from dbgnn.topology import IncompleteIndexError, Topology, same_ids
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
@@ -150,7 +151,7 @@ class DuckDBFeatureStore(FeatureStore):
     def read_into(
         self,
         label: Label,
-        names: Sequence[str],
+        columns: Sequence[Column],
         ids: Ids,
         outs: Sequence[Tensor],
         *,
@@ -163,7 +164,7 @@ class DuckDBFeatureStore(FeatureStore):
 
         Args:
             label: Node or edge type in the property graph.
-            names: The columns.
+            columns: The columns, as they were when the tensors were made.
             ids: int64 ``[n]``.
             outs: Per column, a contiguous tensor ``[m, *shape]`` of the column's dtype with room for every position.
             topology: The index that the ids are of.
@@ -175,7 +176,7 @@ class DuckDBFeatureStore(FeatureStore):
             With ``nulls="return"``, the rows of ``outs`` that hold NULL and so anything, ascending; else none.
 
         Raises:
-            StaleIndexError: The graph changed, so that the ids are other rows now.
+            StaleIndexError: The graph changed, so that the ids are other rows now, or a column has another type.
         """
 
         def read() -> Ids:
@@ -186,7 +187,14 @@ class DuckDBFeatureStore(FeatureStore):
                     "now. Start a new epoch; if nodes came or went, make the loader again."
                 )
             source = self._binding.source(label)
-            columns, rows, db = [source.column(name) for name in names], Rows(ids), self._binding.db
+            for column in columns:
+                now_is = source.column(column.name)
+                if (now_is.dtype, now_is.shape) != (column.dtype, column.shape):
+                    raise StaleIndexError(
+                        f"Column {column.name!r} of table {str(source.table)!r} was {column.sql_type} when this epoch began "
+                        f"and is {now_is.sql_type} now. Start a new epoch."
+                    )
+            rows, db = Rows(ids), self._binding.db
             found = gather_into(db, source, columns, rows, outs, self._fills.get(label, {}), pos=pos, clock=clock)
             if nulls == "return":
                 return np.unique(torch.cat(list(found.values())).numpy()) if found else np.empty(0, dtype=np.int64)
@@ -199,6 +207,10 @@ class DuckDBFeatureStore(FeatureStore):
     def label(self, group: Any) -> Label:
         """Return the node or edge type of the property graph that a PyG group name means."""
         return self._binding.label(group)
+
+    def fills(self, label: Label) -> dict[str, float]:
+        """Return what stands for NULL in the columns of a type, by column."""
+        return dict(self._fills.get(label, {}))
 
     def rowids(self, label: Label, ids: Ids) -> Ids:
         """Return the rowids of rows in the table of their type, int64 ``[n]``: the order in which a scan meets them."""
@@ -213,15 +225,16 @@ class DuckDBFeatureStore(FeatureStore):
         """Read, and read again if the tables changed between the check of the index and the end of the read."""
         with translated(self._binding.db):
             for _ in range(3):
-                before = self._binding.topology()
-                try:
-                    result = read()
-                except StaleIndexError:
+                with suppress(IncompleteIndexError):  # rows were moved just now, and again while the index followed
+                    before = self._binding.topology()
+                    try:
+                        result = read()
+                    except StaleIndexError:
+                        if self._binding.topology() == before:
+                            raise
+                        continue
                     if self._binding.topology() == before:
-                        raise
-                    continue
-                if self._binding.topology() == before:
-                    return result
+                        return result
         raise StaleIndexError(f"The tables of {self._binding!s} change faster than they are read.")
 
     def _is_node_id(self, source: Source, name: str) -> bool:

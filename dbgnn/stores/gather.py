@@ -7,9 +7,11 @@ are still in the cache.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import torch
@@ -92,7 +94,7 @@ def gather_into(
     chunk = max(_CHUNK_ROWS[0], min(_CHUNK_ROWS[1], _CHUNK_BYTES // max(row_bytes, 1)))
     tables = {} if span is not None else {REQUEST: request_table(rows.array(), pos)}
     passes = passes_for(source.num_rows, columns, len(rows))
-    with db.relations(**tables) as cursor:
+    with db.relations(**tables) as cursor, _stream_errors():
         reader = cursor.sql(select_rows(source, columns, span, passes=passes)).to_arrow_reader(chunk)
         with reader:
             for batch in reader:
@@ -111,6 +113,17 @@ def gather_into(
             f"Table {str(source.table)!r} changed while {len(rows):,} rows were read: {int(found):,} were there. Try again."
         )
     return {name: torch.cat(parts) for name, parts in nulls.items()}
+
+
+@contextmanager
+def _stream_errors() -> Iterator[None]:
+    """Turn what Arrow makes of an error in the middle of a stream into what DuckDB raises before it."""
+    try:
+        yield
+    except OSError as error:
+        text = str(error)
+        kind = duckdb.OutOfMemoryException if "Out of Memory" in text else duckdb.IOException
+        raise (duckdb.InterruptException if "INTERRUPT" in text.upper() else kind)(text) from error
 
 
 def rowids(db: Database, source: Source, ids: Ids) -> Ids:

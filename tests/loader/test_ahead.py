@@ -116,23 +116,24 @@ def test_the_thread_holds_on_to_no_item() -> None:
 
     def items() -> Iterator[Item]:
         while True:
-            item = Item()
-            made.append(weakref.ref(item))
-            yield item
+            item = [Item()]
+            made.append(weakref.ref(item[0]))
+            yield item.pop()
 
-    ready: queue.SimpleQueue[int] = queue.SimpleQueue()
+    asked, go_on = threading.Event(), threading.Event()
 
     def told(source: Iterator[Item]) -> Iterator[Item]:
-        for number in range(5):
-            yield next(source)
-            ready.put(number)  # the thread was asked for one more
+        yield next(source)
+        asked.set()
+        go_on.wait(10)
 
     with Ahead(told(items()), 1, name="t") as ahead:
         first = next(ahead)
-        ready.get(timeout=10)
+        assert asked.wait(10)  # the thread is about to make one more, and has not made it
         assert made[0]() is first
         del first
         assert made[0]() is None
+        go_on.set()
 
 
 def test_closing_lets_go_of_items_that_nobody_took() -> None:
@@ -350,7 +351,7 @@ def test_close_wakes_a_source_that_waits_in_another_ahead(tmp_path: Path) -> Non
     third = Ahead(stage(second), 1, name="third", interrupt=interrupt)
     del first, second
     assert running.wait(10)
-    taken_within(1, third.close)
+    taken_within(5, third.close)
     assert finished == []
     db.close()
 
@@ -407,7 +408,7 @@ def test_close_interrupts_a_query(tmp_path: Path) -> None:
 
     ahead = Ahead(source(), 1, name="t", interrupt=lambda: db.cursor().interrupt)
     assert running.wait(10)
-    taken_within(1, ahead.close)
+    taken_within(5, ahead.close)
     assert raised == [duckdb.InterruptException]
     db.close()
 
@@ -432,7 +433,7 @@ def test_close_interrupts_a_query_that_starts_after_the_first_interrupt(tmp_path
     ahead = Ahead(source(), 1, name="t", interrupt=interrupt)
     ahead_thread = ahead._maker
     assert isinstance(ahead_thread, threading.Thread)
-    taken_within(1, ahead.close)
+    taken_within(5, ahead.close)
     assert not ahead_thread.is_alive()
     db.close()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.data import Data, HeteroData
@@ -175,6 +176,18 @@ def test_shuffle_is_torch_s(homogeneous: Stores, seeded: bool) -> None:
     assert ours == order(lambda **kwargs: torch.utils.data.DataLoader(range(500), **kwargs))  # type: ignore[arg-type]
 
 
+def test_iterators_made_before_they_are_used_are_torch_s(homogeneous: Stores) -> None:
+    def first(loader: Any) -> Any:
+        torch.manual_seed(3)
+        iterators = [iter(loader), iter(loader)]
+        batch = next(iterators[1])
+        return (batch.input_id if isinstance(batch, Data) else batch).tolist()
+
+    plain: Any = torch.utils.data.DataLoader(range(500), batch_size=50, shuffle=True)  # type: ignore[arg-type]
+    ours = dbgnn.NeighborLoader(homogeneous, [1], batch_size=50, shuffle=True)
+    assert first(ours) == first(plain)
+
+
 def test_a_sampler_with_set_epoch(hetero: Stores) -> None:
     nodes = hetero[0].node_ids("paper", "year >= 2004")
     sampler = torch.utils.data.DistributedSampler(range(len(nodes)), num_replicas=2, rank=1, shuffle=True)  # type: ignore[arg-type,var-annotated]
@@ -231,8 +244,8 @@ def test_transform_sampler_output_decides_what_is_fetched(homogeneous: Stores) -
 
 def test_a_derived_loader_s_filter_fn(homogeneous: Stores) -> None:
     class Loader(dbgnn.NeighborLoader):
-        def filter_fn(self, out: Any, **kwargs: Any) -> Any:
-            batch = super().filter_fn(out, **kwargs)
+        def filter_fn(self, out: Any) -> Any:
+            batch = super().filter_fn(out)
             batch.mark = 1
             return batch
 
@@ -390,6 +403,109 @@ def test_edges_that_come_during_an_epoch(changing: dbgnn.Database) -> None:
     assert all((batch.w >= 0).all() for batch in loader)
 
 
+@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+@pytest.mark.parametrize("cache_bytes", [0, "1MB"])
+def test_columns_that_exchange_their_names_during_an_epoch(changing: dbgnn.Database, plan: str, cache_bytes: int | str) -> None:
+    changing.execute("ALTER TABLE n ADD COLUMN y BIGINT; UPDATE n SET y = id; ALTER TABLE n ADD COLUMN z BIGINT")
+    changing.execute("UPDATE n SET z = -id")
+    stores = changing.get_torch_geometric_remote_backend(homogeneous=True)
+    loader = make(stores, super_batch=2, prefetch=0, plan=plan, cache_bytes=cache_bytes)
+    found = iter(loader)
+    next(found)
+    changing.execute("ALTER TABLE n RENAME y TO q; ALTER TABLE n RENAME z TO y; ALTER TABLE n RENAME q TO z")
+    list(found)
+    for batch in loader:
+        assert torch.equal(batch.y, -batch.n_id)
+        assert torch.equal(batch.z, batch.n_id)
+
+
+@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+@pytest.mark.parametrize("cache_bytes", [0, "1MB"])
+def test_a_column_of_another_type_during_an_epoch(changing: dbgnn.Database, plan: str, cache_bytes: int | str) -> None:
+    changing.execute("ALTER TABLE n ADD COLUMN y INTEGER; UPDATE n SET y = id")
+    stores = changing.get_torch_geometric_remote_backend(homogeneous=True)
+    loader = make(stores, super_batch=2, prefetch=0, plan=plan, cache_bytes=cache_bytes)
+    found = iter(loader)
+    next(found)
+    changing.execute("ALTER TABLE n ALTER y TYPE SMALLINT")
+    with pytest.raises(dbgnn.StaleIndexError, match="'y' of table 'n' was INTEGER when this epoch began and is SMALLINT now"):
+        list(found)
+    assert all(batch.y.dtype == torch.int16 and (batch.y == batch.n_id).all() for batch in loader)
+
+
+def test_hot_rows_follow_fill(changing: dbgnn.Database) -> None:
+    changing.execute("ALTER TABLE n ADD COLUMN y INTEGER")
+    stores = changing.get_torch_geometric_remote_backend(homogeneous=True)
+    loader = make(stores, cache_bytes="1MB")
+    for value in (-1, -5):
+        stores[0].fill(None, "y", value)
+        assert all((batch.y == value).all() for batch in loader)
+
+
+@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+@pytest.mark.parametrize("cache_bytes", [0, 2000, "1MB"])
+def test_types_that_nobody_reaches_and_types_that_change(tmp_path: Path, plan: str, cache_bytes: int | str) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        db.execute("CREATE TABLE a AS SELECT range AS id, range AS x FROM range(1000)")
+        db.execute("CREATE TABLE b AS SELECT range AS id, range AS x FROM range(300); CREATE TABLE c (id BIGINT, x BIGINT)")
+        db.execute("CREATE TABLE e AS SELECT hash(range) % 1000 AS s, range % 300 AS d, range AS w FROM range(2000)")
+        db.execute("CREATE TABLE none (s BIGINT, d BIGINT, w DOUBLE)")
+        db.execute(
+            """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id), c KEY (id)) EDGE TABLES (
+              e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id),
+              none SOURCE KEY (s) REFERENCES c (id) DESTINATION KEY (d) REFERENCES b (id))"""
+        )
+        stores = db.get_torch_geometric_remote_backend()
+        loader = make(stores, input_nodes="b", super_batch=3, plan=plan, cache_bytes=cache_bytes)
+        for deleted in (0, 500):
+            db.execute(f"DELETE FROM e WHERE s < {deleted}; DELETE FROM a WHERE id < {deleted}")
+            db.graph().build()
+            for batch in loader:
+                assert torch.equal(batch["a"].x, batch["a"].n_id + deleted)
+                assert torch.equal(batch["b"].x, batch["b"].n_id)
+                assert batch["c"].x.shape == (0,)
+                assert batch["c", "none", "b"].w.shape == (0,)
+
+
+def test_closing_the_database_during_an_epoch(tmp_path: Path, path: Path) -> None:
+    db = dbgnn.connect(path, read_only=True)
+    found = iter(make(db.get_torch_geometric_remote_backend("papers"), prefetch=0, super_batch=1))
+    next(found)
+    db.close()
+    with pytest.raises(dbgnn.ConnectionError, match="closed"):
+        list(found)
+
+
+def test_a_folder_that_cannot_be_written_to(path: Path) -> None:
+    with dbgnn.connect(path, read_only=True, temp_directory="/proc/1/nowhere") as db:
+        loader = make(db.get_torch_geometric_remote_backend("papers"), plan="packed", prefetch=0)
+        with pytest.raises(dbgnn.ResourceError, match=r"'packed' cannot write to '/proc/1'.*temp_directory"):
+            list(loader)
+
+
+def test_a_sampler_of_a_derived_class(homogeneous: Stores) -> None:
+    calls = []
+
+    class Sampler(dbgnn.NeighborSampler):
+        def sample_from_nodes(self, index: Any, **kwargs: Any) -> Any:
+            calls.append(index)
+            return super().sample_from_nodes(index, **kwargs)
+
+    loader = dbgnn.NeighborLoader(homogeneous, [1], batch_size=100, neighbor_sampler=Sampler(homogeneous, [1]))
+    assert len(list(loader)) == len(calls) == 5
+
+
+@pytest.mark.parametrize(("cut", "message"), [(9999, "ids of 'paper' are .* to 9999, and it has 500"), (-1, "-1 to ")])
+@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+def test_transform_sampler_output_with_ids_of_no_row(homogeneous: Stores, plan: str, cut: int, message: str) -> None:
+    def spoil(out: Any) -> Any:
+        out.node[-1] = cut
+        return out
+
+    with pytest.raises(dbgnn.RequestError, match=message):
+        list(make(homogeneous, transform_sampler_output=spoil, plan=plan, super_batch=2))
+
+
 # -- buffers ---------------------------------------------------------------------------------------------
 
 
@@ -466,6 +582,15 @@ def test_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, besi
         for batch in itertools.islice(loader, 200):
             assert (batch.x[:, 0] == batch.n_id).all()
         assert loader.stats().num_steps == 200
+
+
+def test_odd_sizes(hetero: Stores, homogeneous: Stores) -> None:
+    assert len(list(make(homogeneous, super_batch=10**30, prefetch=10**7, cache_bytes=10**18))) == 39
+    assert len(list(make(homogeneous, super_batch=np.int64(4), batch_size=10**6))) == 1
+    text = make(homogeneous, cache_bytes=10**18).explain()
+    assert "hot rows      7.8 KiB" in text
+    # What happens anyway may be asked for.
+    assert make(hetero, num_workers=1, prefetch=0, plan="join", super_batch=1, cache_bytes=0).num_workers == 1
 
 
 def test_no_seeds(hetero: Stores) -> None:

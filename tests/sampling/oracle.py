@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,30 +20,32 @@ def mix(x: int) -> int:
     return x
 
 
+def below(word: int, bound: int) -> int:
+    """One of 0 … bound - 1 for 32 random bits; all equally likely, since words that would favour some are drawn again."""
+    attempt, again = 0, word
+    while (again * bound) & MASK < (1 << 32) % bound:
+        attempt += 1
+        again = mix(word ^ attempt)
+    return (again * bound) >> 32
+
+
 def picks(degree: int, k: int, key: int, *, replace: bool) -> list[int]:
     """Positions chosen among ``degree`` neighbours, from 0."""
-
-    def draws() -> Iterator[int]:
-        threshold, j = (1 << 32) % degree, 0
-        while True:
-            product = mix(key ^ j) * degree
-            if product & MASK >= threshold:
-                yield product >> 32
-            j += 1
-
     if k < 0 or (degree <= k and not replace):
         return list(range(degree))
     if degree == 0:
         return []
-    if not replace and degree <= 4 * k:
+    if not replace and k >= 256:
         return sorted(range(degree), key=lambda j: (mix(key ^ j), j))[:k]
     chosen: list[int] = []
-    for position in draws():
-        if len(chosen) == k:
-            return chosen
-        if replace or position not in chosen:
-            chosen.append(position)
-    raise AssertionError
+    seen: set[int] = set()
+    for i in range(k):
+        last = degree - 1 if replace else degree - k + i
+        position = below(mix(key ^ i), last + 1)
+        chosen.append(last if position in seen else position)
+        if not replace:
+            seen.add(chosen[-1])
+    return chosen
 
 
 @dataclass

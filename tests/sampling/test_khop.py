@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import dbgnn
-from dbgnn.sampling import Fanout, KHop, Subgraph
+from dbgnn.sampling import Fanout, KHop, Subgraph, hop, relabel
+from dbgnn.sampling.random import mix
 from dbgnn.sampling.relabel import SortedNumbering, TableNumbering
 from tests.sampling import oracle
 from tests.sampling.conftest import KNOWS, LIKED, RATES, Fixture
@@ -22,9 +24,12 @@ from tests.sampling.conftest import KNOWS, LIKED, RATES, Fixture
 
 def check(found: Subgraph, wanted: oracle.Sample) -> None:
     for label, nodes in wanted.node.items():
-        assert list(zip(found.tree[label].tolist(), found.node[label].tolist(), strict=True)) == nodes
+        tree = found.tree.get(label, np.zeros(len(nodes)))
+        assert list(zip(tree.tolist(), found.node[label].tolist(), strict=True)) == nodes
     for name in ("row", "col", "edge"):
         assert {t: a.tolist() for t, a in getattr(found, name).items()} == getattr(wanted, name)
+    for part in (found.node, found.tree, found.row, found.col, found.edge):
+        assert {a.dtype for a in part.values()} <= {np.dtype(np.int32)}
     assert found.num_nodes == wanted.num_nodes
     assert found.num_edges == wanted.num_edges
 
@@ -109,10 +114,10 @@ def test_threads_do_not_change_the_sample(tmp_path: Path) -> None:
     assert hub.tolist() == [near[p][1] for p in oracle.picks(len(near), 10, key, replace=False)]
 
 
-@pytest.mark.parametrize("degree", [6, 13, 20, 21, 40])
-def test_every_position_and_pair_is_equally_likely(tmp_path: Path, degree: int) -> None:
-    """5 of `degree` neighbours, 6,000 times: chi-square per position and, for co-occurrence, per pair of positions."""
-    draws, k = 6000, 5
+@pytest.mark.parametrize(("k", "degree"), [(5, 6), (5, 13), (5, 40), (8, 9), (8, 11), (9, 10), (9, 13), (12, 40)])
+def test_every_position_and_pair_is_equally_likely(tmp_path: Path, k: int, degree: int) -> None:
+    """k of `degree` neighbours, 6,000 times: chi-square per position and, for co-occurrence, per pair of positions."""
+    draws = 6000
     with dbgnn.connect(tmp_path / "g.duckdb") as db:
         db.connection.execute(f"CREATE TABLE a AS SELECT range AS id FROM range({degree})")
         db.connection.execute(f"CREATE TABLE b AS SELECT range AS id FROM range({draws})")
@@ -147,23 +152,61 @@ def test_a_million_neighbours_of_a_larger_hub(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_too_few_draws_are_drawn_again_and_change_nothing(
-    db: dbgnn.Database, monkeypatch: pytest.MonkeyPatch, *, replace: bool
+@pytest.mark.parametrize("k", [3, 12])
+def test_rejected_words_are_drawn_again(
+    db: dbgnn.Database, hetero: Fixture, monkeypatch: pytest.MonkeyPatch, k: int, *, replace: bool
 ) -> None:
-    khop = KHop(db, Fanout({RATES: [5], LIKED: [5], KNOWS: [5]}, 1, replace=replace))
-    batch = {"item": np.arange(120), "user": np.arange(400)}
-    (wanted,) = khop.sample(db.graph().topology(), [batch], [9])
+    """A statement that has one word per draw and meets a rejected one fails, and is run with more."""
+    below = hop._below
     tried = []
 
-    def arrow(query: str, **tables: pa.Table) -> pa.Table:
-        tried.append(query)
-        return dbgnn.Database.arrow(db, query, **tables)
+    def rejecting(word: str, bound: str, words: int) -> str:
+        tried.append(words)
+        return f"error('{hop.TOO_FEW}')::BIGINT" if words == 1 else below(word, bound, words)
 
-    monkeypatch.setattr("dbgnn.sampling.khop.few_draws", lambda k, replace: k)
-    monkeypatch.setattr(db, "arrow", arrow)
-    (found,) = khop.sample(db.graph().topology(), [batch], [9])
-    assert len(tried) > (3 if not replace else 2)
-    assert {t: e.tolist() for t, e in found.edge.items()} == {t: e.tolist() for t, e in wanted.edge.items()}
+    monkeypatch.setattr(hop, "_below", rejecting)
+    fanout = {RATES: [k, 2], LIKED: [2, k], KNOWS: [0, 0]}
+    seeds = {"item": np.arange(30)}
+    (found,) = KHop(db, Fanout(fanout, 2, replace=replace)).sample(db.graph().topology(), [seeds], [9])
+    check(found, oracle.sample(hetero.labels, hetero.edges, seeds, fanout, 9, replace=replace, disjoint=False))
+    assert set(tried) == {1, 4}
+
+
+@pytest.mark.parametrize("bound", [1, 2, 10, 1000, (1 << 31) - 1, 3 << 29])
+def test_numbers_below_a_bound_are_the_oracle_s(bound: int) -> None:
+    words = mix(np.arange(2000, dtype=np.uint32))
+    with duckdb.connect() as con:
+        rows = pa.table({"w": words.astype(np.int64)})
+        con.register("rows", rows)
+        found = con.sql(f"SELECT {hop._below('w', str(bound), 8)} - 1 AS x FROM rows").to_arrow_table().column(0).to_pylist()
+        assert found == [oracle.below(w, bound) for w in words.tolist()]
+        if bound == 3 << 29:
+            with pytest.raises(duckdb.Error, match=hop.TOO_FEW):
+                con.sql(f"SELECT {hop._below('w', str(bound), 1)} AS x FROM rows").to_arrow_table()
+
+
+@pytest.mark.parametrize("k", [1, 7, 8, 9, 30, 255, 256, 300])
+def test_every_size_of_sample_is_the_oracle_s(tmp_path: Path, k: int) -> None:
+    """Both sides of every boundary between forms of the statement, for a hub and for degrees around k."""
+    degrees = [0, 1, max(1, k - 1), k, k + 1, k + 2, 2 * k + 3, 1000]
+    src = np.concatenate([np.arange(n) for n in degrees])
+    dst = np.repeat(np.arange(len(degrees)), degrees)
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        db.connection.register("rows", pa.table({"s": src, "d": dst}))
+        db.execute("CREATE TABLE a AS SELECT range AS id FROM range(1000); CREATE TABLE b AS SELECT range AS id FROM range(8)")
+        db.execute("CREATE TABLE e AS SELECT * FROM rows")
+        db.execute(
+            """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))
+            EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
+        )
+        edge_type = ("a", "e", "b")
+        for replace in (False, True):
+            seeds = {"b": np.array([7, 0, 1, 2, 3, 4, 5, 6, 7])}
+            (found,) = KHop(db, Fanout({edge_type: [k]}, 1, replace=replace)).sample(db.graph().topology(), [seeds], [k])
+            wanted = oracle.sample(
+                ("a", "b"), {edge_type: (src, dst)}, seeds, {edge_type: [k]}, k, replace=replace, disjoint=False
+            )
+            check(found, wanted)
 
 
 def test_with_replacement_every_position_is_equally_likely(db: dbgnn.Database, hetero: Fixture) -> None:
@@ -180,14 +223,16 @@ def test_with_replacement_every_position_is_equally_likely(db: dbgnn.Database, h
 
 @given(
     known=st.lists(st.integers(0, 50), max_size=30),
-    found=st.lists(st.lists(st.integers(0, 50), max_size=30), max_size=3),
+    found=st.lists(st.lists(st.integers(0, 50), max_size=30), min_size=1, max_size=3),
 )
 def test_both_ways_of_numbering_agree(known: list[int], found: list[list[int]]) -> None:
     table = TableNumbering(51)
     arrays = [np.array(f, dtype=np.int64) for f in found]
     start = np.array(known, dtype=np.int64)
-    for _ in range(2):  # the table has to be clean again after use
-        new, rows = table.number(start, arrays)
+    for sparse in (relabel._SPARSE, 0, relabel._SPARSE):  # the tables have to be clean again after use
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(relabel, "_SPARSE", sparse)
+            new, rows = table.number(start, arrays)
         new_sorted, rows_sorted = SortedNumbering().number(start, arrays)
         assert new.tolist() == new_sorted.tolist() == sorted({x for f in found for x in f} - set(known))
         everything = known + new.tolist()
@@ -200,3 +245,8 @@ def test_a_seed_that_is_no_node_is_named(db: dbgnn.Database) -> None:
     for bad in (120, -1):
         with pytest.raises(dbgnn.RequestError, match=f"Seed {bad} is no id of node type 'item': it has 120"):
             khop.sample(db.graph().topology(), [{"item": np.array([3, bad])}], [0])
+
+
+def test_ids_are_as_small_as_they_fit() -> None:
+    assert relabel.id_type(2**31 - 1) is relabel.id_type(0) is np.int32
+    assert relabel.id_type(2**31) is np.int64

@@ -17,13 +17,13 @@ def test_sql_numpy_and_plain_python_agree(values: list[int]) -> None:
     with duckdb.connect() as con:
         once = f"SELECT {round_sql('x')} AS x FROM (SELECT unnest(?::BIGINT[]) AS x)"
         rows = con.execute(f"SELECT {round_sql('x')} FROM ({once})", [values]).fetchall()
-    assert [r[0] for r in rows] == mix(np.array(values)).tolist() == [oracle.mix(v) for v in values]
+    assert [r[0] for r in rows] == mix(np.array(values, dtype=np.uint32)).tolist() == [oracle.mix(v) for v in values]
 
 
 def test_counters_give_uniform_bits() -> None:
-    bits = mix(fold(0) ^ np.arange(1 << 18))
+    bits = mix(np.uint32(fold(0)) ^ np.arange(1 << 18, dtype=np.uint32))
     for shift in range(0, 32, 8):
-        assert chisquare(np.bincount((bits >> shift) & 255, minlength=256)).pvalue > 1e-4
+        assert chisquare(np.bincount((bits >> np.uint32(shift)) & 255, minlength=256)).pvalue > 1e-4
 
 
 def test_every_counter_matters() -> None:
