@@ -125,46 +125,61 @@ def expand_sql(adjacency: str, k: int, *, replace: bool, words: int) -> str:
     if k < 0:
         return f'SELECT "at", nbrs AS src, eids AS edge FROM ({joined})'
     if replace:
-        return f"""WITH joined AS ({joined}),
-{_drawn(k, "deg", words, where="deg > 0")}
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge FROM drawn"""
-    # Only one word per draw is unrolled; the rare statement that needs more takes lists. The sample is the same.
-    unrolled = k <= UNROLLED and words == 1
-    chosen = _ranked(k) if k >= RANKED else _floyd_unrolled(k) if unrolled else _floyd(k, words)
-    return f"""WITH joined AS ({joined}),
-{chosen}
-UNION ALL
-SELECT "at", nbrs, eids FROM joined WHERE deg <= {k}"""
+        steps = [f"{_KEPT}, {_words(str(k))} AS w", f"{_KEPT}, {_positions('deg', words)} AS p"]
+    elif k >= RANKED:
+        steps = [f"{_KEPT}, {_or_all(k, _smallest(k))} AS p"]
+    elif k <= UNROLLED and words == 1:  # the rare statement that needs more takes lists; the sample is the same
+        steps = _floyd_unrolled(k)
+    else:
+        steps = _floyd(k, words)
+    # One chain: a second use of `joined` would make DuckDB keep it, lists of hubs and all.
+    names = ["joined", *(f"step{n}" for n in range(len(steps)))]
+    ctes = [f"{name} AS (SELECT {step} FROM {before})" for name, before, step in zip(names[1:], names, steps, strict=False)]
+    ctes_text = ",\n".join([f"joined AS ({joined})", *ctes])
+    return f"""WITH {ctes_text}
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge FROM {names[-1]}"""
 
 
-def _floyd(k: int, words: int) -> str:
-    """Return Floyd's algorithm over ``joined`` with lists: CTEs and a query of ``(at, src, edge)``."""
-    return f"""{_drawn(k, f"deg - {k} + i", words, where=f"deg > {k}")},
-chosen AS (
-  SELECT "at", nbrs, eids, list_reduce(p,
-    lambda taken, x, i: list_append(taken, CASE WHEN list_contains(taken, x) THEN deg - {k} + i ELSE x END), []::BIGINT[]) AS p
-  FROM drawn)
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge FROM chosen"""
+#: What every step hands on.
+_KEPT = '"at", nbrs, eids, deg'
 
 
-def _drawn(k: int, bound: str, words: int, *, where: str) -> str:
-    """Return the CTE ``drawn(at, nbrs, eids, deg, p)``: k positions from 1, the i-th at most ``bound``.
+def _or_all(k: int, chosen: str) -> str:
+    """Return ``chosen`` for nodes with more than k neighbours, and every position for the others."""
+    return f"CASE WHEN deg > {k} THEN {chosen} ELSE range(1, deg + 1) END"
+
+
+def _words(count: str) -> str:
+    """Return a list of ``count`` random words, `random.mix` of the key and 0, 1, and so on.
 
     One list per round, since a lambda evaluates its text as it stands and would repeat the rounds inside of others.
     """
-    return f"""words AS (
-  SELECT *, list_transform(list_transform(list_transform(range({k}),
-    lambda j: xor(key, j)), lambda w: {round_sql("w")}), lambda w: {round_sql("w")}) AS w
-  FROM joined WHERE {where}),
-drawn AS (SELECT "at", nbrs, eids, deg, list_transform(w, lambda w, i: {_below("w", f"({bound})", words)}) AS p FROM words)"""
+    return f"""list_transform(list_transform(list_transform(range({count}),
+    lambda j: xor(key, j)), lambda w: {round_sql("w")}), lambda w: {round_sql("w")})"""
 
 
-def _floyd_unrolled(k: int) -> str:
+def _positions(bound: str, words: int) -> str:
+    """Return a list of positions for the list ``w`` of words, the i-th at most ``bound``."""
+    return f"list_transform(w, lambda w, i: {_below('w', f'({bound})', words)})"
+
+
+def _floyd(k: int, words: int) -> list[str]:
+    """Return Floyd's algorithm with lists: steps that end in ``(at, nbrs, eids, deg, p)``."""
+    taken = f"CASE WHEN list_contains(taken, x) THEN deg - {k} + i ELSE x END"
+    return [
+        f"{_KEPT}, CASE WHEN deg > {k} THEN {_words(str(k))} END AS w",
+        f"{_KEPT}, CASE WHEN deg > {k} THEN {_positions(f'deg - {k} + i', words)} END AS d",
+        f"{_KEPT}, {_or_all(k, f'list_reduce(d, lambda taken, x, i: list_append(taken, {taken}), []::BIGINT[])')} AS p",
+    ]
+
+
+def _floyd_unrolled(k: int) -> list[str]:
     """Return what `_floyd` does with a column per draw, ``w<i>`` its word and ``p<i>`` its position.
 
-    Each step is a CTE of its own, since an expression is evaluated as often as its text stands there.
+    Each step is a CTE of its own, since an expression is evaluated as often as its text stands there. What comes out for nodes
+    with k neighbours or fewer is not used.
     """
-    kept, draws = '"at", nbrs, eids, deg', range(k)
+    draws = range(k)
 
     def last(i: int) -> str:
         return f"(deg - {k - 1 - i})"
@@ -178,25 +193,16 @@ def _floyd_unrolled(k: int) -> str:
         others = ", ".join(f"p{j}" for j in draws if j != i)
         taken = ", ".join(f"p{j}" for j in range(i))
         steps.append(f"{others}, CASE WHEN p{i} IN ({taken}) THEN {last(i)} ELSE p{i} END AS p{i}")
-    names = ["joined", *(f"step{n}" for n in range(len(steps)))]
-    ctes = [
-        f"{name} AS (SELECT {kept}, {step} FROM {before}{f' WHERE deg > {k}' if before == 'joined' else ''})"
-        for name, before, step in zip(names[1:], names, steps, strict=False)
-    ]
-    src, edge = (f"[{', '.join(f'{column}[p{i}]' for i in draws)}]" for column in ("nbrs", "eids"))
-    newline = ",\n"
-    return f'{newline.join(ctes)}\nSELECT "at", {src} AS src, {edge} AS edge FROM {names[-1]}'
+    steps.append(f"{_or_all(k, '[' + ', '.join(f'p{i}' for i in draws) + ']')} AS p")
+    return [f"{_KEPT}, {step}" for step in steps]
 
 
-def _ranked(k: int) -> str:
-    """Return the k neighbours with the smallest words over ``joined``: CTEs and a query of ``(at, src, edge)``."""
-    words = f"""list_transform(list_transform(list_transform(range(deg),
-    lambda j: xor(key, j)), lambda w: {round_sql("w")}), lambda w, i: ({round_sql("w")} << 31) | i)"""
+def _smallest(k: int) -> str:
+    """Return the positions of the k smallest of a word per neighbour."""
+    ranked = f"list_transform({_words('deg')}, lambda w, i: (w << 31) | i)"
     # min(…, k) does not sort, but takes less than a million.
-    smallest = f"list_aggregate({words}, 'min', {k})" if k < 1_000_000 else f"list_sort({words})[:{k}]"
-    return f"""chosen AS (
-  SELECT "at", nbrs, eids, list_transform({smallest}, lambda w: w & {2**31 - 1}) AS p FROM joined WHERE deg > {k})
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge FROM chosen"""
+    smallest = f"list_aggregate({ranked}, 'min', {k})" if k < 1_000_000 else f"list_sort({ranked})[:{k}]"
+    return f"list_transform({smallest}, lambda w: w & {2**31 - 1})"
 
 
 def _below(word: str, bound: str, words: int) -> str:
