@@ -60,7 +60,7 @@ def _figures(plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> list[tuple[s
         ("nodes a mini-batch", count(plan.pilot.nodes), mean(total.nodes, count)),
         ("edges a mini-batch", count(plan.pilot.edges), mean(total.edges, count)),
         ("features a mini-batch", size(plan.batch_bytes), mean(total.bytes_used, size)),
-        ("read for features, a mini-batch", size(plan.read_bytes), "-"),
+        ("moved for features, a mini-batch", size(plan.read_bytes), "-"),
         ("read in all, a mini-batch", "-", mean(total.bytes_read, size)),
         ("hot rows", size(plan.cache_bytes), size(pipeline.hot_bytes)),
         ("of rows, hot", "-", hits),

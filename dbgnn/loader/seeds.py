@@ -78,7 +78,7 @@ def _ids(label: str, nodes: Any, num_nodes: int) -> Tensor:
 
 
 class NumberedBatch(array):  # type: ignore[type-arg] # Python 3.11 has no array[int] at run time
-    """The indices of one mini-batch, with its epoch and its number in it; 8 bytes an index, where a list takes 36."""
+    """The indices of one mini-batch, with its epoch and its number in it; 4 or 8 bytes an index, where a list takes 36."""
 
     epoch: int
     number: int
@@ -86,7 +86,11 @@ class NumberedBatch(array):  # type: ignore[type-arg] # Python 3.11 has no array
     @classmethod
     def of(cls, indices: Iterable[int], epoch: int, number: int) -> NumberedBatch:
         """Make one."""
-        batch = cls("q", indices)
+        given = list(indices)
+        try:
+            batch = cls("i", given)
+        except OverflowError:
+            batch = cls("q", given)
         batch.epoch, batch.number = epoch, number
         return batch
 
