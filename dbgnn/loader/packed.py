@@ -32,10 +32,10 @@ from dbgnn.stores.request import Ids
 _Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 #: Bytes of features that one statement of the pass brings.
-_SLICE_BYTES = 96 << 20
+_SLICE_BYTES = 64 << 20
 
-#: Bytes read back at a time; they are moved to their places while they are still in the cache.
-_READ_BYTES = 4 << 20
+#: Bytes written or read back at a time; they are moved from or to their places while they are in the processor's cache.
+_MOVED_BYTES = 4 << 20
 
 
 @dataclass(slots=True)
@@ -97,14 +97,13 @@ class Packed:
             parts = self._plan(served, ids, batches)
         step = max(1, _SLICE_BYTES // served.row_bytes)
         outs = [empty(min(step, len(ids)), c) for c in served.columns]
-        scratch = [np.empty(out.nbytes, dtype=np.uint8) for out in outs]
         for start in range(0, len(ids), step):
             some = ids[start : start + step]
             views = [out[: len(some)] for out in outs]
             reader.read(served, some, views)
             with reader.clock("scatter"):
                 for part in parts:
-                    self._write(part, served, views, scratch, start)
+                    self._write(part, served, views, start)
 
     def _plan(self, served: Served, ids: Ids, batches: Sequence[Ids]) -> list[_Part]:
         """Lay out the file: where every mini-batch's rows go, and in which order."""
@@ -118,20 +117,20 @@ class Packed:
             self._end += len(asked) * served.row_bytes
         return parts
 
-    def _write(self, part: _Part, served: Served, views: Sequence[Tensor], scratch: Sequence[_Bytes], start: int) -> None:
+    def _write(self, part: _Part, served: Served, views: Sequence[Tensor], start: int) -> None:
         """Append to a mini-batch's part those of its rows that are among ``views``: the rows of the pass from ``start`` on."""
         first, last = np.searchsorted(part.ranks, [start, start + len(views[0])])
         if first == last:
             return
         index, offset = part.ranks[first:last] - start, part.offset
-        for column, view, memory in zip(served.columns, views, scratch, strict=True):
-            size = width(column)
-            rows = opaque(view)
-            for begin in range(0, len(index), len(memory) // size):  # duplicates may make a part longer than the slice
-                some = index[begin : begin + len(memory) // size]
-                packed = memory[: len(some) * size]
-                move(rows, some, packed.view(rows.dtype))
-                self._write_all(packed, offset + (first + begin) * size)
+        for column, view in zip(served.columns, views, strict=True):
+            size, rows = width(column), opaque(view)
+            memory = np.empty(_MOVED_BYTES // size + 1, dtype=rows.dtype)
+            for begin in range(0, len(index), len(memory)):
+                some = index[begin : begin + len(memory)]
+                packed = memory[: len(some)]
+                move(rows, some, packed)
+                self._write_all(packed.view(np.uint8), offset + (first + begin) * size)
             offset += len(part.ranks) * size
 
     def _write_all(self, data: _Bytes, offset: int) -> None:
@@ -156,7 +155,7 @@ class Packed:
         with clock("features"):
             for out in outs:
                 target = opaque(out)
-                memory = np.empty((_READ_BYTES // target.itemsize + 1) * target.itemsize, dtype=np.uint8).view(target.dtype)
+                memory = np.empty((_MOVED_BYTES // target.itemsize + 1) * target.itemsize, dtype=np.uint8).view(target.dtype)
                 for begin in range(0, len(to), len(memory)):
                     rows = memory[: len(to) - begin]
                     self._read_all(rows.view(np.uint8), offset)

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
 PLANS = ("join", "shared", "packed")
 
 #: Memory a loader may use beside DuckDB's memory_limit.
-WORKING_BYTES = 768 << 20
+WORKING_BYTES = 640 << 20
 
-#: Edges sampled by one statement; its result and what it is grouped with take some 40 bytes each.
-_STATEMENT_EDGES = 5_000_000
+#: Edges sampled by one statement, where there is room and where there is not; its result and what it is grouped with take
+#: some 40 bytes each.
+_STATEMENT_EDGES, _STATEMENT_EDGES_TIGHT = 5_000_000, 3_000_000
 
 #: The most mini-batches of a super-batch, for join and for the plans that read whole tables.
 _MOST_JOINED, _MOST_PASSED = 64, 256
@@ -169,6 +170,7 @@ def plan(
     if prefetch is None:
         prefetch = 2 if 4 * handed_bytes <= room / 2 else 1 if 4 * handed_bytes <= room else 0
         why["prefetch"] = f"a mini-batch takes {size(handed_bytes)}, and {size(room)} may be used beside the tables"
+    alive = 2 if prefetch else 1  # super-batches: one is handed out while the next is made
     rest = max(room - (prefetch + 2) * handed_bytes, WORKING_BYTES / 6)
 
     nodes = sum(s.num_bytes for s in served if isinstance(s.label, str))  # edges are never kept
@@ -183,11 +185,12 @@ def plan(
     cache = min(cache, nodes)
     cold = max(0.0, 1 - cache / max(1, nodes))  # at least: hot rows are asked for more often than others
     slots = 4 * sum(s.num_rows for s in served if isinstance(s.label, str)) if cache else 0
-    statement = max(1, min(_MOST_JOINED if fits else _MOST_PASSED, int(_STATEMENT_EDGES / max(1, pilot.edges))))
+    edges = _STATEMENT_EDGES if 4 * handed_bytes <= room else _STATEMENT_EDGES_TIGHT
+    statement = max(1, min(_MOST_JOINED if fits else _MOST_PASSED, int(edges / max(1, pilot.edges))))
     sizes = {
         "join": statement,
-        "shared": _shared_size((1 - _HOT) * rest, served, pilot, sample_bytes, cold),
-        "packed": max(1, min(_MOST_PASSED, int((1 - _HOT) * rest / max(1, 2 * sample_bytes)))),
+        "shared": _shared_size((1 - _HOT) * rest / alive, served, pilot, sample_bytes, cold),
+        "packed": max(1, min(_MOST_PASSED, int((1 - _HOT) * rest / max(1, alive * sample_bytes)))),
     }
     most = num_batches or 1 << 20
     sizes = {name: min(n if asked.super_batch is None else asked.super_batch, most) for name, n in sizes.items()}
@@ -205,8 +208,7 @@ def plan(
     statement = min(statement, super_batch)
     if asked.super_batch is None:
         why["super_batch"] = f"a sampled mini-batch takes {size(sample_bytes)}, {pilot.edges:,.0f} edges"
-    waiting = (1 if prefetch == 0 else 2) * super_batch * sample_bytes
-    held = (prefetch + 2) * handed_bytes + waiting + cache + slots + 40 * statement * pilot.edges
+    held = (prefetch + 2) * handed_bytes + alive * super_batch * sample_bytes + cache + slots + 40 * statement * pilot.edges
     return Plan(
         super_batch=super_batch,
         statement=statement,
@@ -224,11 +226,11 @@ def plan(
 
 
 def _shared_size(room: float, served: Sequence[Served], pilot: Pilot, sample_bytes: float, cold: float) -> int:
-    """Return how many mini-batches' distinct cold rows fit; two super-batches are alive at a time."""
+    """Return how many mini-batches' distinct cold rows fit in ``room`` bytes."""
     distinct = sum(min(pilot.distinct[s.label] / 2, s.num_rows) * s.row_bytes for s in served) * cold
-    if 2 * sum(s.num_bytes for s in served) * cold <= room:
+    if sum(s.num_bytes for s in served) * cold <= room:
         return _MOST_JOINED
-    return max(1, min(_MOST_PASSED, int(room / max(1.0, 2 * (distinct + sample_bytes)))))
+    return max(1, min(_MOST_PASSED, int(room / max(1.0, distinct + sample_bytes))))
 
 
 def _why_plan(*, fits: bool, features: int, index: int, limit: int, reads: Mapping[str, float]) -> str:
