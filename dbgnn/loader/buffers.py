@@ -83,6 +83,12 @@ class Buffers:
             self._sort_in()
             return sum(memory.nbytes for memory in self._idle)
 
+    def clear(self) -> None:
+        """Give the memory that nothing refers to back to the system."""
+        with self._lock:
+            self._sort_in()
+            self._idle.clear()
+
     def _take(self, size: int) -> _Bytes:
         with self._lock:
             self._sort_in()

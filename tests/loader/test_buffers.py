@@ -261,3 +261,15 @@ def test_pinned_memory_is_used_again_once_copies_are_done() -> None:
         copy = filled(ring, n).cuda(non_blocking=True)
         assert (copy == n).all()
     assert all(tensor.is_pinned() and bool((tensor == n).all()) for n, tensor in enumerate(kept))
+
+
+def test_clear_gives_idle_memory_back() -> None:
+    buffers = Buffers()
+    kept, gone = buffers.empty((1 << 16,), "float32"), buffers.empty((1 << 17,), "float32")
+    kept.fill_(3)
+    del gone
+    assert buffers.idle > 1 << 19
+    buffers.clear()
+    assert buffers.idle == 0
+    buffers.empty((1 << 16,), "float32").fill_(4)
+    assert (kept == 3).all()
