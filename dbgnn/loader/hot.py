@@ -64,7 +64,7 @@ class HotRows:
             stamp = self.store.graph.db.stamp()
             rows_are = (stamp, tuple(nodes), [self.store.fills(s.label) for s in nodes])
             if stamp is None or rows_are != self._rows_of:
-                self._rows = {}  # before others take their room
+                self._rows, self._rows_of = {}, None  # before others take their room
                 self._rows = {s.label: self._read(s, topology, clock) for s in nodes if s.label in self._chosen}
                 self._rows_of = rows_are
             return self._rows
