@@ -1,8 +1,8 @@
 """How the features of sampled mini-batches are brought: hot rows from RAM, cold rows by one of three plans.
 
-`fetch` is called once per super-batch, and what it returns hands out the tensors of one mini-batch after the other. The plans
-differ only in the cold rows: *join* asks DuckDB for each mini-batch, *shared* brings the distinct rows of the super-batch
-into RAM, *packed* writes them to a temporary file, mini-batch by mini-batch (see `packed`).
+`Fetched` is made once per super-batch, and hands out the tensors of one mini-batch after the other. The plans differ only
+in the cold rows: *join* asks DuckDB for each mini-batch, *shared* brings the distinct rows of the super-batch into RAM,
+*packed* writes them to a temporary file, mini-batch by mini-batch (see `packed`).
 """
 
 from __future__ import annotations

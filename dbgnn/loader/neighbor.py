@@ -176,8 +176,9 @@ class NeighborLoader(NodeLoader):
             cache_bytes = parse_bytes(self.data[0].graph.db, "cache_bytes", cache_bytes)
         given = {"super_batch": super_batch, "prefetch": prefetch, "plan": plan, "cache_bytes": cache_bytes}
         asked = check(Asked(**{name: None if value == "auto" else value for name, value in given.items()}))
-        plain = {None, 1, 0, "join"}  # what happens anyway
-        if not self._is_ahead and ((asked.super_batch or 1) > 1 or {asked.prefetch, asked.plan, asked.cache_bytes} - plain):
+        # One at a time is what these mean; to ask for it is fine.
+        plain = (asked.super_batch or 1) == 1 and not asked.prefetch and asked.plan in {None, "join"} and not asked.cache_bytes
+        if not self._is_ahead and not plain:
             named = ", ".join(f"{name}={value!r}" for name, value in given.items() if value != "auto")
             why = f"num_workers={self.num_workers}" if self.num_workers else "a sampler of another kind"
             raise RequestError(
@@ -237,12 +238,15 @@ class NeighborLoader(NodeLoader):
         return self._drawn()
 
     def _drawn(self) -> Iterable[NumberedBatch]:
-        """Draw the seeds of the next epoch, here and now, so that no thread draws random numbers."""
+        """Draw the seeds of the next epoch, here and now, so that no thread draws random numbers.
+
+        A sampler without a length may have no end; it alone is drawn from as super-batches are made.
+        """
         assert self._batches is not None
         try:
             len(self._batches)
         except TypeError:
-            return iter(self._batches)  # of unknown length, perhaps endless
+            return iter(self._batches)
         return list(self._batches)
 
     def _run(self, batches: Iterable[NumberedBatch], *, transform: bool) -> Generator[Any]:
