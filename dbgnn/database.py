@@ -7,6 +7,7 @@ sends each statement to where it belongs.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 import weakref
@@ -149,7 +150,7 @@ class Database:
             self._follow_fork()
         return self._connection
 
-    def _statements(self) -> duckdb.DuckDBPyConnection:
+    def statements(self) -> duckdb.DuckDBPyConnection:
         """Return where the user's statements run: the connection, or in another thread a cursor of that thread."""
         connection = self.connection
         if threading.get_ident() == self._thread:
@@ -166,7 +167,7 @@ class Database:
         with self._lock:
             cursor = connection.cursor()
         cursor.execute(f"USE {quote(self._catalog)}")
-        cursor.execute("SET enable_progress_bar = false")
+        cursor.execute("SET enable_progress_bar = false; SET default_order = 'ASC'")
         return cursor
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -215,7 +216,7 @@ class Database:
         """
         from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
 
-        con = self._statements()
+        con = self.statements()
         with translated(self):
             if params is None and ";" in query.rstrip().removesuffix(";"):
                 *first, query = split_statements(query) or [query]
@@ -246,7 +247,7 @@ class Database:
         with translated(self):
             if schema.parse_statement(query) is not None or ingest.parse_copy(query) is not None:
                 raise SqlError(f"This is a statement, not a query: run it with db.execute(): {query.strip()[:80]!r}")
-            return self._statements().sql(query, params=params)
+            return self.statements().sql(query, params=params)
 
     # -- graphs --------------------------------------------------------------------------------------
 
@@ -484,11 +485,32 @@ def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
     return ConnectionError(f"{path!r} cannot be opened: {text}")
 
 
+#: How DuckDB names an extension that it has not got.
+_NO_EXTENSION = re.compile(r"(\w+)\.duckdb_extension|exists in the (\w+) extension")
+
+
+@contextmanager
+def _extensions_named() -> Iterator[None]:
+    """Say what to do where a statement needs an extension, such as ``ATTACH … (TYPE sqlite)``, that cannot be had."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if (found := _NO_EXTENSION.search(str(error))) is None:
+            raise
+        name = found[found.lastindex or 0]
+        raise ConnectionError(
+            f"DuckDB's extension {name!r} is not installed. With internet: INSTALL {name}. Without: fetch "
+            f"{name}.duckdb_extension of DuckDB {duckdb.__version__} elsewhere, INSTALL '/path/{name}.duckdb_extension'; or "
+            f"export the tables to Parquet or CSV, which queries read by path. DuckDB says: {' '.join(str(error).split())}"
+        ) from error
+
+
 @contextmanager
 def translated(database: Database) -> Iterator[None]:
     """Turn DuckDB's errors about resources into ours, with the setting to change; others pass through."""
     try:
-        yield
+        with _extensions_named():
+            yield
     except duckdb.OutOfMemoryException as error:
         limit = database.settings.memory_limit or "DuckDB's default"
         raise ResourceError(

@@ -130,6 +130,15 @@ class PropertyGraph:
             + near_misses(edge_type, [e.edge_type for e in self.edges])
         )
 
+    def optional_columns(self, edge: EdgeTable) -> tuple[str, ...]:
+        """Return the columns whose NULL means that there is no edge: the foreign key of a vertex table (``customer.city``)."""
+        source, destination = self.vertex(edge.source), self.vertex(edge.destination)
+        if edge.table == source.table and edge.source_key == source.key:
+            return edge.destination_key
+        if edge.table == destination.table and edge.destination_key == destination.key:
+            return edge.source_key
+        return ()
+
     @property
     def tables(self) -> tuple[TableName, ...]:
         """The tables of the graph, each once: those of the vertices, then those of the edges."""

@@ -6,7 +6,7 @@ destinations, and inserted: ``list()`` aggregation does not spill, and 20 M edge
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -170,7 +170,7 @@ class _Build:
     # -- edges -----------------------------------------------------------------------------------------
 
     def _edge(self, edge: EdgeTable, state: PartState, src: VertexIndex, dst: VertexIndex) -> None:
-        resolved = _resolved(edge, src, dst)
+        resolved = _resolved(edge, src, dst, self.graph.optional_columns(edge))
         bad = "src IS NULL OR dst IS NULL"
         query = f"SELECT count(*), count(*) FILTER (WHERE {bad}) FROM ({resolved})"
         total, dropped = self.reader.execute(query).fetchall()[0]
@@ -253,11 +253,10 @@ class _Build:
         return tqdm(total=total, desc=what, unit=" rows", unit_scale=True, delay=2, disable=not self.progress)
 
 
-def _resolved(edge: EdgeTable, src: VertexIndex, dst: VertexIndex) -> str:
+def _resolved(edge: EdgeTable, src: VertexIndex, dst: VertexIndex, optional: Sequence[str]) -> str:
     """Return a query of ``(rid, src, dst)`` for every edge; an end is NULL where no node has its key.
 
-    Where the edges are a foreign key of a vertex table itself (``customer.city``), in either direction, NULL means that
-    there is no edge.
+    Where one of the ``optional`` columns is NULL there is no edge.
     """
     joins, ends = [], []
     for end, index, cols in (("src", src, edge.source_key), ("dst", dst, edge.destination_key)):
@@ -269,13 +268,8 @@ def _resolved(edge: EdgeTable, src: VertexIndex, dst: VertexIndex) -> str:
             joins.append(f"LEFT JOIN ({ids_of_keys(index)}) AS {end}_of ON {on}")
             ends.append(f"{end}_of.id AS {end}")
     query = f"SELECT e.rowid AS rid, {', '.join(ends)} FROM {edge.table.sql} AS e {' '.join(joins)}"
-    far: tuple[str, ...] = ()
-    if edge.table == src.vertex.table and edge.source_key == src.vertex.key:
-        far = edge.destination_key
-    elif edge.table == dst.vertex.table and edge.destination_key == dst.vertex.key:
-        far = edge.source_key
-    if far:
-        query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in far)
+    if optional:
+        query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in optional)
     return query
 
 

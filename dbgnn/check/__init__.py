@@ -1,0 +1,190 @@
+"""`check()`: what is wrong with the data of a property graph, found by a few SQL scans per table, in bounded memory.
+
+Nothing is written (temporary tables aside, so it works read-only), no topology index is needed, torch is not imported.
+What is found is in `report`; `columns` looks at values, `topology` at keys and edges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import duckdb
+from tqdm import tqdm
+
+from dbgnn.check.columns import Part, check_columns, check_lists
+from dbgnn.check.report import CheckReport, Finding
+from dbgnn.check.topology import (
+    End,
+    check_duplicates,
+    check_end,
+    check_isolated,
+    check_keys,
+    check_loops,
+    edge_rows,
+    group_end,
+)
+from dbgnn.errors import SchemaError, UnknownNameError, near_misses
+from dbgnn.schema import INFERRED, columns
+from dbgnn.schema.catalog import DECLARE_ANEW
+from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.types import comparable, served
+
+if TYPE_CHECKING:
+    from dbgnn.database import Database
+
+__all__ = ["CheckReport", "Finding", "check"]
+
+#: What a step of the check is about, and what it finds.
+_Step = tuple[str, Callable[[], Iterator[Finding]]]
+
+
+def check(db: Database, definition: PropertyGraph, *, progress: bool) -> CheckReport:
+    """Look for what makes training on a graph fail, or go wrong unseen; all tables are read in one transaction.
+
+    Args:
+        db: The database; read-only will do.
+        definition: The graph.
+        progress: Show a progress bar on what takes more than two seconds.
+
+    Returns:
+        The report. Errors: NULL and repeated keys, edges whose node is missing, NULL in served columns, key columns of
+        different types, tables and columns that are gone. Warnings: no rows, edges twice, nodes without edges, NaN,
+        infinities, lists of numbers in place of arrays. And to know: self loops, degrees, classes, constant columns.
+    """
+    con = db.new_cursor()
+    try:
+        con.begin()
+        checker = _Checker(con, definition)
+        findings = checker.run(progress=progress)
+    finally:
+        con.close()  # ends the transaction; the temporary tables go with it
+    order = ("error", "warning", "info")
+    found = tuple(sorted(findings, key=lambda f: order.index(f.severity)))
+    return CheckReport(definition.name, checker.num_rows, found)
+
+
+class _Checker:
+    """One run of `check`: what was found so far that later steps build on."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> None:
+        self.con, self.graph = con, graph
+        self.num_rows: dict[str | EdgeType, int] = {}
+        self.nodes: dict[str, int] = {}  # distinct keys, by label
+        self.types: dict[TableName, dict[str, str]] = {}
+        self.degrees: dict[tuple[str, tuple[str, ...]], str] = {}  # temporary table by the rows and columns it is made from
+        self.ends: dict[str, list[End]] = {v.label: [] for v in graph.vertices}
+        # Several elements may share a table (edges in both directions, foreign keys): what one has looked at, by table.
+        self.seen: set[tuple[TableName, str | frozenset[tuple[str, ...]]]] = set()
+
+    def run(self, *, progress: bool) -> list[Finding]:
+        findings: list[Finding] = []
+        parts: dict[str | EdgeType, Part] = {}
+        elements: list[VertexTable | EdgeTable] = [*self.graph.vertices, *self.graph.edges]
+        for element in elements:
+            try:
+                part = self._part(element, parts)
+            except SchemaError as error:
+                findings.append(_undefined(element, str(error)))
+                continue
+            parts[part.label] = part
+        steps = [step for part in parts.values() for step in self._steps(part)]
+        steps += [self._isolated(parts[label], ends) for label, ends in self.ends.items() if ends]
+        with tqdm(total=len(steps), delay=2, disable=not progress, unit=" scans") as bar:
+            for name, step in steps:
+                bar.set_description(name, refresh=False)  # a refresh would show it before the delay is over
+                findings += step()
+                bar.update(1)
+        return findings
+
+    def _part(self, element: VertexTable | EdgeTable, parts: dict[str | EdgeType, Part]) -> Part:
+        """Return the table of an element; raise :class:`SchemaError` where it is not what the graph takes it for."""
+        types = self.types[element.table] = columns(self.con, element.table)
+        keys = element.key if isinstance(element, VertexTable) else (*element.source_key, *element.destination_key)
+        if gone := [name for name in keys if name not in types]:
+            raise UnknownNameError(
+                f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph uses as a key"
+                f"{near_misses(gone[0], types)}. {DECLARE_ANEW}"
+            )
+        rows = element.table.sql
+        if isinstance(element, EdgeTable):
+            self._check_ends(element, parts)
+            rows = edge_rows(self.graph, element)
+        return Part(element, rows, tuple(dict.fromkeys(keys)), tuple(served(element, types)))
+
+    def _check_ends(self, edge: EdgeTable, parts: dict[str | EdgeType, Part]) -> None:
+        for label, names in ((edge.source, edge.source_key), (edge.destination, edge.destination_key)):
+            if label not in parts:
+                raise SchemaError(f"Its node type {label!r} cannot be read")
+            vertex = self.graph.vertex(label)
+            for name, key in zip(names, vertex.key, strict=True):
+                own, their = self.types[edge.table][name], self.types[vertex.table][key]
+                if not comparable(own, their):
+                    raise SchemaError(
+                        f"Column {name!r} of edge table {str(edge.table)!r} is {own}, but the key {key!r} of {label!r} is "
+                        f"{their}. Give both the same type"
+                    )
+
+    def _steps(self, part: Part) -> Iterator[_Step]:
+        name = part.label if isinstance(part.label, str) else "-".join(part.label)
+        yield f"columns of {name}", lambda: self._columns(part)
+        if isinstance(part.element, VertexTable):
+            yield f"keys of {name}", lambda: self._keys(part)
+            return
+        ends = self._ends(part, part.element)
+        for end in ends:
+            yield f"{end.word}s of {name}", lambda end=end: self._degrees(part, end)  # type: ignore[misc]
+        yield f"loops of {name}", lambda: check_loops(self.con, part, ends)
+        unique = bool(self.graph.optional_columns(part.element))  # an end is the key of the same row
+        if not unique and self._is_new(part.element.table, frozenset(e.columns for e in ends)):
+            yield f"duplicates of {name}", lambda: check_duplicates(self.con, part, ends)
+
+    def _ends(self, part: Part, edge: EdgeTable) -> tuple[End, End]:
+        def end(word: str, label: str, names: tuple[str, ...]) -> End:
+            made_from = (part.rows, names)
+            name = self.degrees.setdefault(made_from, f"temp.main.dbgnn_degrees_{len(self.degrees)}")
+            found = End(word, self.graph.vertex(label), names, name)
+            self.ends[label].append(found)
+            return found
+
+        return (
+            end("source", edge.source, edge.source_key),
+            end("destination", edge.destination, edge.destination_key),
+        )
+
+    def _columns(self, part: Part) -> Iterator[Finding]:
+        [(total,)] = self.con.execute(f"SELECT count(*) FROM {part.rows}").fetchall()
+        self.num_rows[part.label] = total
+        if not total:
+            yield part.finding("warning", "empty", None, 0, 0, f"table {str(part.element.table)!r} has no {part.noun}s")
+            return
+        new = [c for c in part.columns if self._is_new(part.element.table, c.name)]
+        yield from check_columns(self.con, part, [c for c in new if c.reason is None])
+        if part.element.properties is None or (self.graph.name == INFERRED and part.element.properties):
+            yield from check_lists(self.con, part, new)
+        for column in new:
+            if column.reason and column.name in (part.element.properties or ()):
+                text = f"PROPERTIES names it, but it is {column.sql_type}, which is no tensor: {column.reason}"
+                yield part.finding("error", "type", column.name, total, total, text, remedy=f"Convert it. {DECLARE_ANEW}")
+
+    def _keys(self, part: Part) -> Iterator[Finding]:
+        found = list(check_keys(self.con, part))
+        self.nodes[part.label] = self.num_rows[part.label] - sum(f.count for f in found)
+        yield from found
+
+    def _degrees(self, part: Part, end: End) -> Iterator[Finding]:
+        group_end(self.con, part, end)
+        return check_end(self.con, part, end, self.nodes[end.vertex.label])
+
+    def _isolated(self, part: Part, ends: list[End]) -> _Step:
+        return f"isolated nodes of {part.label}", lambda: check_isolated(self.con, part, ends)
+
+    def _is_new(self, table: TableName, what: str | frozenset[tuple[str, ...]]) -> bool:
+        known = (table, what) in self.seen
+        self.seen.add((table, what))
+        return not known
+
+
+def _undefined(element: VertexTable | EdgeTable, text: str) -> Finding:
+    label = element.label if isinstance(element, VertexTable) else element.edge_type
+    return Finding("error", "definition", label, str(element.table), None, 0, 0, text.rstrip("."))

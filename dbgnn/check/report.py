@@ -1,0 +1,204 @@
+"""What a check found, as data and as text: `Finding`, `CheckReport`. Knows no database."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from dbgnn.schema.model import EdgeType
+
+if TYPE_CHECKING:
+    from rich.console import Group, RenderableType
+    from rich.table import Table
+
+#: ``error``: building the index or loading fails. ``warning``: training works, and is probably not what was meant.
+#: ``info``: what the data is like.
+Severity = Literal["error", "warning", "info"]
+
+_STYLES: Mapping[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "dim"}
+
+#: Columns of the table of degrees: key of `Finding.detail`, heading.
+_DEGREES = (
+    ("zero", "none"),
+    ("min", "min"),
+    ("median", "median"),
+    ("mean", "mean"),
+    ("p90", "90 %"),
+    ("p99", "99 %"),
+    ("max", "max"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was found, of one node or edge type.
+
+    Attributes:
+        severity: ``"error"`` (building or loading fails), ``"warning"`` or ``"info"``.
+        what: Its kind, such as ``"dangling"``, ``"duplicate keys"``, ``"NaN"``, ``"degrees"``.
+        label: The node type, or the edge type.
+        table: The table.
+        column: The column, or several separated by commas; None where it is about whole rows.
+        count: How many rows it is about.
+        total: Of how many.
+        text: One sentence.
+        examples: Keys of the first rows (at most three): a value, or a tuple of a composite key or of an edge's two ends.
+        remedy: What to do about it; "" where nothing has to be done.
+        detail: Figures by name: the quantiles of degrees, rows per class, rows per length of a list.
+    """
+
+    severity: Severity
+    what: str
+    label: str | EdgeType
+    table: str
+    column: str | None
+    count: int
+    total: int
+    text: str
+    examples: tuple[Any, ...] = ()
+    remedy: str = ""
+    detail: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def where(self) -> str:
+        """Where it was found, such as ``paper.x`` or ``user-rated-movie``."""
+        name = self.label if isinstance(self.label, str) else "-".join(self.label)
+        return name if self.column is None else f"{name}.{self.column}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the finding as what JSON can hold; values that JSON has no type for become text."""
+        return {
+            "severity": self.severity,
+            "what": self.what,
+            "label": self.label if isinstance(self.label, str) else list(self.label),
+            "table": self.table,
+            "column": self.column,
+            "count": self.count,
+            "total": self.total,
+            "text": self.text,
+            "examples": [_plain(example) for example in self.examples],
+            "remedy": self.remedy,
+            "detail": dict(self.detail),
+        }
+
+    def __str__(self) -> str:
+        shown = f"; the first: {', '.join(map(_shown, self.examples))}" if self.examples else ""
+        return f"{self.where}: {self.text}{shown}.{f' {self.remedy}' if self.remedy else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What :meth:`Graph.check` found. ``print(report)`` shows all of it, ``rich.print(report)`` in colours.
+
+    Attributes:
+        graph: The name of the graph.
+        num_rows: Rows of every node and edge type that could be read.
+        findings: Errors first, then warnings, then what is worth knowing.
+    """
+
+    graph: str
+    num_rows: Mapping[str | EdgeType, int]
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no errors, so that the index can be built and every row be loaded."""
+        return not self.errors
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        """What makes building the index or loading fail."""
+        return tuple(f for f in self.findings if f.severity == "error")
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What is probably not meant."""
+        return tuple(f for f in self.findings if f.severity == "warning")
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """The errors, then the warnings."""
+        return (*self.errors, *self.warnings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as what JSON can hold."""
+        return {
+            "graph": self.graph,
+            "ok": self.ok,
+            "nodes": {label: n for label, n in self.num_rows.items() if isinstance(label, str)},
+            "edges": [{"type": list(label), "rows": n} for label, n in self.num_rows.items() if not isinstance(label, str)],
+            "findings": [f.to_dict() for f in self.findings],
+        }
+
+    def __str__(self) -> str:
+        from rich.console import Console  # noqa: PLC0415 - only where a report is shown
+
+        console = Console(file=io.StringIO(), width=160, color_system=None, legacy_windows=False)
+        console.print(self, soft_wrap=True, markup=False, highlight=False)
+        text: str = console.file.getvalue()  # type: ignore[attr-defined]
+        return "\n".join(line.rstrip() for line in text.splitlines())
+
+    def __rich__(self) -> Group:
+        from rich.console import Group  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        parts: list[RenderableType] = [Text(self._title(), style="bold")]
+        told = [f for f in self.findings if f.what not in ("degrees", "classes")]
+        parts += [Text.assemble((f"  {f.severity:<7} ", _STYLES[f.severity]), str(f)) for f in told]
+        degrees = [f for f in self.findings if f.what == "degrees"]
+        classes = [f for f in self.findings if f.what == "classes"]
+        return Group(*parts, *([_degree_table(degrees)] if degrees else []), *([_class_table(classes)] if classes else []))
+
+    def _title(self) -> str:
+        nodes = sum(n for label, n in self.num_rows.items() if isinstance(label, str))
+        edges = sum(self.num_rows.values()) - nodes
+        told = [_number(len(self.errors), "error"), _number(len(self.warnings), "warning")]
+        return f"Property graph {self.graph!r}: {nodes:,} nodes, {edges:,} edges: {', '.join(told)}"
+
+
+def _degree_table(found: Sequence[Finding]) -> Table:
+    table = _table("degrees", "nodes")
+    for _, heading in _DEGREES:
+        table.add_column(heading, justify="right")
+    for f in found:
+        cells = [f"{f.detail[key]:,.2f}" if key == "mean" else f"{f.detail[key]:,}" for key, _ in _DEGREES]
+        table.add_row(f.where, f"{f.total:,}", *cells)
+    return table
+
+
+def _class_table(found: Sequence[Finding]) -> Table:
+    table = _table("values", "rows")
+    table.add_column("share", justify="right")
+    for f in found:
+        for value, count in f.detail.items():
+            table.add_row(f"{f.where} = {value}", f"{count:,}", f"{count / f.count:.1%}")
+        if rest := f.count - int(sum(f.detail.values())):
+            table.add_row(f"{f.where}: all others", f"{rest:,}", f"{rest / f.count:.1%}")
+    return table
+
+
+def _table(what: str, number: str) -> Table:
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(what, overflow="fold")
+    table.add_column(number, justify="right")
+    return table
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'s' * (count != 1)}"
+
+
+def _shown(example: object) -> str:
+    return repr(example) if isinstance(example, str | tuple | bytes) else str(example)
+
+
+def _plain(value: object) -> object:
+    """Return a key as JSON holds it."""
+    if isinstance(value, tuple | list):
+        return [_plain(v) for v in value]
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,0 +1,197 @@
+"""The graph's structure: keys, edges without nodes, edges twice, self loops, degrees, nodes without edges.
+
+Every end of an edge table is grouped once, into a temporary table ``(k0, k1, …, degree)`` with a row per key: what has no
+node, how degrees are distributed and which nodes have no edge is all read off it, and the edges are not scanned again.
+It needs no topology index, and is how one finds out why an index cannot be built.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+
+from dbgnn.check.columns import EXAMPLES, Part, examples
+from dbgnn.check.report import Finding
+from dbgnn.schema.model import EdgeTable, PropertyGraph, VertexTable
+from dbgnn.sql import quote
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of an edge table.
+
+    Attributes:
+        word: ``"source"`` or ``"destination"``.
+        vertex: The vertex table there.
+        columns: The edge table's columns that hold its key.
+        degrees: The name of the temporary table ``(k0, k1, …, degree)``, a row per key.
+    """
+
+    word: str
+    vertex: VertexTable
+    columns: tuple[str, ...]
+    degrees: str
+
+    @property
+    def nodes(self) -> str:
+        """SQL of the keys of the vertex table, ``(k0, k1, …)``, for FROM."""
+        return f"(SELECT {_numbered(self.vertex.key)} FROM {self.vertex.table.sql}) AS v"
+
+    def same(self, degrees: str, nodes: str) -> str:
+        """Return the condition under which a row of the degrees and a row of the nodes, so called, have the same key."""
+        return " AND ".join(f"{degrees}.k{i} = {nodes}.k{i}" for i in range(len(self.columns)))
+
+
+def edge_rows(graph: PropertyGraph, edge: EdgeTable) -> str:
+    """Return SQL of the rows that are edges, for FROM.
+
+    Where the edges are a foreign key of a vertex table itself (``customer.city``), NULL means that there is no edge.
+    """
+    optional = graph.optional_columns(edge)
+    return f"(SELECT *, rowid FROM {edge.table.sql} WHERE {_all_there(optional)})" if optional else edge.table.sql
+
+
+def check_keys(con: duckdb.DuckDBPyConnection, part: Part) -> Iterator[Finding]:
+    """Yield NULL and repeated keys of a vertex table, by two scans of its key columns."""
+    column, total = ", ".join(part.keys), _count(con, part)
+    is_null = " OR ".join(f"{quote(name)} IS NULL" for name in part.keys)
+    [(nulls, rids)] = con.execute(f"SELECT count(*), min(rowid, {EXAMPLES}) FROM {part.rows} WHERE {is_null}").fetchall()
+    if nulls:
+        yield part.finding(
+            "error", "NULL keys", column, nulls, total, f"{nulls:,} of {total:,} rows have NULL in the key",
+            examples=examples(con, part, rids) if len(part.keys) > 1 else (), remedy="Delete them, or give them keys.",
+        )  # fmt: skip
+    rows = _repeated(con, part, part.keys)
+    if rows:
+        extra = int(rows[0][-1])
+        yield part.finding(
+            "error", "duplicate keys", column, extra, total,
+            f"{extra:,} of {total:,} rows repeat the key of another",
+            examples=tuple(_key(row[:-2]) for row in rows),
+            remedy="A key names one row: delete the others, or declare the columns that tell them apart as the KEY.",
+        )  # fmt: skip
+
+
+def check_loops(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End]) -> Iterator[Finding]:
+    """Yield self loops, by one scan of the edges."""
+    source, destination = ends
+    if source.vertex.label != destination.vertex.label:
+        return
+    same = " AND ".join(f"{quote(s)} = {quote(d)}" for s, d in zip(source.columns, destination.columns, strict=True))
+    [(total, loops, rids)] = con.execute(
+        f"SELECT count(*), count(*) FILTER (WHERE {same}), min(rowid, {EXAMPLES}) FILTER (WHERE {same}) FROM {part.rows}"
+    ).fetchall()
+    if loops:
+        text = f"{loops:,} of {total:,} edges lead from a node to itself"
+        yield part.finding("info", "self loops", None, loops, total, text, examples=examples(con, part, rids))
+
+
+def check_duplicates(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End]) -> Iterator[Finding]:
+    """Yield edges between the same two nodes, by one GROUP BY, which spills."""
+    names = tuple(dict.fromkeys([*ends[0].columns, *ends[1].columns]))
+    rows = _repeated(con, part, names)
+    if rows:
+        extra, total = int(rows[0][-1]), _count(con, part)
+        yield part.finding(
+            "warning", "duplicate edges", None, extra, total,
+            f"{extra:,} of {total:,} edges repeat another's ends",
+            examples=tuple(_key(row[:-2]) for row in rows),
+            remedy="Parallel edges are kept and sampled as often as they are there; SELECT DISTINCT drops them.",
+        )  # fmt: skip
+
+
+def group_end(con: duckdb.DuckDBPyConnection, part: Part, end: End) -> None:
+    """Make the temporary table of an end, unless another edge type has: the keys, and how many edges each has."""
+    con.execute(
+        f"CREATE TEMP TABLE IF NOT EXISTS {end.degrees} AS SELECT {_numbered(end.columns)}, count(*) AS degree "
+        f"FROM {part.rows} WHERE {_all_there(end.columns)} GROUP BY ALL"
+    )
+
+
+def check_end(con: duckdb.DuckDBPyConnection, part: Part, end: End, nodes: int) -> Iterator[Finding]:
+    """Yield edges whose node at this end is missing, and the degrees of the nodes; ``nodes`` is how many there are."""
+    total, column = _count(con, part), ", ".join(end.columns)
+    [(keyed,)] = con.execute(f"SELECT coalesce(sum(degree), 0) FROM {end.degrees}").fetchall()
+    lost = f"FROM {end.degrees} AS d ANTI JOIN {end.nodes} ON {end.same('d', 'v')}"
+    [(missing,)] = con.execute(f"SELECT coalesce(sum(degree), 0) {lost}").fetchall()
+    nulls, missing = total - int(keyed), int(missing)
+    if nulls or missing:
+        keys = ", ".join(f"k{i}" for i in range(len(end.columns)))
+        first = con.execute(f"SELECT {keys} {lost} ORDER BY {keys} LIMIT {EXAMPLES}").fetchall() if missing else []
+        null = f", {nulls:,} of them NULL" if nulls else ""
+        yield part.finding(
+            "error", "dangling", column, nulls + missing, total,
+            f"{nulls + missing:,} of {total:,} edges have a {end.word} that is no key of {str(end.vertex.table)!r}{null}",
+            examples=tuple(map(_key, first)),
+            remedy="Add the nodes, delete the edges, or leave them out by graph.build(dangling='drop').",
+        )  # fmt: skip
+    there = f"SEMI JOIN {end.nodes} ON {end.same('d', 'v')}" if missing else ""
+    found = con.sql(f"SELECT degree, count(*) AS n FROM {end.degrees} AS d {there} GROUP BY degree ORDER BY degree")
+    histogram = found.to_arrow_table()
+    if nodes:
+        yield _degrees(part, end, histogram["degree"].to_numpy(), histogram["n"].to_numpy(), nodes)
+
+
+def _degrees(part: Part, end: End, degrees: np.ndarray, counts: np.ndarray, nodes: int) -> Finding:
+    """Return the quantiles of a histogram of degrees: the smallest that so large a part of the nodes does not exceed."""
+    zero = nodes - int(counts.sum())
+    if zero:
+        degrees, counts = np.concatenate([[0], degrees]), np.concatenate([[zero], counts])
+    upto = np.cumsum(counts)
+
+    def quantile(percent: int) -> int:
+        return int(degrees[np.searchsorted(upto, max(-(-nodes * percent // 100), 1))])
+
+    detail = {
+        "zero": zero,
+        "min": quantile(0),
+        "median": quantile(50),
+        "mean": float((degrees * counts).sum() / nodes),
+        "p90": quantile(90),
+        "p99": quantile(99),
+        "max": quantile(100),
+    }
+    text = f"a node is the {end.word} of {detail['mean']:,.2f} edges on average, of {detail['max']:,} at most"
+    return part.finding("info", "degrees", ", ".join(end.columns), nodes - zero, nodes, text, detail=detail)
+
+
+def check_isolated(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End]) -> Iterator[Finding]:
+    """Yield the nodes that no edge begins or ends at; ``ends`` are those at this node type."""
+    alone = " ".join(f"ANTI JOIN {end.degrees} AS d{n} ON {end.same(f'd{n}', 'v')}" for n, end in enumerate(ends))
+    nodes = f"SELECT rowid AS rid, {_numbered(part.keys)} FROM {part.rows} WHERE {_all_there(part.keys)}"
+    [(count, rids)] = con.execute(f"SELECT count(*), min(rid, {EXAMPLES}) FROM ({nodes}) AS v {alone}").fetchall()
+    total = _count(con, part)
+    if count:
+        yield part.finding(
+            "warning", "isolated", None, count, total, f"{count:,} of {total:,} nodes have no edge of any type",
+            examples=examples(con, part, rids), remedy="They are loaded without neighbours; is an edge table missing?",
+        )  # fmt: skip
+
+
+def _count(con: duckdb.DuckDBPyConnection, part: Part) -> int:
+    return int(con.execute(f"SELECT count(*) FROM {part.rows}").fetchall()[0][0])
+
+
+def _repeated(con: duckdb.DuckDBPyConnection, part: Part, names: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the first values that these columns hold more than once, how often, and how many rows are too many in all."""
+    keys = ", ".join(f"k{i}" for i in range(len(names)))
+    groups = (
+        f"SELECT {_numbered(names)}, count(*) AS n FROM {part.rows} WHERE {_all_there(names)} GROUP BY ALL HAVING count(*) > 1"
+    )
+    return con.execute(f"SELECT *, sum(n - 1) OVER () FROM ({groups}) ORDER BY {keys} LIMIT {EXAMPLES}").fetchall()
+
+
+def _numbered(names: Sequence[str]) -> str:
+    return ", ".join(f"{quote(name)} AS k{i}" for i, name in enumerate(names))
+
+
+def _all_there(names: Sequence[str]) -> str:
+    return " AND ".join(f"{quote(name)} IS NOT NULL" for name in names)
+
+
+def _key(values: Sequence[object]) -> object:
+    return values[0] if len(values) == 1 else tuple(values)
