@@ -27,6 +27,25 @@ from dbgnn.errors import (
 from dbgnn.schema.model import EdgeTable, PropertyGraph, VertexTable
 
 if TYPE_CHECKING:
+    from dbgnn.check import CheckReport
+    from dbgnn.etl.encoders import (
+        Apply,
+        Datetime,
+        Encoders,
+        Frame,
+        Hash,
+        Identity,
+        MultiHot,
+        Normalize,
+        OneHot,
+        Ordinal,
+        Stack,
+        Text,
+    )
+    from dbgnn.etl.from_networkx import from_networkx
+    from dbgnn.etl.from_pyg import from_pyg
+    from dbgnn.etl.heterodata import query_to_heterodata
+    from dbgnn.etl.splits import ColumnSplit, HashSplit, PredicateSplit, TimeSplit
     from dbgnn.graph import Graph
     from dbgnn.loader import LoaderStats, NeighborLoader, PackedLoader, StepStats
     from dbgnn.sampling import NeighborSampler
@@ -35,43 +54,83 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Apply",
+    "CheckReport",
+    "ColumnSplit",
     "ConnectionError",
     "CopyError",
     "DataError",
     "Database",
+    "Datetime",
     "DbgnnError",
     "DuckDBFeatureStore",
     "DuckDBGraphStore",
     "EdgeTable",
+    "Encoders",
+    "Frame",
     "Graph",
+    "Hash",
+    "HashSplit",
+    "Identity",
     "LoaderStats",
+    "MultiHot",
     "NeighborLoader",
     "NeighborSampler",
+    "Normalize",
+    "OneHot",
+    "Ordinal",
     "PackedLoader",
+    "PredicateSplit",
     "PropertyGraph",
     "ReadOnlyError",
     "RequestError",
     "ResourceError",
     "SchemaError",
     "SqlError",
+    "Stack",
     "StaleIndexError",
     "StepStats",
+    "Text",
+    "TimeSplit",
     "UnknownNameError",
     "VertexTable",
     "__version__",
     "connect",
+    "from_networkx",
+    "from_pyg",
+    "query_to_heterodata",
 ]
 
 #: Where the names live that are loaded at first use, because they import torch or what does.
 _LAZY = {
-    "DuckDBFeatureStore": "dbgnn.stores",
-    "DuckDBGraphStore": "dbgnn.stores",
+    "CheckReport": "dbgnn.check",
+    "Apply": "dbgnn.etl.encoders",
+    "Datetime": "dbgnn.etl.encoders",
+    "Encoders": "dbgnn.etl.encoders",
+    "Frame": "dbgnn.etl.encoders",
+    "Hash": "dbgnn.etl.encoders",
+    "Identity": "dbgnn.etl.encoders",
+    "MultiHot": "dbgnn.etl.encoders",
+    "Normalize": "dbgnn.etl.encoders",
+    "OneHot": "dbgnn.etl.encoders",
+    "Ordinal": "dbgnn.etl.encoders",
+    "Stack": "dbgnn.etl.encoders",
+    "Text": "dbgnn.etl.encoders",
+    "from_networkx": "dbgnn.etl.from_networkx",
+    "from_pyg": "dbgnn.etl.from_pyg",
+    "query_to_heterodata": "dbgnn.etl.heterodata",
+    "ColumnSplit": "dbgnn.etl.splits",
+    "HashSplit": "dbgnn.etl.splits",
+    "PredicateSplit": "dbgnn.etl.splits",
+    "TimeSplit": "dbgnn.etl.splits",
     "Graph": "dbgnn.graph",
     "LoaderStats": "dbgnn.loader",
     "NeighborLoader": "dbgnn.loader",
     "PackedLoader": "dbgnn.loader",
     "StepStats": "dbgnn.loader",
     "NeighborSampler": "dbgnn.sampling",
+    "DuckDBFeatureStore": "dbgnn.stores",
+    "DuckDBGraphStore": "dbgnn.stores",
 }
 
 

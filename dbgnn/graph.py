@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dbgnn import schema, topology
@@ -12,7 +13,12 @@ from dbgnn.schema.model import EdgeType, PropertyGraph
 from dbgnn.topology import Topology
 
 if TYPE_CHECKING:
+    import torch
+    from torch_geometric.data import Data, HeteroData
+
+    from dbgnn.check import CheckReport
     from dbgnn.database import Database
+    from dbgnn.etl.encoders import FittedEncoder
 
 
 class Graph:
@@ -129,6 +135,187 @@ class Graph:
         """Number of edges that ``build(dangling='drop')`` left out."""
         self.definition.edge(edge_type)
         return self.topology().edges[edge_type].dropped
+
+    # -- in memory, and back -----------------------------------------------------------------------------
+
+    def to_heterodata(
+        self,
+        where: Mapping[Any, str] | None = None,
+        *,
+        columns: Mapping[Any, Sequence[str]] | None = None,
+        seeds: Any = None,
+        hops: int = 0,
+        keys: bool | None = None,
+        encoders: Any = None,
+        fit: Mapping[Any, str] | None = None,
+        splits: Mapping[Any, Any] | None = None,
+        time: Mapping[Any, str] | None = None,
+        attributes: Mapping[str, Mapping[str, str]] | None = None,
+        reverse: bool = False,
+        undirected: bool | str = False,
+        self_loops: bool = False,
+        dangling: str | None = None,
+        progress: bool | None = None,
+    ) -> HeteroData:
+        """Return the graph, or the subgraph that conditions and hops leave, as a PyG object in memory.
+
+        Nodes come in the order of their keys, edges in that of their table; no index is needed. Of a whole graph the position
+        of a node is its id in loaders (``n_id``)::
+
+            data = graph.to_heterodata({"paper": "year >= 2015", "cites": "weight > 0"})
+
+        Args:
+            where: Per node type, edge type, or middle of an edge type, a condition over the columns of its table. Edges
+                keep both ends.
+            columns: Per type, the columns to take; types not named take what a loader fetches.
+            seeds: ``(node type, condition)``, or conditions by node type: take only the nodes from which a seed is reached
+                in at most ``hops`` steps along the edges, and the edges among them. The bool attribute ``seed_mask`` marks
+                the seeds.
+            hops: How many steps.
+            keys: Attach the key columns as attributes of their names; None: where they are not the positions.
+            encoders: See :func:`dbgnn.query_to_heterodata`, as for all that follow.
+            fit: Conditions on the rows that encoders are fitted on.
+            splits: What becomes ``train_mask`` and the like.
+            time: The column that becomes ``time``.
+            attributes: Attributes by queries of key and value.
+            reverse: Add ``rev_…`` edge types.
+            undirected: Give edges within one node type both directions.
+            self_loops: Add the edges from a node to itself that are missing.
+            dangling: ``"error"`` or ``"drop"`` for edges whose end is not among the nodes; None: drop, counted in
+                ``data.num_dropped``, where nodes were left out.
+            progress: Show progress bars; None: as the database does.
+
+        Raises:
+            SqlError, UnknownNameError, SchemaError, DataError: As :func:`dbgnn.query_to_heterodata`.
+        """
+        from dbgnn.etl.heterodata import to_heterodata  # noqa: PLC0415 - torch is imported only where tensors are asked for
+
+        return to_heterodata(
+            self,
+            where,
+            columns=columns,
+            seeds=seeds,
+            hops=hops,
+            keys=keys,
+            encoders=encoders,
+            fit=fit,
+            splits=splits,
+            time=time,
+            attributes=attributes,
+            reverse=reverse,
+            undirected=undirected,
+            self_loops=self_loops,
+            dangling=dangling,
+            progress=progress,
+        )
+
+    def to_data(self, where: Mapping[Any, str] | None = None, **options: Any) -> Data:
+        """Return the same as :meth:`to_heterodata`, which takes the same arguments, as ``Data``.
+
+        Raises:
+            SchemaError: The graph has more than one node or edge type, or both have an attribute of the same name.
+        """
+        from dbgnn.etl.heterodata import to_data  # noqa: PLC0415 - as above
+
+        return to_data(self, where, **options)
+
+    def encode(
+        self, label: str, name: str, encoder: Any, *, fit: str | None = None, progress: bool | None = None
+    ) -> FittedEncoder:
+        """Materialise an encoded column: fit the encoder in SQL, and write what it makes to a column that loaders fetch.
+
+        Args:
+            label: The node type.
+            name: The column to write.
+            encoder: An encoder of columns of the type's table, such as ``dbgnn.MultiHot("genres")``.
+            fit: A condition on the rows that it is fitted on; None: all.
+            progress: Show a progress bar; None: as the database does.
+
+        Returns:
+            The fitted encoder.
+        """
+        from dbgnn.etl.encoders.materialise import encode  # noqa: PLC0415 - as above
+
+        return encode(self, label, name, encoder, fit=fit, progress=progress)
+
+    def write_back(
+        self,
+        label: Any,
+        *,
+        n_id: Any = None,
+        keys: Any = None,
+        into: str | None = None,
+        on_conflict: str = "update",
+        progress: bool | None = None,
+        **columns: Any,
+    ) -> int:
+        """Write tensors, such as predictions or embeddings, to columns of a node type's table or to a table of their own.
+
+        ``graph.write_back("paper", n_id=batch.n_id, pred=logits.argmax(-1))``. Everything is written in one transaction, or
+        nothing.
+
+        Args:
+            label: The node type.
+            n_id: int64 ``[n]``: ids as loaders give them.
+            keys: The user's own keys instead: a list, array or tensor; for a composite key a list of tuples. Without
+                either, the rows are all nodes in the order of their keys.
+            into: A table of its own, made if absent, with the key columns as primary key; None: columns of the node table,
+                added if absent.
+            on_conflict: ``"update"``, or ``"error"`` where a row has a value already.
+            progress: Show a progress bar; None: as the database does.
+            columns: Tensors or arrays by name: ``[n]``, or ``[n, k]`` for a column ``FLOAT[k]``.
+
+        Returns:
+            The number of rows written.
+        """
+        from dbgnn.etl.write import write_back  # noqa: PLC0415 - as above
+
+        return write_back(
+            self, label, n_id=n_id, keys=keys, into=into, on_conflict=on_conflict, progress=progress, columns=columns
+        )
+
+    def predict(
+        self,
+        model: torch.nn.Module,
+        loader: Iterable[Any],
+        into: str,
+        *,
+        forward: Callable[[Any, Any], Any] | None = None,
+        device: Any = None,
+        resume: bool = True,
+        progress: bool | None = None,
+    ) -> int:
+        """Run a model over a loader, and write what it says of the seed nodes to a column.
+
+        Streams; what was computed is kept in the file as it grows, so that the same call goes on where a killed one ended.
+
+        Args:
+            model: Called in evaluation mode, without gradients.
+            loader: A ``NeighborLoader``, dbgnn's or PyG's, over this graph.
+            into: ``"paper.pred"``: a column of a node type; ``"pred"``: a table of its own.
+            forward: ``forward(model, batch)``, which returns one row per seed or per node of the batch; None:
+                ``model(batch)``.
+            device: Where the batches are moved to; None: where the model's parameters are.
+            resume: Go on with what an interrupted call left.
+            progress: Show a progress bar; None: as the database does.
+
+        Returns:
+            The number of rows written.
+        """
+        from dbgnn.etl.predict import predict  # noqa: PLC0415 - as above
+
+        return predict(self, model, loader, into, forward=forward, device=device, resume=resume, progress=progress)
+
+    def check(self, *, progress: bool | None = None) -> CheckReport:
+        """Look for what would spoil training: dangling edges, NULL and duplicate keys, NaN, isolated nodes, and more.
+
+        Reads every table a few times, in bounded memory, writes nothing, and needs no index. ``print(report)`` shows it.
+        """
+        from dbgnn.check import check  # noqa: PLC0415 - as above
+        from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
+
+        with translated(self.db):
+            return check(self.db, self.definition, progress=self.db.settings.progress if progress is None else progress)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Graph, (self.db, self.definition)

@@ -45,11 +45,12 @@ def keys_of(db: Database, source: Source, rows: Rows) -> Any:
     kinds = [source.columns[k].sql_type for k in source.keys]
     if len(kinds) == 1 and kinds[0] in _ARRAYS:
         return table.column(0).to_numpy()
-    columns = [_values(column, kind) for column, kind in zip(table.columns, kinds, strict=True)]
+    columns = [values_of(column, kind) for column, kind in zip(table.columns, kinds, strict=True)]
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
 
-def _values(column: pa.ChunkedArray, kind: str) -> list[Any]:
+def values_of(column: pa.ChunkedArray, kind: str) -> list[Any]:
+    """Return a key column of the SQL type ``kind`` as Python values."""
     values: list[Any] = column.to_pylist()
     if kind == "UUID":
         return [v if v is None or isinstance(v, uuid.UUID) else uuid.UUID(v) for v in values]

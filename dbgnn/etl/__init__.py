@@ -1,0 +1,1 @@
+"""From ad-hoc SQL to PyG objects in memory, and back: queries, encoders, splits, write-back."""

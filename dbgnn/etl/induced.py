@@ -1,0 +1,228 @@
+"""The graph form: the subgraph of a property graph that conditions, or hops around seeds, leave."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import duckdb
+
+from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
+from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery
+from dbgnn.schema import EdgeTable, PropertyGraph, VertexTable, columns, served_columns
+from dbgnn.sql import check_filter, quote_all
+
+#: Per node or edge type, a query of the rowids, ``(rid)``, that are chosen.
+Chosen = Mapping[Any, str]
+
+#: The column of edge queries that keeps their order.
+ROWID = "dbgnn_rowid"
+
+#: The attribute that tells the seeds from what was reached from them.
+SEED_MASK = "seed_mask"
+
+
+def resolve_label(definition: PropertyGraph, label: Any, what: str) -> Label:
+    """Return the node or edge type that the user means: either, or the middle of an edge type that no other has.
+
+    Raises:
+        UnknownNameError: There is none; the message names the near misses.
+        SchemaError: Several edge types have this middle.
+    """
+    nodes, edges = [v.label for v in definition.vertices], [e.edge_type for e in definition.edges]
+    if label in nodes:
+        return str(label)
+    if isinstance(label, (tuple, list)) and tuple(label) in edges:
+        return definition.edge(tuple(label)).edge_type
+    found = [t for t in edges if t[1] == label]
+    if len(found) > 1:
+        raise SchemaError(f"{what}: {label!r} is the middle of several edge types; name one: {', '.join(map(repr, found))}.")
+    if not found:
+        known = [*nodes, *(t[1] for t in edges)] if isinstance(label, str) else edges
+        raise UnknownNameError(
+            f"{what}: graph {definition.name!r} has no node or edge type {label!r}" + near_misses(label, known)
+        )
+    return found[0]
+
+
+def resolve_labels(definition: PropertyGraph, given: Mapping[Any, Any] | None, what: str) -> dict[Label, Any]:
+    """Return a mapping by node or edge type as one by the graph's own."""
+    return {resolve_label(definition, label, what): value for label, value in (given or {}).items()}
+
+
+def conditions(
+    con: duckdb.DuckDBPyConnection, definition: PropertyGraph, where: Mapping[Any, str] | None, what: str = "where"
+) -> dict[Label, str]:
+    """Return the conditions by type, checked; each is one harmless expression over the columns of its table's row."""
+    checked: dict[Label, str] = {}
+    for label, text in resolve_labels(definition, where, what).items():
+        if not isinstance(text, str):
+            raise SqlError(f"{what}[{label!r}] must be a SQL condition, such as 'year >= 2015', not {text!r}.")
+        table = _element(definition, label).table
+        known = columns(con, table)
+        name = f"{what}[{label!r}]"
+        checked[label] = check_filter(con, text, where=name, table=(table.schema, table.name), columns=known)
+    return checked
+
+
+def plan(
+    con: duckdb.DuckDBPyConnection,
+    definition: PropertyGraph,
+    where: Mapping[Label, str],
+    *,
+    selected: Mapping[Any, Sequence[str]] | None = None,
+    chosen: Chosen | None = None,
+    seeds: Mapping[str, str] | None = None,
+    keys: bool | None = None,
+) -> tuple[list[NodeQuery], list[EdgeQuery]]:
+    """Return the queries of a subgraph: nodes in the order of their keys, edges in that of their table.
+
+    Args:
+        con: An open connection.
+        definition: The graph.
+        where: Checked conditions, by type.
+        selected: By type, the columns to serve; types not named serve what a loader fetches.
+        chosen: If given, only these types, and of them only these rows.
+        seeds: Per node type, a query of the rowids that `SEED_MASK` marks.
+        keys: Attach the keys; None: where they are not the positions.
+    """
+    named = resolve_labels(definition, selected, "columns")
+    vertices = [v for v in definition.vertices if chosen is None or v.label in chosen]
+    edges = [e for e in definition.edges if chosen is None or e.edge_type in chosen]
+    nodes = [_node_query(con, v, where, _served(con, v, named.get(v.label)), chosen, seeds, keys) for v in vertices]
+    return nodes, [_edge_query(definition, e, where, _served(con, e, named.get(e.edge_type)), chosen) for e in edges]
+
+
+def _node_query(
+    con: duckdb.DuckDBPyConnection,
+    vertex: VertexTable,
+    where: Mapping[Label, str],
+    served: tuple[str, ...],
+    chosen: Chosen | None,
+    seeds: Mapping[str, str] | None,
+    keys: bool | None,  # noqa: FBT001 - passed on
+) -> NodeQuery:
+    table, condition = vertex.table.sql, _condition(vertex.label, where, chosen)
+    mask = ""
+    if seeds is not None:
+        mask, served = f", rowid IN ({seeds[vertex.label]}) AS {SEED_MASK}", (*served, SEED_MASK)
+    order = " ORDER BY " + ", ".join(f"{quote_all([k])} ASC" for k in vertex.key)
+    if chosen is None:
+        # Sorting whole rows is dear; a table filled in the order of its key stays as it is.
+        row = f"SELECT row({quote_all(vertex.key)}) AS k FROM {table}{condition}"
+        query = f"SELECT coalesce(bool_and(k >= p), true) FROM (SELECT k, lag(k) OVER () AS p FROM ({row}))"
+        order = "" if con.execute(query).fetchall()[0][0] else order
+    text = f"SELECT *{mask} FROM {table}{condition}{order}"
+    return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), attach=keys)
+
+
+def _edge_query(
+    definition: PropertyGraph, edge: EdgeTable, where: Mapping[Label, str], served: tuple[str, ...], chosen: Chosen | None
+) -> EdgeQuery:
+    there = [f"{name} IS NOT NULL" for name in map(quote_all, [[c] for c in definition.optional_columns(edge)])]
+    condition = _condition(edge.edge_type, where, chosen, there)
+    order = "" if chosen is None else " ORDER BY rowid ASC"  # a semi-join does not keep the order
+    text = f"SELECT *, rowid AS {ROWID} FROM {edge.table.sql}{condition}{order}"
+    return EdgeQuery(edge.edge_type, text, edge.source_key, edge.destination_key, served, rowid=ROWID)
+
+
+def _condition(label: Label, where: Mapping[Label, str], chosen: Chosen | None, also: Sequence[str] = ()) -> str:
+    parts = [*([where[label]] if label in where else []), *also]
+    if chosen is not None:
+        parts.append(f"rowid IN ({chosen[label]})")
+    return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+
+def _served(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable, names: Sequence[str] | None) -> tuple[str, ...]:
+    if names is None:
+        return tuple(c.name for c in served_columns(con, element) if c.reason is None)
+    label = element.label if isinstance(element, VertexTable) else element.edge_type
+    if isinstance(names, str):
+        raise SchemaError(f"columns[{label!r}] must be a sequence of column names, not the string {names!r}.")
+    known = columns(con, element.table)
+    for name in names:
+        if name not in known:
+            where = f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}"
+            raise UnknownNameError(where + near_misses(name, known))
+    return tuple(names)
+
+
+def _element(definition: PropertyGraph, label: Label) -> VertexTable | EdgeTable:
+    return definition.vertex(label) if isinstance(label, str) else definition.edge(label)
+
+
+# -- hops ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def reached(
+    con: duckdb.DuckDBPyConnection,
+    definition: PropertyGraph,
+    seeds: Mapping[Label, str],
+    hops: int,
+    where: Mapping[Label, str],
+) -> Iterator[tuple[dict[Any, str], dict[str, str]]]:
+    """Lend the nodes from which a seed is reached in at most ``hops`` steps along the edges, as messages flow.
+
+    Kept in temporary tables ``(rid, hop)`` of the connection, one per node type; DuckDB spills them.
+
+    Args:
+        con: The connection.
+        definition: The graph.
+        seeds: Checked conditions, by node type.
+        hops: How many steps.
+        where: Checked conditions that nodes and edges must meet.
+
+    Yields:
+        What `plan` takes as ``chosen`` (every type of the graph), and as ``seeds``.
+    """
+    tables = {v.label: f"temp.dbgnn_reached_{uuid.uuid4().hex}" for v in definition.vertices}
+    try:
+        for v in definition.vertices:
+            conds = [c for c in (where.get(v.label), seeds.get(v.label, "false")) if c is not None]
+            rows = f"SELECT rowid AS rid, 0 AS hop FROM {v.table.sql} WHERE {' AND '.join(conds)}"
+            con.execute(f"CREATE TEMP TABLE {tables[v.label].partition('.')[2]} AS {rows}")
+        for hop in range(1, hops + 1):
+            for edge in definition.edges:
+                con.execute(_step(definition, edge, hop, where, tables))
+        chosen: dict[Any, str] = {v.label: f"SELECT rid FROM {tables[v.label]}" for v in definition.vertices}
+        chosen |= {e.edge_type: f"SELECT rowid AS rid FROM {e.table.sql}" for e in definition.edges}
+        yield chosen, {label: f"SELECT rid FROM {table} WHERE hop = 0" for label, table in tables.items()}
+    finally:
+        for table in tables.values():
+            # A transaction that failed meanwhile refuses every statement, and its end takes the tables away.
+            with suppress(duckdb.Error):
+                con.execute(f"DROP TABLE IF EXISTS {table}")
+
+
+def _step(definition: PropertyGraph, edge: EdgeTable, hop: int, where: Mapping[Label, str], tables: Mapping[str, str]) -> str:
+    """Return the statement that adds the sources of the edges into the nodes reached at the hop before."""
+    source, destination = definition.vertex(edge.source), definition.vertex(edge.destination)
+
+    def rows(vertex: VertexTable, name: str) -> str:
+        keys = ", ".join(f"{quote_all([k])} AS k{i}" for i, k in enumerate(vertex.key))
+        return f"(SELECT rowid AS rid, {keys} FROM {vertex.table.sql}{_condition(vertex.label, where, None)}) AS {name}"
+
+    def on(name: str, own: Sequence[str]) -> str:
+        return " AND ".join(f"{name}.k{i} = e.{quote_all([c])}" for i, c in enumerate(own))
+
+    edges = f"(SELECT * FROM {edge.table.sql}{_condition(edge.edge_type, where, None)}) AS e"
+    return f"""INSERT INTO {tables[edge.source]}
+        SELECT DISTINCT s.rid, {hop} FROM {edges}
+        JOIN {rows(destination, "d")} ON {on("d", edge.destination_key)}
+        SEMI JOIN {tables[edge.destination]} AS f ON f.rid = d.rid AND f.hop = {hop - 1}
+        JOIN {rows(source, "s")} ON {on("s", edge.source_key)}
+        ANTI JOIN {tables[edge.source]} AS seen ON seen.rid = s.rid"""
+
+
+def check_seeds(definition: PropertyGraph, seeds: Any, hops: int) -> dict[str, str]:
+    """Return seeds, given as ``(node type, condition)`` or by node type, by node type."""
+    if isinstance(hops, bool) or hops < 0:
+        raise SchemaError(f"hops must be a number of steps, 0 or more, not {hops!r}.")
+    given = dict([seeds]) if isinstance(seeds, tuple) else dict(seeds)
+    if wrong := [label for label in given if label not in [v.label for v in definition.vertices]]:
+        labels = [v.label for v in definition.vertices]
+        raise UnknownNameError(f"seeds: there is no node type {wrong[0]!r}" + near_misses(wrong[0], labels))
+    return given

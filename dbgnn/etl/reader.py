@@ -1,0 +1,384 @@
+"""Queries → `HeteroData`: runs the queries of a plan, one after the other in one transaction, so that all of them
+see the same state of the file, and puts together what they give.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import torch
+from torch_geometric.data import HeteroData
+
+from dbgnn.arrow import to_tensor
+from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
+from dbgnn.etl.encoders import Encoders, FittedEncoder
+from dbgnn.etl.nulls import NullValueError
+from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery, Options
+from dbgnn.etl.query import Params, check_query, columns_named, described, names_bound
+from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, numbered, read
+from dbgnn.etl.relabel import NodeKeys
+from dbgnn.etl.reverse import add_reverse
+from dbgnn.etl.splits import ColumnSplit, PredicateSplit, Split
+from dbgnn.schema import Column, transaction
+from dbgnn.schema.types import tensor_type
+from dbgnn.sql import check_filter, quote, quote_all
+from dbgnn.stores.keys import values_of
+
+
+class Reader:
+    """Runs the queries of one call, and puts together what they give.
+
+    Args:
+        con: The connection; its transaction is the caller's.
+        options: What was asked for.
+        params: Values by name.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, options: Options, params: Mapping[str, object] | None = None) -> None:
+        if options.dangling not in (None, "error", "drop"):
+            raise SchemaError(f"dangling must be 'error' or 'drop', not {options.dangling!r}.")
+        self._con, self._options, self._params = con, options, params or {}
+        given = options.encoders
+        self._encoders = given if isinstance(given, Encoders) else Encoders(given or {})
+        self._views: list[str] = []
+        self._unused = set(self._params)
+
+    def data(self, nodes: Sequence[NodeQuery], edges: Sequence[EdgeQuery]) -> HeteroData:
+        """Run the queries and return the object."""
+        self._check_names(nodes, edges)
+        data, keys = HeteroData(), dict[str, NodeKeys]()
+        try:
+            with transaction(self._con):
+                for query in nodes:
+                    keys[query.label] = self._read_nodes(data, query)
+                filtered = [n.label for n in nodes if n.filtered]
+                dropped = {e.edge_type: self._read_edges(data, e, keys, filtered) for e in edges}
+        finally:
+            # After the transaction: an aborted one forbids it. If that is the user's own, its end takes the views away.
+            self._con.complete()
+            for view in self._views:
+                with suppress(duckdb.Error):
+                    self._con.unregister(view)
+        if self._unused:
+            raise SqlError(f"params: no query uses {', '.join('$' + name for name in sorted(self._unused))}.")
+        counts = {t: n for t, n in dropped.items() if n is not None}
+        if counts:
+            data[_DROPPED] = counts
+        add_reverse(
+            data, reverse=self._options.reverse, undirected=self._options.undirected, self_loops=self._options.self_loops
+        )
+        return data
+
+    def _check_names(self, nodes: Sequence[NodeQuery], edges: Sequence[EdgeQuery]) -> None:
+        labels: list[Label] = [*(n.label for n in nodes), *(e.edge_type for e in edges)]
+        if _DROPPED in labels:  # it would stand where PyG looks for the type
+            raise SchemaError(f"A node type cannot be called {_DROPPED!r}, which is the attribute that counts edges left out.")
+        options = self._options
+        for what, given in (
+            ("fit", options.fit),
+            ("splits", options.splits),
+            ("time", options.time),
+            ("encoders", self._encoders),
+        ):
+            for label in given:
+                if label not in labels:
+                    raise UnknownNameError(f"{what}: there is no node or edge type {label!r}" + near_misses(label, labels))
+        for label, queries in options.attributes.items():
+            if not isinstance(queries, Mapping):
+                raise SchemaError(f"attributes[{label!r}] must name the attributes, {{'y': 'SELECT …'}}, not {queries!r}.")
+            if label not in labels or not isinstance(label, str):
+                raise UnknownNameError(
+                    f"attributes: there is no node type {label!r}" + near_misses(label, labels[: len(nodes)])
+                )
+
+    # -- nodes -----------------------------------------------------------------------------------------
+
+    def _read_nodes(self, data: HeteroData, query: NodeQuery) -> NodeKeys:
+        where = f"nodes {query.label!r}"
+        params = self._bound(query.text)
+        types = described(self._con, query.text, params, where=where)
+        keys = tuple(types)[:1] if query.keys is None else query.keys
+        if not keys:
+            raise SchemaError(f"keys: nodes {query.label!r} need at least one column that identifies a row.")
+        for name in keys:
+            if name not in types:
+                raise UnknownNameError(f"keys: the query for {where} has no column {name!r}" + near_misses(name, types))
+        columns = [tensor_type(name, types[name]) for name in keys]
+        sinks: list[Sink] = [Keys(columns), *self._sinks(query.label, query.text, params, types, keys, query.served)]
+        num_nodes, found = self._read(query.text, params, sinks, types, where=where, keys=keys)
+        table = found.pop(KEYS)
+        index = NodeKeys.of(query.label, columns, table, view=f"dbgnn_keys_{len(self._views)}")
+        self._lend(index)
+        if query.attach or (query.attach is None and (query.filtered or index.first != 0)):
+            found = {**{c.name: _objects_or_tensor(table.column(i), c) for i, c in enumerate(columns)}, **found}
+        for name, text in self._options.attributes.get(query.label, {}).items():
+            if name in found:
+                raise SchemaError(f"attributes: {where} have an attribute {name!r} already; leave it out of one of the two.")
+            found[_allowed(name, where)] = self._looked_up(index, name, text, num_nodes)
+        store = data[query.label]
+        for name, value in found.items():
+            store[name] = value
+        if not _COUNTED_BY & found.keys():
+            store.num_nodes = num_nodes
+        return index
+
+    def _lend(self, index: NodeKeys) -> None:
+        """Register the keys for SQL, and check that they differ."""
+        self._views.append(index.view)
+        self._con.complete()
+        self._con.register(index.view, index.with_positions())
+        if index.first is None and (twice := self._con.execute(index.duplicates()).fetchall()):
+            *key, count = twice[0]
+            raise DataError(
+                f"The query for nodes {index.label!r} gives {count} rows for one key, ({', '.join(index.names)}) = "
+                f"{key[0] if len(key) == 1 else tuple(key)!r}. A node is one row: use DISTINCT, GROUP BY, or keys= to name "
+                "the columns that identify it."
+            )
+
+    def _looked_up(self, index: NodeKeys, name: str, text: str, num_nodes: int) -> Any:
+        """Return an attribute that a query of its own gives by key."""
+        where = f"attribute {name!r} of nodes {index.label!r}"
+        text = check_query(self._con, text, where=where)
+        params = self._bound(text)
+        types = described(self._con, text, params, where=where)
+        width = len(index.names)
+        if len(types) != width + 1:
+            raise SchemaError(
+                f"The query for {where} must give the key ({', '.join(index.names)}) and one value, but it gives "
+                f"{len(types)} columns: {', '.join(types)}."
+            )
+        *own, value = types
+        index.check_types(own, types, f"The query for {where}")
+        position, join = index.position("dbgnn_s", own, [types[c] for c in own])
+        ends = Ends(position, position)
+        sinks: list[Sink] = [ends, Values(_tensor_column(value, types[value], where), name)]
+        _, found = self._read(text, params, sinks, types, where=where, keys=tuple(own), joins=[join])
+        pos = found["edge_index"][0].numpy()
+        counts = np.bincount(pos, minlength=num_nodes)
+        if (counts != 1).any():
+            bad = int(np.flatnonzero(counts != 1)[0])
+            raise DataError(
+                f"The query for {where} must give one row for each of the {num_nodes:,} nodes, but {(counts == 0).sum():,} "
+                f"have none and {(counts > 1).sum():,} several; the first is {index.at(bad)!r}. Join it into the query of "
+                "the nodes with LEFT JOIN and coalesce(), or leave such nodes out."
+            )
+        return torch.from_numpy(found[name].numpy()[np.argsort(pos)])
+
+    # -- edges -----------------------------------------------------------------------------------------
+
+    def _read_edges(
+        self, data: HeteroData, query: EdgeQuery, nodes: Mapping[str, NodeKeys], filtered: Collection[str]
+    ) -> int | None:
+        """Read the edges of one type; return how many were left out, or None where that is an error."""
+        where = f"edges {query.edge_type!r}"
+        params = self._bound(query.text)
+        types = described(self._con, query.text, params, where=where)
+        source, destination = nodes[query.edge_type[0]], nodes[query.edge_type[2]]
+        ends = _end_columns(query, types, source, destination, where)
+        positions, joins = [], []
+        for alias, index, own in zip(("dbgnn_s", "dbgnn_d"), (source, destination), ends, strict=True):
+            index.check_types(own, types, f"The query for {where}")
+            position, join = index.position(alias, own, [types[c] for c in own])
+            positions.append(position)
+            joins.append(join)
+        first = Ends(positions[0], positions[1])
+        keys = (*ends[0], *ends[1])
+        sinks: list[Sink] = [first, *self._sinks(query.edge_type, query.text, params, types, keys, query.served)]
+        drop = bool({source.label, destination.label} & set(filtered))
+        drop = drop if self._options.dangling is None else self._options.dangling == "drop"
+        text = query.text
+        if drop and query.rowid is not None:
+            # Numbering rows takes one thread, finding those that have both ends takes them all.
+            both = " AND ".join(f"({position}) IS NOT NULL" for position in positions)
+            text = f"SELECT q.* FROM ({text}\n) AS q {' '.join(joins)} WHERE {both} ORDER BY q.{quote(query.rowid)} ASC"
+        num_edges, found = self._read(text, params, sinks, types, where=where, keys=keys, joins=joins)
+        if first.dangling and not drop:
+            raise self._dangling(query, params, first, keys, joins, where)
+        for name, value in found.items():
+            data[query.edge_type][name] = value
+        if not drop or query.rowid is None:
+            return first.dangling if drop else None
+        [(total,)] = self._con.execute(f"SELECT count(*) FROM ({query.text}\n)", params).fetchall()
+        return int(total) - num_edges
+
+    def _dangling(
+        self, query: EdgeQuery, params: Params, ends: Ends, keys: Sequence[str], joins: Sequence[str], where: str
+    ) -> DataError:
+        source, destination = ends.expressions
+        row = self._con.execute(
+            f"SELECT {quote_all(keys, prefix='q.')}, ({source}) IS NULL FROM {numbered(query.text)} {' '.join(joins)} "
+            f"WHERE ({source}) IS NULL OR ({destination}) IS NULL ORDER BY q.{POS} ASC LIMIT 1",
+            params,
+        ).fetchall()[0]
+        end = query.edge_type[0 if row[-1] else 2]
+        shown = ", ".join(f"{k} = {v!r}" for k, v in zip(keys, row[:-1], strict=True))
+        return DataError(
+            f"{ends.dangling:,} {where} lead from or to nodes that the node queries do not give; the first ({shown}) has no "
+            f"{end!r}. Leave them out by dangling='drop', which counts them in data.num_dropped, or mend the tables."
+        )
+
+    # -- both ------------------------------------------------------------------------------------------
+
+    def _sinks(
+        self,
+        label: Label,
+        text: str,
+        params: Params,
+        types: Mapping[str, str],
+        keys: Sequence[str],
+        served: Sequence[str] | None,
+    ) -> list[Sink]:
+        """Return what becomes of the columns that are no keys: encoders, split, time, and the others as they are."""
+        where = f"{'nodes' if isinstance(label, str) else 'edges'} {label!r}"
+        sinks: list[Sink] = []
+        used: set[str] = set(keys) if served is None else set()
+        in_split: set[str] = set()
+        if label in self._encoders:
+            fitted = self._fitted(label, text, params, types, where)
+            sinks += [Encoded(_allowed(name, where), encoder) for name, encoder in fitted.items()]
+            used |= {c for encoder in fitted.values() for c in encoder.columns} | fitted.keys()
+        if (split := self._options.splits.get(label)) is not None:
+            expression, parts = as_split(split).expression(self._run(params), self._con, text, types, keys, where)
+            sinks.append(Masks(expression, parts))
+            in_split = columns_named(self._con, expression)
+        if (time := self._options.time.get(label)) is not None:
+            if time not in types:
+                raise UnknownNameError(f"time: the query for {where} has no column {time!r}" + near_misses(time, types))
+            sinks.append(Values(_tensor_column(time, types[time], where), "time"))
+            used.add(time)
+        for name in types if served is None else served:
+            if name not in used and (name not in in_split or tensor_type(name, types[name]).reason is None):
+                sinks.append(Values(_tensor_column(_allowed(name, where), types[name], where)))
+        return sinks
+
+    def _fitted(
+        self, label: Label, text: str, params: Params, types: Mapping[str, str], where: str
+    ) -> Mapping[str, FittedEncoder]:
+        if not self._encoders.is_fitted(label):
+            condition = self._options.fit.get(label)
+            if condition is not None:
+                condition = check_filter(self._con, condition, where=f"fit of {where}", table=("main", "q"), columns=types)
+            self._encoders.fit(self._run(params), label, text, types, where=condition)
+        return self._encoders.fitted(label)
+
+    def _read(
+        self,
+        text: str,
+        params: Params,
+        sinks: Sequence[Sink],
+        types: Mapping[str, str],
+        *,
+        where: str,
+        keys: Sequence[str],
+        joins: Sequence[str] = (),
+    ) -> tuple[int, dict[str, Any]]:
+        """Run a query; say of a NULL which key it has."""
+        row_bytes = sum(_bytes(tensor_type(name, kind)) for name, kind in types.items())
+        progress = self._options.progress
+        try:
+            return read(self._con, text, params, sinks, joins=joins, row_bytes=row_bytes, where=where, progress=progress)
+        except NullValueError as error:
+            sql = f"SELECT {quote_all(keys, prefix='q.')} FROM {numbered(text)} WHERE q.{POS} = {int(error.row)}"
+            row = self._con.execute(sql, params).fetchall()[0]
+            shown = ", ".join(f"{k} = {v!r}" for k, v in zip(keys, row, strict=True))
+            name = error.column
+            raise DataError(
+                f"Column {name!r} of {where} is NULL, or holds NULL, where {shown}. Fill it in the query, "
+                f"coalesce({quote(name)}, …), leave such rows out, or use an encoder with null='fill' or null='mask'."
+            ) from error
+
+    def _run(self, params: Params) -> Callable[[str], pa.Table]:
+        """Return what runs further SQL over a query, with its values bound."""
+
+        def run(sql: str) -> pa.Table:
+            used = {n: v for n, v in self._params.items() if params and n in names_bound(self._con, sql)}
+            return self._con.sql(sql, params=used or None).to_arrow_table()
+
+        return run
+
+    def _bound(self, text: str) -> dict[str, object] | None:
+        """Return those of the values that a query wants."""
+        wanted = names_bound(self._con, text)
+        if missing := sorted(wanted - self._params.keys()):
+            name = missing[0]
+            raise SqlError(
+                f"params: a query wants a value for ${name}; give it by name, params={{{name!r}: …}}. It reads: {text}"
+            )
+        self._unused -= wanted
+        return {name: self._params[name] for name in wanted} or None
+
+
+#: The attribute of the whole that counts edges left out, by edge type.
+_DROPPED = "num_dropped"
+
+#: Attributes by which PyG knows the number of nodes.
+_COUNTED_BY = {"x", "pos", "batch"}
+
+#: Names that mean something else to PyG than a column's values.
+_TAKEN = {"edge_index", "adj", "adj_t", "num_nodes", "face"}
+
+
+def _allowed(name: str, where: str) -> str:
+    """Return the name of an attribute; raise if PyG reads something else under it."""
+    if name in _TAKEN:
+        raise SchemaError(f"Attribute {name!r} of {where} has a name that PyG uses for something else; rename it with AS.")
+    return name
+
+
+def as_split(split: Any) -> Split:
+    """Return a split given as one, as the name of a column, or as conditions by name."""
+    if isinstance(split, str):
+        return ColumnSplit(split)
+    if isinstance(split, Mapping):
+        return PredicateSplit(dict(split))
+    if not isinstance(split, Split):
+        raise SchemaError(
+            f"splits: {split!r} is no split; give a column, conditions by name, or a split such as dbgnn.HashSplit."
+        )
+    return split
+
+
+def _tensor_column(name: str, sql_type: str, where: str) -> Column:
+    column = tensor_type(name, sql_type)
+    if column.reason is not None:
+        raise SchemaError(
+            f"Column {name!r} of {where} has type {sql_type}, which is no tensor: {column.reason}. Leave it out of the query, "
+            f"or give it an encoder, such as encoders={{…: {{{name!r}: dbgnn.OneHot()}}}}."
+        )
+    return column
+
+
+def _objects_or_tensor(values: pa.ChunkedArray, column: Column) -> Any:
+    """Return a key column as a tensor, or where it is none, as a list of Python values."""
+    if column.reason is None and not column.unit:
+        return to_tensor(values, column)
+    try:
+        return values_of(values, column.sql_type)
+    except (OverflowError, ValueError):  # Python has no date for 'infinity'
+        return values.cast(pa.string()).to_pylist()
+
+
+def _bytes(column: Column) -> int:
+    return math.prod(column.shape) * 8 if column.reason is None else 32
+
+
+def _end_columns(
+    query: EdgeQuery, types: Mapping[str, str], source: NodeKeys, destination: NodeKeys, where: str
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the columns of the edge query that hold the source's and the destination's key."""
+    if query.source_key is not None and query.destination_key is not None:
+        return query.source_key, query.destination_key
+    first, second = len(source.names), len(destination.names)
+    names = tuple(types)
+    if len(names) < first + second:
+        raise SchemaError(
+            f"The query for {where} must begin with the key of {source.label!r} ({', '.join(source.names)}) and that of "
+            f"{destination.label!r} ({', '.join(destination.names)}), but it gives only {', '.join(names)}."
+        )
+    return names[:first], names[first : first + second]
