@@ -188,7 +188,7 @@ def _by_pattern(
     con = db.statements()
     opts = _options(db, definition, options)
     with transaction(con), match(con, definition, query, params) as found:
-        chosen = {**found.nodes, **found.edges}
+        chosen: dict[Any, str] = {**found.nodes, **found.edges}
         return Reader(con, opts).data(*induced.plan(con, definition, {}, selected=columns, chosen=chosen, keys=keys))
 
 

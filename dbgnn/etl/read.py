@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -115,15 +116,16 @@ _CARRIED = frozenset(
 ) | {"TIMESTAMP WITH TIME ZONE"}
 
 
-def _carried(sql_type: str) -> bool:
-    return sql_type.partition("(")[0] in _CARRIED
+def carried(sql_type: str) -> bool:
+    """Whether keys of a type arrive as they are; otherwise as text."""
+    return re.split(r"[(\[]", sql_type)[0] in _CARRIED
 
 
 class Keys:
     """The key columns of nodes, kept as Arrow for the edges that will look them up."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self.expressions = tuple(f"q.{quote(c.name)}" + ("" if _carried(c.sql_type) else "::VARCHAR") for c in columns)
+        self.expressions = tuple(f"q.{quote(c.name)}" + ("" if carried(c.sql_type) else "::VARCHAR") for c in columns)
         self._names = [f"k{i}" for i in range(len(columns))]
         self._parts: list[pa.Table] = []
 
@@ -246,7 +248,7 @@ def read(
             if name in made:
                 raise SchemaError(f"Attribute {name!r} of {where} is made twice; give one of them another name.")
             made[name] = value
-    order = positions.order()
+    order = positions.order(where)
     return positions.count, made if order is None else _ordered(made, order)
 
 
@@ -290,9 +292,23 @@ class _Positions:
         run = part[-1] - part[0] == len(part) - 1 and (steps == 1).all()
         self._parts.append(range(part[0], part[-1] + 1) if run else part.copy())
 
-    def order(self) -> np.ndarray[Any, Any] | None:
-        """Return what sorts the rows; None where they came sorted, as they do unless a join turned its sides around."""
-        return None if self._ascending else np.argsort(np.concatenate(self._parts))
+    def order(self, where: str) -> np.ndarray[Any, Any] | None:
+        """Return what sorts the rows; None where they came sorted, as they do unless a join turned its sides around.
+
+        Raises:
+            DataError: A row came several times.
+        """
+        if self._ascending:
+            return None
+        positions = np.concatenate(self._parts)
+        order = np.argsort(positions)
+        twice = np.flatnonzero(np.diff(positions[order]) == 0)
+        if len(twice):
+            raise DataError(
+                f"Row {positions[order[twice[0]]]} of {where} matches several nodes: their keys differ, but DuckDB takes them "
+                "for equal (COLLATE, INTERVAL). Give the key another type: CAST it to VARCHAR."
+            )
+        return order
 
 
 def _ordered(made: dict[str, Any], order: np.ndarray[Any, Any]) -> dict[str, Any]:

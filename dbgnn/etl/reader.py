@@ -21,7 +21,7 @@ from dbgnn.etl.encoders import Encoders, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery, Options
 from dbgnn.etl.query import Params, check_query, columns_named, described, names_bound
-from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, numbered, read
+from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried, numbered, read
 from dbgnn.etl.relabel import NodeKeys
 from dbgnn.etl.reverse import add_reverse
 from dbgnn.etl.splits import ColumnSplit, PredicateSplit, Split
@@ -356,12 +356,14 @@ def _tensor_column(name: str, sql_type: str, where: str) -> Column:
 
 def _objects_or_tensor(values: pa.ChunkedArray, column: Column) -> Any:
     """Return a key column as a tensor, or where it is none, as a list of Python values."""
-    if column.reason is None and not column.unit:
+    if column.reason is None and not column.unit and carried(column.sql_type):
         return to_tensor(values, column)
     try:
         return values_of(values, column.sql_type)
-    except (OverflowError, ValueError):  # Python has no date for 'infinity'
-        return values.cast(pa.string()).to_pylist()
+    except (OverflowError, ValueError) as error:  # such as the date 'infinity'
+        raise DataError(
+            f"The key {column.name!r} ({column.sql_type}) holds a value that Python does not have: {error}. Cast it to VARCHAR."
+        ) from error
 
 
 def _bytes(column: Column) -> int:

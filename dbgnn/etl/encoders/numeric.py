@@ -108,12 +108,12 @@ class Stack(Encoder):
         return encode
 
 
-#: By `how`: SQL aggregates of the finite values v, and what makes shift and scale of them.
+#: By `how`: SQL aggregates of the values v beside min and max, and what makes shift and scale of them.
 _STATISTICS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, float]]]] = {
-    "standard": (("avg({v}) FILTER (isfinite({v}))", "stddev_pop({v}) FILTER (isfinite({v}))"), lambda mean, std: (mean, std)),
+    "standard": (("avg({v})", "stddev_pop({v})"), lambda mean, std: (mean, std)),
     "minmax": ((), lambda: (0.0, 0.0)),
     "robust": (
-        tuple(f"quantile_cont({{v}}, {q}) FILTER (isfinite({{v}}))" for q in (0.25, 0.5, 0.75)),
+        tuple(f"quantile_cont({{v}}, {q})" for q in (0.25, 0.5, 0.75)),
         lambda low, middle, high: (middle, high - low),
     ),
 }
@@ -162,10 +162,11 @@ class Normalize(ColumnEncoder):
             low, high, *rest = numbers_found[i : i + len(wanted)]
             if low is None:
                 raise DataError(f"Column {self.name!r} of {rows.label!r} has no value but NULL in the rows to fit on.")
-            if not (math.isfinite(low) and math.isfinite(high)):
+            if not all(map(math.isfinite, (low, high, high - low, *rest))):
                 raise DataError(
-                    f"Column {self.name!r} of {rows.label!r} holds NaN or infinity in the rows to fit on, which have no mean "
-                    "and no range. Make them NULL in the query, CASE WHEN isfinite(x) THEN x END, or fit on rows without."
+                    f"Column {self.name!r} of {rows.label!r} holds NaN, infinity or numbers too large in the rows to fit on, "
+                    "which have no mean and no range. Make them NULL in the query, CASE WHEN isfinite(x) THEN x END, or fit on "
+                    "rows without."
                 )
             # min = max rather than a deviation of 0: rounding makes that of a constant 1e-17
             shift, scale = made(*rest) if low < high and aggregates else (low, high - low)
