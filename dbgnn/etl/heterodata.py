@@ -76,7 +76,7 @@ def query_to_heterodata(
         graph: By pattern: the property graph, or its name; None: the only one.
         columns: By pattern: per node or edge type, the columns to take; types not named take what a loader fetches.
         params: Values bound to the queries: by name (``$name``); by pattern also by position.
-        encoders: Per type and attribute, an encoder, such as ``{"movie": {"genres": MultiHot(sep="|")}}``, or :class:`Encoders`.
+        encoders: Per type and attribute, an encoder, such as ``{"movie": {"x": MultiHot("genres")}}``, or :class:`Encoders`.
             A column that only encoders read is no attribute by itself.
         fit: Per type, a condition on the rows that encoders are fitted on, such as ``"split = 'train'"``; else all.
         splits: Per type, what becomes ``train_mask`` and the like: a column, conditions by name, :class:`HashSplit` or

@@ -11,14 +11,12 @@ import duckdb
 
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery
+from dbgnn.etl.query import ROWID, query_errors
 from dbgnn.schema import EdgeTable, PropertyGraph, VertexTable, columns, served_columns
-from dbgnn.sql import check_filter, quote_all
+from dbgnn.sql import check_filter, quote, quote_all
 
 #: Per node or edge type, a query of the rowids, ``(rid)``, that are chosen.
 Chosen = Mapping[Any, str]
-
-#: The column of edge queries that keeps their order.
-ROWID = "dbgnn_rowid"
 
 #: The attribute that tells the seeds from what was reached from them.
 SEED_MASK = "seed_mask"
@@ -107,13 +105,19 @@ def _node_query(
     table, condition = vertex.table.sql, _condition(vertex.label, where, chosen)
     mask = ""
     if seeds is not None:
+        if SEED_MASK in columns(con, vertex.table):
+            raise SchemaError(
+                f"Table {str(vertex.table)!r} has a column {SEED_MASK!r}, the name of the attribute that marks seeds; "
+                f"rename it: ALTER TABLE … RENAME {SEED_MASK} TO …."
+            )
         mask, served = f", rowid IN ({seeds[vertex.label]}) AS {SEED_MASK}", (*served, SEED_MASK)
     order = " ORDER BY " + ", ".join(f"{quote_all([k])} ASC" for k in vertex.key)
     if chosen is None:
         # Sorting whole rows is dear; a table filled in the order of its key stays as it is.
         row = f"SELECT row({quote_all(vertex.key)}) AS k FROM {table}{condition}"
         query = f"SELECT coalesce(bool_and(k >= p), true) FROM (SELECT k, lag(k) OVER () AS p FROM ({row}))"
-        order = "" if con.execute(query).fetchall()[0][0] else order
+        with query_errors(f"nodes {vertex.label!r}", row):
+            order = "" if con.execute(query).fetchall()[0][0] else order
     text = f"SELECT *{mask} FROM {table}{condition}{order}"
     return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), attach=keys)
 
@@ -124,7 +128,7 @@ def _edge_query(
     there = [f"{name} IS NOT NULL" for name in map(quote_all, [[c] for c in definition.optional_columns(edge)])]
     condition = _condition(edge.edge_type, where, chosen, there)
     order = "" if chosen is None else " ORDER BY rowid ASC"  # a semi-join does not keep the order
-    text = f"SELECT *, rowid AS {ROWID} FROM {edge.table.sql}{condition}{order}"
+    text = f"SELECT *, rowid AS {quote(ROWID)} FROM {edge.table.sql}{condition}{order}"
     return EdgeQuery(edge.edge_type, text, edge.source_key, edge.destination_key, served, rowid=ROWID)
 
 
@@ -183,10 +187,12 @@ def reached(
         for v in definition.vertices:
             conds = [c for c in (where.get(v.label), seeds.get(v.label, "false")) if c is not None]
             rows = f"SELECT rowid AS rid, 0 AS hop FROM {v.table.sql} WHERE {' AND '.join(conds)}"
-            con.execute(f"CREATE TEMP TABLE {tables[v.label].partition('.')[2]} AS {rows}")
+            with query_errors(f"seeds {v.label!r}", rows):
+                con.execute(f"CREATE TEMP TABLE {tables[v.label].partition('.')[2]} AS {rows}")
         for hop in range(1, hops + 1):
             for edge in definition.edges:
-                con.execute(_step(definition, edge, hop, where, tables))
+                with query_errors(f"hop {hop} of {edge.edge_type!r}", step := _step(definition, edge, hop, where, tables)):
+                    con.execute(step)
         chosen: dict[Any, str] = {v.label: f"SELECT rid FROM {tables[v.label]}" for v in definition.vertices}
         chosen |= {e.edge_type: f"SELECT rowid AS rid FROM {e.table.sql}" for e in definition.edges}
         yield chosen, {label: f"SELECT rid FROM {table} WHERE hop = 0" for label, table in tables.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Self, TypeAlias
 
@@ -18,7 +18,7 @@ from sqlglot import TokenType
 
 from dbgnn.errors import UnknownNameError, near_misses
 from dbgnn.etl.marker import Query, Tree
-from dbgnn.etl.query import NOT_OF_THE_QUERY, Params, cannot_run, check_query, tree_of
+from dbgnn.etl.query import Params, check_query, query_errors, tree_of
 from dbgnn.schema.catalog import current_database, folded
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.render import shown
@@ -96,23 +96,12 @@ def match(con: duckdb.DuckDBPyConnection, definition: PropertyGraph, text: str, 
     selected = [pick for _, found in picks for pick in found]
     columns = ", ".join(f"c{i}" for i in range(sum(len(_read(*pick)) for pick in selected)))
     name = quote(f"dbgnn_match_{uuid.uuid4().hex}")
-    with _of_the_query(text):
+    with query_errors(_WHERE, text):
         con.execute(f"CREATE TEMP TABLE {name} ({columns}) AS {statement}", params)
     return _queries(Match(con, f"temp.{name}"), definition, [role for _, role in selected])
 
 
 # -- what is asked for -------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _of_the_query(text: str) -> Iterator[None]:
-    """Turn what DuckDB says against the query into ours."""
-    try:
-        yield
-    except NOT_OF_THE_QUERY:
-        raise
-    except duckdb.Error as error:
-        raise cannot_run(_WHERE, text, error) from error
 
 
 def _check_select(query: Query) -> None:
@@ -355,7 +344,7 @@ def _check_columns(con: duckdb.DuckDBPyConnection, query: Query, picks: Sequence
     start = (query.span(first) or (0, 0))[0]
     before = query.text.encode()[:start].rstrip().endswith(b":")  # DuckDB takes `rated: r` for `r AS rated`
     statement = _replaced(query, [(first, "NULL, *" if before else "*, NULL"), *((item, "NULL") for item, _ in rest)])
-    with _of_the_query(query.text):
+    with query_errors(_WHERE, query.text):
         names = [folded(row[0]) for row in con.execute(f"DESCRIBE {statement}", params).fetchall()]
     columns = set(names[1:] if before else names[: len(names) - len(picks)])
     for item, found in picks:

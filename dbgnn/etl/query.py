@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import duckdb
@@ -38,6 +39,27 @@ NOT_OF_THE_QUERY = (
     duckdb.TransactionException,
     duckdb.InterruptException,
 )
+
+
+#: Names that columns of ours have beside the user's own.
+POSITION, ROWID = "dbgnn: position", "dbgnn: rowid"
+
+
+@contextmanager
+def query_errors(where: str, text: str) -> Iterator[None]:
+    """Turn what DuckDB raises, and what Arrow makes of it in the middle of a stream, into an error that names the query."""
+    try:
+        yield
+    except NOT_OF_THE_QUERY:
+        raise
+    except duckdb.Error as error:
+        raise cannot_run(where, text, error) from error
+    except OSError as error:
+        if "Out of Memory" in str(error):
+            raise duckdb.OutOfMemoryException(str(error)) from error
+        if "INTERRUPT" in str(error).upper():
+            raise duckdb.InterruptException(str(error)) from error
+        raise cannot_run(where, text, error) from error
 
 
 def check_query(con: duckdb.DuckDBPyConnection, text: str, *, where: str) -> str:
@@ -85,12 +107,10 @@ def described(con: duckdb.DuckDBPyConnection, text: str, params: Params, *, wher
     Raises:
         SqlError: It names what does not exist.
     """
-    try:
+    with query_errors(where, text):
         found = con.execute(f"DESCRIBE SELECT * FROM ({text}\n)", params).fetchall()
-    except NOT_OF_THE_QUERY:
-        raise
-    except duckdb.Error as error:
-        raise cannot_run(where, text, error) from error
+    if taken := [row[0] for row in found if row[0].lower().startswith(POSITION)]:
+        raise SqlError(f"The query for {where} has a column {taken[0]!r}, a name that is dbgnn's own; rename it with AS.")
     return {row[0]: row[1] for row in found}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import duckdb
@@ -18,7 +17,7 @@ from dbgnn.arrow import decode
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.memory import Growing
 from dbgnn.etl.nulls import NullValueError
-from dbgnn.etl.query import NOT_OF_THE_QUERY, Params, cannot_run
+from dbgnn.etl.query import POSITION, Params, query_errors
 from dbgnn.schema import Column
 from dbgnn.sql import quote
 
@@ -31,8 +30,8 @@ _CHUNK_BYTES, _CHUNK_ROWS = 4 << 20, (2048, 122_880)
 #: Under what `Keys` returns what it kept; no column is called so.
 KEYS = ""
 
-#: The column of a row's position, in `numbered`.
-POS = "dbgnn_pos"
+#: The column of a row's position, in `numbered`, as SQL.
+POS = quote(POSITION)
 
 
 class Sink(Protocol):
@@ -232,7 +231,7 @@ def read(
     ends = sinks[0] if isinstance(sinks[0], Ends) else None
     positions = _Positions()
     with (
-        _query_errors(where, text),
+        query_errors(where, text),
         tqdm(desc=where, unit=" rows", delay=2, disable=not progress, leave=False) as bar,
         con.sql(sql, params=params).to_arrow_reader(chunk) as reader,
     ):
@@ -324,20 +323,3 @@ def _ordered(made: dict[str, Any], order: np.ndarray[Any, Any]) -> dict[str, Any
         else:  # a TensorFrame
             out[name] = value[torch.from_numpy(order)]
     return out
-
-
-@contextmanager
-def _query_errors(where: str, text: str) -> Iterator[None]:
-    """Turn what DuckDB raises, and what Arrow makes of it in the middle of a stream, into an error that names the query."""
-    try:
-        yield
-    except NOT_OF_THE_QUERY:
-        raise
-    except duckdb.Error as error:
-        raise cannot_run(where, text, error) from error
-    except OSError as error:
-        if "Out of Memory" in str(error):
-            raise duckdb.OutOfMemoryException(str(error)) from error
-        if "INTERRUPT" in str(error).upper():
-            raise duckdb.InterruptException(str(error)) from error
-        raise cannot_run(where, text, error) from error
