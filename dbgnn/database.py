@@ -225,7 +225,7 @@ class Database:
             if (statement := schema.parse_statement(query)) is not None:
                 _need_no_params(params, "PROPERTY GRAPH")
                 self._need_write("CREATE or DROP PROPERTY GRAPH")
-                self._need_catalog(con)
+                self.need_catalog(con)
                 schema.run(con, statement)
                 return _answer(con, "SELECT true AS Success")
             if (copy := ingest.parse_copy(query)) is not None:
@@ -315,7 +315,8 @@ class Database:
         if self.read_only:
             raise ReadOnlyError(f"{what} has to write, but {self!s} is open read-only. Connect with read_only=False.")
 
-    def _need_catalog(self, con: duckdb.DuckDBPyConnection) -> None:
+    def need_catalog(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Raise :class:`SchemaError` if a connection uses another database now than the one that was opened."""
         (used,) = con.execute("SELECT current_database()").fetchall()[0]
         if used != self._catalog:
             raise SchemaError(

@@ -19,7 +19,7 @@ from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.from_pyg import check_columns, check_target, free_column, free_graph_name
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.catalog import check_schemas
+from dbgnn.schema.catalog import check_tables
 from dbgnn.stores import tables
 from dbgnn.stores.binding import EDGE, NODE
 
@@ -177,7 +177,7 @@ def _fixed(array: pa.Array) -> pa.Array:
 
 def _create(con: duckdb.DuckDBPyConnection, wanted: str, rows: pa.Table) -> TableName:
     table = tables.free_name(con, wanted)
-    check_schemas(con, [table])
+    check_tables(con, [table])
     tables.lend(con, rows)
     con.execute(f"CREATE TABLE {table.sql} AS FROM {tables.VALUES}")
     return table

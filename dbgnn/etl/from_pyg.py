@@ -25,7 +25,7 @@ from dbgnn.database import Database, translated
 from dbgnn.errors import DataError, ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, VertexTable
-from dbgnn.schema.catalog import check_schemas, folded
+from dbgnn.schema.catalog import check_tables, folded
 from dbgnn.schema.registry import find_graph
 from dbgnn.sql import quote
 from dbgnn.stores import tables
@@ -343,7 +343,7 @@ def _element(con: duckdb.DuckDBPyConnection, group: _Group, wanted: str | None) 
     table = tables.free_name(con, base)
     if wanted is not None and table.name != wanted:
         raise SchemaError(f"tables gives {group.label!r} the table {wanted!r}, but there is one of that name. Give another.")
-    check_schemas(con, [table])
+    check_tables(con, [table])
     names = tuple(group.columns)
     if isinstance(group.label, str):
         return VertexTable(table, group.label, (free_column("id", names),), names)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -12,8 +13,10 @@ from sqlglot.errors import SqlglotError
 from torch_geometric.data import Data, HeteroData
 
 from dbgnn.database import Database, connect, translated
-from dbgnn.errors import SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.etl import induced
+from dbgnn.etl.encoders import Encoders
+from dbgnn.etl.frames import python_tables
 from dbgnn.etl.pattern import match
 from dbgnn.etl.plan import EdgeQuery, NodeQuery, Options
 from dbgnn.etl.query import Params, check_query
@@ -119,7 +122,10 @@ def query_to_heterodata(
     }
     if (query is None) == (nodes is None):
         raise SchemaError("Give either a query (by pattern), or nodes= and edges= (by type).")
-    with translated(db):
+    given: list[Any] = list((attributes or {}).values())
+    attached = [text for queries in given if isinstance(queries, Mapping) for text in queries.values()]
+    texts = [*([query] if query is not None else []), *(nodes or {}).values(), *(edges or {}).values(), *attached]
+    with translated(db), python_tables(db.statements(), _readable(db.statements(), texts)):
         if query is not None:
             if edges is not None or isinstance(keys, Mapping):
                 raise SchemaError("A pattern says by itself which nodes and edges there are; leave out edges= and keys={…}.")
@@ -147,6 +153,7 @@ def to_heterodata(
     definition, db = graph.definition, graph.db
     with translated(db):
         con = db.statements()
+        db.need_catalog(con)
         checked = induced.conditions(con, definition, where)
         opts = _options(db, definition, options)
         if seeds is None:
@@ -186,6 +193,7 @@ def _by_pattern(
     db: Database, definition: Any, query: str, keys: Any, columns: Any, params: Params, options: dict[str, Any]
 ) -> HeteroData:
     con = db.statements()
+    db.need_catalog(con)
     opts = _options(db, definition, options)
     with transaction(con), match(con, definition, query, params) as found:
         chosen: dict[Any, str] = {**found.nodes, **found.edges}
@@ -228,6 +236,13 @@ def _by_type(
     return Reader(con, _options(db, None, options), params).data(node_queries, edge_queries)
 
 
+def _readable(con: duckdb.DuckDBPyConnection, texts: Sequence[Any]) -> Iterator[str]:
+    """Yield the texts that are queries; what is wrong with the others is said where it is known what they are for."""
+    for text in texts:
+        with suppress(SqlError):
+            yield check_query(con, text, where="a query")
+
+
 def _is_edge_type(edge_type: Any) -> bool:
     return isinstance(edge_type, tuple) and len(edge_type) == 3 and all(isinstance(part, str) for part in edge_type)
 
@@ -249,8 +264,12 @@ def _options(db: Database, definition: Any, given: dict[str, Any]) -> Options:
     out: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     out.setdefault("progress", db.settings.progress)
     for name in ("fit", "splits", "time", "attributes"):
+        if not isinstance(out.get(name, {}), Mapping):
+            raise SchemaError(f"{name} must be given by node or edge type, {{'paper': …}}, not {out[name]!r}.")
         if definition is not None and name in out:
             out[name] = induced.resolve_labels(definition, out[name], name)
+    if not isinstance(out.get("encoders", {}), (Mapping, Encoders)):
+        raise SchemaError(f"encoders must be given by node or edge type, {{'paper': {{'x': …}}}}, not {out['encoders']!r}.")
     if definition is not None and isinstance(out.get("encoders"), Mapping):
         out["encoders"] = induced.resolve_labels(definition, out["encoders"], "encoders")
     return Options(**out)

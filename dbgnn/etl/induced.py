@@ -12,7 +12,8 @@ import duckdb
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery
 from dbgnn.etl.query import ROWID, query_errors
-from dbgnn.schema import EdgeTable, PropertyGraph, VertexTable, columns, served_columns
+from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable, columns, served_columns
+from dbgnn.schema.catalog import current_database
 from dbgnn.sql import check_filter, quote, quote_all
 
 #: Per node or edge type, a query of the rowids, ``(rid)``, that are chosen.
@@ -47,6 +48,8 @@ def resolve_label(definition: PropertyGraph, label: Any, what: str) -> Label:
 
 def resolve_labels(definition: PropertyGraph, given: Mapping[Any, Any] | None, what: str) -> dict[Label, Any]:
     """Return a mapping by node or edge type as one by the graph's own."""
+    if given is not None and not isinstance(given, Mapping):
+        raise SchemaError(f"{what} must be given by node or edge type, {{'paper': …}}, not {given!r}.")
     return {resolve_label(definition, label, what): value for label, value in (given or {}).items()}
 
 
@@ -90,7 +93,7 @@ def plan(
     vertices = [v for v in definition.vertices if chosen is None or v.label in chosen]
     edges = [e for e in definition.edges if chosen is None or e.edge_type in chosen]
     nodes = [_node_query(con, v, where, _served(con, v, named.get(v.label)), chosen, seeds, keys) for v in vertices]
-    return nodes, [_edge_query(definition, e, where, _served(con, e, named.get(e.edge_type)), chosen) for e in edges]
+    return nodes, [_edge_query(con, definition, e, where, _served(con, e, named.get(e.edge_type)), chosen) for e in edges]
 
 
 def _node_query(
@@ -102,7 +105,7 @@ def _node_query(
     seeds: Mapping[str, str] | None,
     keys: bool | None,  # noqa: FBT001 - passed on
 ) -> NodeQuery:
-    table, condition = vertex.table.sql, _condition(vertex.label, where, chosen)
+    table, condition = full_name(con, vertex.table), _condition(vertex.label, where, chosen)
     mask = ""
     if seeds is not None:
         if SEED_MASK in columns(con, vertex.table):
@@ -123,13 +126,23 @@ def _node_query(
 
 
 def _edge_query(
-    definition: PropertyGraph, edge: EdgeTable, where: Mapping[Label, str], served: tuple[str, ...], chosen: Chosen | None
+    con: duckdb.DuckDBPyConnection,
+    definition: PropertyGraph,
+    edge: EdgeTable,
+    where: Mapping[Label, str],
+    served: tuple[str, ...],
+    chosen: Chosen | None,
 ) -> EdgeQuery:
     there = [f"{name} IS NOT NULL" for name in map(quote_all, [[c] for c in definition.optional_columns(edge)])]
     condition = _condition(edge.edge_type, where, chosen, there)
     order = "" if chosen is None else " ORDER BY rowid ASC"  # a semi-join does not keep the order
-    text = f"SELECT *, rowid AS {quote(ROWID)} FROM {edge.table.sql}{condition}{order}"
+    text = f"SELECT *, rowid AS {quote(ROWID)} FROM {full_name(con, edge.table)}{condition}{order}"
     return EdgeQuery(edge.edge_type, text, edge.source_key, edge.destination_key, served, rowid=ROWID)
+
+
+def full_name(con: duckdb.DuckDBPyConnection, table: TableName) -> str:
+    """Return a table's name with the database: without it, a temporary table of the user's would hide it."""
+    return f"{quote(current_database(con))}.{table.sql}"
 
 
 def _condition(label: Label, where: Mapping[Label, str], chosen: Chosen | None, also: Sequence[str] = ()) -> str:
@@ -186,15 +199,15 @@ def reached(
     try:
         for v in definition.vertices:
             conds = [c for c in (where.get(v.label), seeds.get(v.label, "false")) if c is not None]
-            rows = f"SELECT rowid AS rid, 0 AS hop FROM {v.table.sql} WHERE {' AND '.join(conds)}"
+            rows = f"SELECT rowid AS rid, 0 AS hop FROM {full_name(con, v.table)} WHERE {' AND '.join(conds)}"
             with query_errors(f"seeds {v.label!r}", rows):
                 con.execute(f"CREATE TEMP TABLE {tables[v.label].partition('.')[2]} AS {rows}")
         for hop in range(1, hops + 1):
             for edge in definition.edges:
-                with query_errors(f"hop {hop} of {edge.edge_type!r}", step := _step(definition, edge, hop, where, tables)):
+                with query_errors(f"hop {hop} of {edge.edge_type!r}", step := _step(con, definition, edge, hop, where, tables)):
                     con.execute(step)
         chosen: dict[Any, str] = {v.label: f"SELECT rid FROM {tables[v.label]}" for v in definition.vertices}
-        chosen |= {e.edge_type: f"SELECT rowid AS rid FROM {e.table.sql}" for e in definition.edges}
+        chosen |= {e.edge_type: f"SELECT rowid AS rid FROM {full_name(con, e.table)}" for e in definition.edges}
         yield chosen, {label: f"SELECT rid FROM {table} WHERE hop = 0" for label, table in tables.items()}
     finally:
         for table in tables.values():
@@ -203,18 +216,26 @@ def reached(
                 con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def _step(definition: PropertyGraph, edge: EdgeTable, hop: int, where: Mapping[Label, str], tables: Mapping[str, str]) -> str:
+def _step(
+    con: duckdb.DuckDBPyConnection,
+    definition: PropertyGraph,
+    edge: EdgeTable,
+    hop: int,
+    where: Mapping[Label, str],
+    tables: Mapping[str, str],
+) -> str:
     """Return the statement that adds the sources of the edges into the nodes reached at the hop before."""
     source, destination = definition.vertex(edge.source), definition.vertex(edge.destination)
 
     def rows(vertex: VertexTable, name: str) -> str:
         keys = ", ".join(f"{quote_all([k])} AS k{i}" for i, k in enumerate(vertex.key))
-        return f"(SELECT rowid AS rid, {keys} FROM {vertex.table.sql}{_condition(vertex.label, where, None)}) AS {name}"
+        condition = _condition(vertex.label, where, None)
+        return f"(SELECT rowid AS rid, {keys} FROM {full_name(con, vertex.table)}{condition}) AS {name}"
 
     def on(name: str, own: Sequence[str]) -> str:
         return " AND ".join(f"{name}.k{i} = e.{quote_all([c])}" for i, c in enumerate(own))
 
-    edges = f"(SELECT * FROM {edge.table.sql}{_condition(edge.edge_type, where, None)}) AS e"
+    edges = f"(SELECT * FROM {full_name(con, edge.table)}{_condition(edge.edge_type, where, None)}) AS e"
     return f"""INSERT INTO {tables[edge.source]}
         SELECT DISTINCT s.rid, {hop} FROM {edges}
         JOIN {rows(destination, "d")} ON {on("d", edge.destination_key)}
@@ -223,11 +244,14 @@ def _step(definition: PropertyGraph, edge: EdgeTable, hop: int, where: Mapping[L
         ANTI JOIN {tables[edge.source]} AS seen ON seen.rid = s.rid"""
 
 
-def check_seeds(definition: PropertyGraph, seeds: Any, hops: int) -> dict[str, str]:
+def check_seeds(definition: PropertyGraph, seeds: Any, hops: Any) -> dict[str, str]:
     """Return seeds, given as ``(node type, condition)`` or by node type, by node type."""
-    if isinstance(hops, bool) or hops < 0:
+    if isinstance(hops, bool) or not isinstance(hops, int) or hops < 0:
         raise SchemaError(f"hops must be a number of steps, 0 or more, not {hops!r}.")
-    given = dict([seeds]) if isinstance(seeds, tuple) else dict(seeds)
+    pair = isinstance(seeds, tuple) and len(seeds) == 2
+    if not pair and not isinstance(seeds, Mapping):
+        raise SchemaError(f"seeds must be (node type, condition), or conditions by node type, not {seeds!r}.")
+    given = dict([seeds]) if pair else dict(seeds)
     if wrong := [label for label in given if label not in [v.label for v in definition.vertices]]:
         labels = [v.label for v in definition.vertices]
         raise UnknownNameError(f"seeds: there is no node type {wrong[0]!r}" + near_misses(wrong[0], labels))

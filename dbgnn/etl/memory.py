@@ -28,12 +28,19 @@ class Growing:
 
     def __init__(self, dtype: str, shape: tuple[int, ...]) -> None:
         self._dtype, self._shape = np.dtype(dtype), shape
+        self._torch: torch.dtype = getattr(torch, dtype)
         self._row_bytes = self._dtype.itemsize * math.prod(shape)
         self._map: mmap.mmap | None = None
         self._rows = 0
 
     def append(self, values: Tensor) -> None:
-        """Write the rows of ``values``, ``[n, *shape]`` of the dtype, behind those that are there."""
+        """Write the rows of ``values``, ``[n, *shape]`` of the dtype, behind those that are there.
+
+        Raises:
+            ValueError: They are of another dtype or shape.
+        """
+        if values.dtype != self._torch or tuple(values.shape[1:]) != self._shape:
+            raise ValueError(f"{values.dtype} {list(values.shape[1:])} cannot go to {self._dtype} {list(self._shape)}")
         start, self._rows = self._rows, self._rows + len(values)
         needed = self._rows * self._row_bytes
         if needed == start * self._row_bytes:
@@ -49,7 +56,7 @@ class Growing:
         """Return the rows as a tensor ``[N, *shape]``, which now owns the memory."""
         memory, self._map = self._map, None
         if memory is None:
-            return torch.empty((self._rows, *self._shape), dtype=getattr(torch, self._dtype.name))
+            return torch.empty((self._rows, *self._shape), dtype=self._torch)
         if len(memory) > (size := max(self._rows * self._row_bytes, mmap.PAGESIZE)):
             memory = _resized(memory, size)
         flat = np.frombuffer(memory, dtype=self._dtype, count=self._rows * math.prod(self._shape))

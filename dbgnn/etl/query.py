@@ -28,7 +28,9 @@ _READING = frozenset("SELECT_NODE SET_OPERATION_NODE RECURSIVE_CTE_NODE CTE_NODE
 _ACTING = re.compile(
     "(force_)?checkpoint|(copy|import)_database|(enable|disable)_.*|.*external_resource.*|truncate_duckdb_logs|"
     "query|query_table|json_execute_serialized_sql|nextval|setval|setseed|write_log|sleep_ms|add_parquet_key|"
-    "(pandas|arrow|python_arrow|seq)_scan.*|python_map_function|verify_parallelism"
+    "(pandas|arrow|python_arrow|seq)_scan.*|python_map_function|verify_parallelism|"
+    # extensions that send SQL elsewhere
+    "(sqlite|postgres|mysql|mssql|odbc)_(attach|query|exec.*|configure.*|clear.*)"
 )
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dbgnn.arrow import decode
+from dbgnn.arrow import DTYPES, decode
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.memory import Growing
 from dbgnn.etl.nulls import NullValueError
@@ -82,7 +82,7 @@ class Encoded:
         self.expressions = tuple(f"q.{quote(c)}" for c in encoder.columns)
         self._name, self._encoder = name, encoder
         self._rows: Growing | None = None
-        self._shape: tuple[int, ...] = ()
+        self._kind: tuple[object, ...] = ()
         self._parts: list[Any] = []
 
     def append(self, arrays: Sequence[pa.Array]) -> None:
@@ -94,13 +94,14 @@ class Encoded:
         made = made.detach().cpu()
         if made.dim() == 0 or len(made) != len(arrays[0]):
             raise DataError(f"The encoder of {self._name!r} made {list(made.shape)} of {len(arrays[0])} rows; one each is due.")
+        kind = (made.dtype, *made.shape[1:])
         if self._rows is None:
-            self._shape = tuple(made.shape[1:])
-            self._rows = Growing(str(made.dtype).removeprefix("torch."), self._shape)
-        elif tuple(made.shape[1:]) != self._shape:
-            raise DataError(
-                f"The encoder of {self._name!r} made rows of shape {list(made.shape[1:])} after {list(self._shape)}."
-            )
+            if made.dtype not in DTYPES.values():
+                raise DataError(f"The encoder of {self._name!r} made {made.dtype}; make it one of {', '.join(DTYPES)}.")
+            self._kind = kind
+            self._rows = Growing(str(made.dtype).removeprefix("torch."), tuple(made.shape[1:]))
+        elif kind != self._kind:
+            raise DataError(f"The encoder of {self._name!r} made rows of {kind} after rows of {self._kind}.")
         self._rows.append(made)
 
     def finish(self) -> dict[str, Any]:

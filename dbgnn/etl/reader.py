@@ -20,7 +20,7 @@ from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, nea
 from dbgnn.etl.encoders import Encoders, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery, Options
-from dbgnn.etl.query import Params, check_query, columns_named, described, names_bound
+from dbgnn.etl.query import Params, check_query, columns_named, described, names_bound, query_errors
 from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried, numbered, read
 from dbgnn.etl.relabel import NodeKeys
 from dbgnn.etl.reverse import add_reverse
@@ -89,6 +89,11 @@ class Reader:
             for label in given:
                 if label not in labels:
                     raise UnknownNameError(f"{what}: there is no node or edge type {label!r}" + near_misses(label, labels))
+        for label, condition in options.fit.items():
+            if label not in self._encoders:
+                raise SchemaError(f"fit: {label!r} has no encoders that could be fitted.")
+            if not isinstance(condition, str):
+                raise SqlError(f"fit[{label!r}] must be a SQL condition, such as \"split = 'train'\", not {condition!r}.")
         for label, queries in options.attributes.items():
             if not isinstance(queries, Mapping):
                 raise SchemaError(f"attributes[{label!r}] must name the attributes, {{'y': 'SELECT …'}}, not {queries!r}.")
@@ -264,7 +269,8 @@ class Reader:
             condition = self._options.fit.get(label)
             if condition is not None:
                 condition = check_filter(self._con, condition, where=f"fit of {where}", table=("main", "q"), columns=types)
-            self._encoders.fit(self._run(params), label, text, types, where=condition)
+            with query_errors(f"fit of {where}", text if condition is None else condition):
+                self._encoders.fit(self._run(params), label, text, types, where=condition)
         return self._encoders.fitted(label)
 
     def _read(

@@ -171,8 +171,22 @@ def _spelled(names: Sequence[str], known: Iterable[str]) -> tuple[str, ...]:
     return tuple(by_name[folded(name)] for name in names)
 
 
-def check_schemas(con: duckdb.DuckDBPyConnection, used: Iterable[TableName]) -> None:
-    """Raise :class:`SchemaError` if a schema of these tables has the name of a database: ``"s"."t"`` is then ambiguous."""
+def check_tables(con: duckdb.DuckDBPyConnection, used: Iterable[TableName]) -> None:
+    """Raise :class:`SchemaError` if something of these tables means something else to DuckDB.
+
+    That is a column called ``rowid``, and a schema with the name of a database: ``"s"."t"`` is then ambiguous.
+    """
+    used = list(used)
+    hidden = con.execute(
+        "SELECT schema_name, table_name, column_name FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND lower(column_name) = 'rowid'"
+    ).fetchall()
+    for schema, name, column in hidden:
+        if TableName(name, schema) in used:
+            raise SchemaError(
+                f"The table {str(TableName(name, schema))!r} has a column {column!r}, which hides DuckDB's own row numbers. "
+                f"Rename it: ALTER TABLE {shown(name)} RENAME {shown(column)} TO row_id."
+            )
     databases = {folded(name): name for (name,) in con.execute("SELECT database_name FROM duckdb_databases()").fetchall()}
     for table in used:
         if (database := databases.get(folded(table.schema))) is not None:

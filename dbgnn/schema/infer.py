@@ -9,7 +9,7 @@ from itertools import combinations
 import duckdb
 
 from dbgnn.errors import SchemaError
-from dbgnn.schema.catalog import ForeignKey, all_columns, check_schemas, foreign_keys, primary_keys
+from dbgnn.schema.catalog import ForeignKey, all_columns, check_tables, foreign_keys, primary_keys
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.suggest import suggest
 from dbgnn.schema.types import tensor_type
@@ -60,7 +60,7 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
         elif table in vertices:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
     graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_distinct(edges)))
-    check_schemas(con, graph.tables)
+    check_tables(con, graph.tables)
     return graph
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.schema.catalog import OWN_SCHEMA, check_schemas, current_database, first_row
+from dbgnn.schema.catalog import OWN_SCHEMA, check_tables, current_database, first_row
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.sql import quote
@@ -79,7 +79,7 @@ def load(con: duckdb.DuckDBPyConnection, name: str | None) -> PropertyGraph:
             return infer(con)
         raise UnknownNameError(f"There is no property graph {name!r}" + near_misses(name, names))
     graph = stored(con, known)
-    check_schemas(con, graph.tables)  # again: since it was declared, the file may have got another name
+    check_tables(con, graph.tables)  # again: since it was declared, the file may have got another name
     return graph
 
 

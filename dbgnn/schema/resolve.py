@@ -8,7 +8,7 @@ import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema.catalog import (
-    check_schemas,
+    check_tables,
     columns,
     current_database,
     find_column,
@@ -78,7 +78,7 @@ def resolve(con: duckdb.DuckDBPyConnection, statement: CreateGraph) -> PropertyG
         vertices[folded(spec.reference)] = _vertex(con, spec)
     edges = tuple(_edge(con, spec, vertices) for spec in statement.edges)
     graph = PropertyGraph(statement.name, tuple(vertices.values()), edges)
-    check_schemas(con, graph.tables)
+    check_tables(con, graph.tables)
     return graph
 
 

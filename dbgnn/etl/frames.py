@@ -1,0 +1,84 @@
+"""Tables of Python that a query names, such as a DataFrame or an Arrow table in a variable of the caller's.
+
+DuckDB looks for them in the frames above a statement. Ours come first there, so that a local of ours would be found
+in place of the user's variable; and on a plain connection it looks no further. So they are looked up here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+import duckdb
+
+from dbgnn.errors import SqlError
+from dbgnn.etl.query import tree_of, walk
+from dbgnn.schema.catalog import folded
+
+_PACKAGE = __name__.partition(".")[0]
+_REPLACEMENTS = "python_enable_replacements"
+
+
+@contextmanager
+def python_tables(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> Iterator[None]:
+    """Register, for as long as the block runs, what checked queries name and only the caller's variables are.
+
+    Raises:
+        SqlError: A variable of that name is nothing that DuckDB can read.
+    """
+    found: list[str] = []
+    try:
+        for name in sorted(_unknown(con, texts)):
+            value = _variable(name)
+            if value is not None:
+                con.complete()
+                try:
+                    con.register(name, value)
+                except (duckdb.Error, TypeError, ValueError) as error:
+                    kind = type(value).__name__
+                    raise SqlError(
+                        f"A query names {name!r}; the variable of that name is a {kind}, which is no table."
+                    ) from error
+                found.append(name)
+        before = con.execute(f"SELECT current_setting('{_REPLACEMENTS}')").fetchall()[0][0]
+        con.execute(f"SET {_REPLACEMENTS} = false")
+        try:
+            yield
+        finally:
+            with suppress(duckdb.Error):
+                con.complete()
+                con.execute(f"SET {_REPLACEMENTS} = {bool(before)}")
+    finally:
+        for name in found:
+            with suppress(duckdb.Error):
+                con.unregister(name)
+
+
+def _unknown(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> set[str]:
+    """Return the names, without a schema, that queries read from and the catalog does not have."""
+    names: set[str] = set()
+    for text in texts:
+        nodes = list(walk(tree_of(con, text, "")))
+        within = {folded(entry["key"]) for n in nodes if "cte_map" in n for entry in n["cte_map"]["map"]}
+        paths = [n["qualified_name"]["path"] for n in nodes if n.get("type") == "BASE_TABLE"]
+        names |= {path[0] for path in paths if len(path) == 1 and folded(path[0]) not in within}
+    if not names:
+        return names
+    query = "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views()"
+    known = {folded(name) for (name,) in con.execute(query).fetchall()}
+    return {name for name in names if folded(name) not in known}
+
+
+def _variable(name: str) -> Any:
+    """Return the variable of this name in the nearest frame outside of this package, or None."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] != _PACKAGE:
+            for scope in (frame.f_locals, frame.f_globals):
+                if name in scope and not callable(scope[name]):
+                    return scope[name]
+        frame = frame.f_back
+    return None
