@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import duckdb
 
 from dbgnn.errors import SqlError
+from dbgnn.schema.catalog import folded
 from dbgnn.sql import first_line, split_statements
 
 #: Values bound to a query: by position (``?``, ``$1``) or by name (``$name``).
@@ -96,21 +97,26 @@ def names_bound(con: duckdb.DuckDBPyConnection, text: str) -> set[str]:
 
 
 def columns_named(con: duckdb.DuckDBPyConnection, expression: str) -> set[str]:
-    """Return the names of the columns in a SQL expression that was checked."""
+    """Return the names, folded, that may be columns in a SQL expression that was checked."""
     tree = walk(tree_of(con, f"SELECT {expression}", ""))
-    return {node["column_names"][-1] for node in tree if node.get("class") == "COLUMN_REF"}
+    return {folded(part) for node in tree if node.get("class") == "COLUMN_REF" for part in node["column_names"]}
 
 
 def described(con: duckdb.DuckDBPyConnection, text: str, params: Params, *, where: str) -> dict[str, str]:
     """Return the columns of a checked query and their SQL types, in its order; the query is bound, not run.
 
-    Of two columns with one name DuckDB calls the second ``name_1``.
+    Of two columns with one name, as in ``SELECT p.id, q.id``, DuckDB calls the second ``name_1``.
 
     Raises:
-        SqlError: It names what does not exist.
+        SqlError: It names what does not exist, or that name is another column's already.
     """
     with query_errors(where, text):
+        own = con.execute(f"DESCRIBE {text}\n", params).fetchall()
         found = con.execute(f"DESCRIBE SELECT * FROM ({text}\n)", params).fetchall()
+    names = [folded(row[0]) for row in own]
+    for (name, *_), (now, *_) in zip(own, found, strict=True):
+        if name != now and names.count(folded(name)) == 1:
+            raise SqlError(f"The query for {where} has two columns of one name, and {name!r} as well; rename one with AS.")
     if taken := [row[0] for row in found if row[0].lower().startswith(POSITION)]:
         raise SqlError(f"The query for {where} has a column {taken[0]!r}, a name that is dbgnn's own; rename it with AS.")
     return {row[0]: row[1] for row in found}

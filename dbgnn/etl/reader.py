@@ -13,6 +13,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 from torch_geometric.data import HeteroData
 
 from dbgnn.arrow import to_tensor
@@ -26,6 +27,7 @@ from dbgnn.etl.relabel import NodeKeys
 from dbgnn.etl.reverse import add_reverse
 from dbgnn.etl.splits import ColumnSplit, PredicateSplit, Split
 from dbgnn.schema import Column, transaction
+from dbgnn.schema.catalog import folded
 from dbgnn.schema.types import tensor_type
 from dbgnn.sql import check_filter, quote, quote_all
 from dbgnn.stores.keys import values_of
@@ -129,7 +131,7 @@ class Reader:
         store = data[query.label]
         for name, value in found.items():
             store[name] = value
-        if not _COUNTED_BY & found.keys():
+        if not any(isinstance(found.get(name), Tensor) for name in _COUNTED_BY):
             store.num_nodes = num_nodes
         return index
 
@@ -258,7 +260,7 @@ class Reader:
             sinks.append(Values(_tensor_column(time, types[time], where), "time"))
             used.add(time)
         for name in types if served is None else served:
-            if name not in used and (name not in in_split or tensor_type(name, types[name]).reason is None):
+            if name not in used and (folded(name) not in in_split or tensor_type(name, types[name]).reason is None):
                 sinks.append(Values(_tensor_column(_allowed(name, where), types[name], where)))
         return sinks
 
@@ -324,7 +326,7 @@ class Reader:
 _DROPPED = "num_dropped"
 
 #: Attributes by which PyG knows the number of nodes.
-_COUNTED_BY = {"x", "pos", "batch"}
+_COUNTED_BY = ("x", "pos", "batch")
 
 #: Names that mean something else to PyG than a column's values.
 _TAKEN = {"edge_index", "adj", "adj_t", "num_nodes", "face"}
