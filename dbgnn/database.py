@@ -436,9 +436,17 @@ def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
     if settings.read_only and not settings.path.startswith(":memory:") and not os.path.exists(settings.path):
         raise ConnectionError(f"{settings.path!r} does not exist; a read-only connection does not create it.")
     try:
-        return duckdb.connect(settings.path, read_only=settings.read_only, config=dict(settings.config))
+        connection = duckdb.connect(settings.path, read_only=settings.read_only, config=dict(settings.config))
+        query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+        if settings.path.startswith(":memory:") or connection.execute(query).fetchall()[0][0] is not None:
+            return connection
+        connection.close()  # DuckDB opens a CSV or Parquet file as views in memory, and what is written goes nowhere
     except duckdb.Error as error:
         raise _connection_error(settings.path, error) from error
+    raise ConnectionError(
+        f"{settings.path!r} is not a DuckDB database file. Connect to one, or to ':memory:', and read this file by its path: "
+        f"SELECT * FROM {literal(settings.path)}."
+    )
 
 
 def _attach_in_child(settings: Settings) -> duckdb.DuckDBPyConnection:
@@ -471,7 +479,7 @@ def _apply(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
 
 def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
     text = str(error)
-    if "not a valid DuckDB database" in text:
+    if "not a valid DuckDB database" in text or "in-memory database in read-only mode" in text:
         return ConnectionError(f"{path!r} is not a DuckDB database file.")
     if "lock" in text:
         return ConnectionError(

@@ -116,6 +116,14 @@ def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
         dbgnn.connect(tmp_path / "a.duckdb", read_only=True)
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_of_another_format_is_no_database(tmp_path: Path, read_only: bool) -> None:
+    # DuckDB shows it as a view in memory, where whatever is written would be lost.
+    (tmp_path / "paper.csv").write_text("id,year\n1,2020\n")
+    with pytest.raises(dbgnn.ConnectionError, match="is not a DuckDB database file"):
+        dbgnn.connect(tmp_path / "paper.csv", read_only=read_only)
+
+
 def test_a_file_that_another_process_has_open(tmp_path: Path) -> None:
     path = tmp_path / "a.duckdb"
     code = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); print('open', flush=True); sys.stdin.read()"

@@ -196,14 +196,17 @@ class Reader:
             joins.append(join)
         first = Ends(positions[0], positions[1])
         keys = (*ends[0], *ends[1])
-        sinks: list[Sink] = [first, *self._sinks(query.edge_type, query.text, params, types, keys, query.served)]
         drop = bool({source.label, destination.label} & set(filtered))
         drop = drop if self._options.dangling is None else self._options.dangling == "drop"
-        text = query.text
+        text = kept = query.text
+        if drop:
+            both = " AND ".join(f"({position}) IS NOT NULL" for position in positions)
+            kept = f"SELECT q.* FROM ({text}\n) AS q {' '.join(joins)} WHERE {both}"
         if drop and query.rowid is not None:
             # Numbering rows takes one thread, finding those that have both ends takes them all.
-            both = " AND ".join(f"({position}) IS NOT NULL" for position in positions)
-            text = f"SELECT q.* FROM ({text}\n) AS q {' '.join(joins)} WHERE {both} ORDER BY q.{quote(query.rowid)} ASC"
+            text = f"{kept} ORDER BY q.{quote(query.rowid)} ASC"
+        # Encoders and splits see the edges that are left, and learn nothing of the others.
+        sinks: list[Sink] = [first, *self._sinks(query.edge_type, kept, params, types, keys, query.served)]
         num_edges, found = self._read(text, params, sinks, types, where=where, keys=keys, joins=joins)
         if first.dangling and not drop:
             raise self._dangling(query, params, first, keys, joins, where)

@@ -63,6 +63,9 @@ def check_header(con: duckdb.DuckDBPyConnection, tokens: Sequence[Token]) -> Non
     if (copy := plain_copy(tokens)) is None:
         return
     table, names, file, options = copy
+    if options.get("FORMAT", "").lower() == "parquet" or (not options and file.lower().endswith(".parquet")):
+        _check_parquet(con, table, names, file)
+        return
     if options.pop("FORMAT", "csv").lower() != "csv" or not options.keys() <= _DIALECT.keys():
         return
     path = re.sub(r"\.(gz|zst)$", "", file.lower())
@@ -84,6 +87,24 @@ def check_header(con: duckdb.DuckDBPyConnection, tokens: Sequence[Token]) -> Non
         f"columns are then filled in the order of the table: name them, COPY {target} (…), if the file has another), "
         "or (HEADER false) if it is a row."
     )
+
+
+def _check_parquet(con: duckdb.DuckDBPyConnection, table: tuple[str, ...], names: tuple[str, ...] | None, file: str) -> None:
+    """Refuse a Parquet file that has the columns' names in another order: COPY fills them by position."""
+    try:
+        target = find_target(con, table)
+        columns = target.columns if names is None else target.pick(names)
+        found = [row[0] for row in con.execute("DESCRIBE FROM read_parquet(?)", [file]).fetchall()]
+    except (duckdb.Error, UnknownNameError, CopyError):
+        return
+    own = [c.name.lower() for c in columns]
+    theirs = [name.lower() for name in found]
+    if own != theirs and sorted(own) == sorted(theirs):
+        raise CopyError(
+            f"COPY {target} from {file!r}: the file has the columns {', '.join(found)}, in another order than the table's "
+            f"{', '.join(c.name for c in columns)}, and COPY fills them by position. Name them in the file's order: "
+            f"COPY {target} ({', '.join(found)}) FROM …, or INSERT INTO {target} BY NAME FROM …."
+        )
 
 
 def _first_row(con: duckdb.DuckDBPyConnection, file: str, dialect: dict[str, str]) -> tuple[str | None, ...] | None:
