@@ -1,0 +1,348 @@
+"""`graph.predict`: a model over a loader, and what it says of the seed nodes kept in the database.
+
+Predictions gather in a table of schema ``dbgnn``, committed as it grows, so that a call which was broken off, by an error or
+a kill, goes on where it ended. One final transaction moves them to where they belong, and drops that table.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import torch
+import xxhash
+from torch import Tensor
+from torch_geometric.data import HeteroData
+from tqdm import tqdm
+
+from dbgnn import schema
+from dbgnn.arrow import as_tensor, from_tensor, sql_type
+from dbgnn.database import translated
+from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
+from dbgnn.etl.staging import Target
+from dbgnn.etl.write import PART, append, create, finish, lent
+from dbgnn.schema import TableName
+from dbgnn.schema.catalog import OWN_SCHEMA
+from dbgnn.schema.registry import own_table, transaction
+from dbgnn.sql import literal
+from dbgnn.stores.binding import Label, Source
+from dbgnn.stores.request import Ids, rows_of
+
+if TYPE_CHECKING:
+    from dbgnn.graph import Graph
+
+#: Predictions are committed when so many bytes, or seconds, of them have gathered; and when the run is broken off. Not after
+#: every mini-batch: a loader reads its hot rows again, and checks the index, whenever something was committed to the file.
+FLUSH_BYTES, FLUSH_SECONDS = 64 << 20, 10.0
+
+#: The column of a side table.
+_COLUMN = "pred"
+
+
+def predict(
+    graph: Graph,
+    model: Any,
+    loader: Iterable[Any],
+    into: str,
+    *,
+    forward: Callable[[Any, Any], Any] | None = None,
+    device: Any = None,
+    resume: bool = True,
+    progress: bool | None = None,
+) -> int:
+    """Run a model over a loader, and write what it says of the seed nodes; see :meth:`dbgnn.Graph.predict`.
+
+    A node that is a seed several times is predicted once: the first prediction stays. Nodes that are no seed keep what they
+    have, or have NULL. What is written is no feature, as of :func:`dbgnn.etl.write.write_back`, and overwrites what is there.
+
+    A call that was broken off is gone on with by one with the same target, weights and graph: mini-batches whose seeds are
+    all known are not computed again. If weights or graph are others now, what is known is dropped, with a warning. What
+    ``forward`` does, and how the loader samples, is not compared: after a change of those, call with ``resume=False``.
+
+    Args:
+        graph: The graph.
+        model: A ``torch.nn.Module``, put in evaluation mode and back into its own afterwards.
+        loader: Gives ``Data`` or ``HeteroData`` with ``n_id`` and ``batch_size``: the first ``batch_size`` nodes are the seeds,
+            as dbgnn's and PyG's loaders have them. Without a ``batch_size`` every node of a batch counts as a seed.
+        into: ``"paper.pred"``: the column ``pred`` of node type ``paper`` (if several types fit, the longest name);
+            without a point: a side table of the key columns and ``pred``.
+        forward: ``forward(model, batch)``, None: ``model(batch)``; gives a tensor ``[n, …]``, n ≥ ``batch_size``, whose first
+            rows are the seeds', or such tensors by node type.
+        device: Where model and batches are moved to; None: batches go where the model is.
+        resume: Go on with what a call that was broken off left; False: begin anew.
+        progress: Show a progress bar on what takes more than two seconds; None: as the database does.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        UnknownNameError: ``into`` names no node type.
+        RequestError: Batches without ``n_id``, seeds of another type, or fewer rows than seeds.
+        SchemaError: The predictions do not fit the column.
+        DataError: The table cannot take arrays; see :func:`dbgnn.etl.write.write_back`.
+        ReadOnlyError: The database is open read-only.
+    """
+    label, column, side = _resolve(graph, into)
+    call = forward or (lambda model, batch: model(batch))
+    shown = graph.db.settings.progress if progress is None else progress
+    weights = _fingerprint(model)
+    stage = None if label is None else _Stage(graph, label, into, column, side, weights, resume=resume)
+    try:
+        bar = tqdm(total=_length(loader), desc=f"predict {into}", unit=" batches", delay=2, disable=not shown)
+        with _evaluating(model, device) as place, _iterating(loader) as batches, bar:
+            for batch in batches:
+                if stage is None:
+                    stage = _Stage(graph, _seed_type(graph, batch), into, column, side, weights, resume=resume)
+                ids = _seeds(batch, stage.target.source)
+                if stage.asks(ids):
+                    stage.add(ids, _of_seeds(call(model, batch.to(place)), stage.target.source.label, len(ids)))
+                bar.update(1)
+        return 0 if stage is None else stage.finish()
+    finally:
+        if stage is not None:
+            stage.close()
+
+
+def _resolve(graph: Graph, into: str) -> tuple[str | None, str, str | None]:
+    """Return node type, column, and side table that ``into`` names; the node type of a side table is that of the seeds."""
+    if "." not in into:
+        return None, _COLUMN, into
+    fits = [label for label in graph.node_types if into.startswith(f"{label}.") and len(into) > len(label) + 1]
+    if not fits:
+        raise UnknownNameError(
+            f"into={into!r} should be a node type of graph {graph.name!r}, a point, and a column"
+            + near_misses(into.rpartition(".")[0], graph.node_types)
+            + ". The name of a side table has no point."
+        )
+    label = max(fits, key=len)
+    return label, into[len(label) + 1 :], None
+
+
+# -- the model -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _evaluating(model: Any, device: Any) -> Iterator[torch.device]:
+    """Put every module in evaluation mode, without gradients, and back into its own afterwards; yields the model's device."""
+    modules = list(model.modules()) if isinstance(model, torch.nn.Module) else []
+    modes = [module.training for module in modules]
+    if modules:
+        model.eval()
+        if device is not None:
+            model.to(device)
+    parameter = next(iter(model.parameters()), None) if modules else None
+    place = torch.device(device) if device is not None else torch.device("cpu") if parameter is None else parameter.device
+    try:
+        with torch.no_grad():
+            yield place
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+def _fingerprint(model: Any) -> str:
+    """Return a checksum of the weights; the same for models that have none."""
+    digest = xxhash.xxh3_128()
+    state = model.state_dict() if isinstance(model, torch.nn.Module) else {}
+    for name, value in state.items():
+        digest.update(name.encode())
+        if isinstance(value, Tensor) and not torch.nn.parameter.is_lazy(value):
+            digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _iterating(loader: Iterable[Any]) -> Iterator[Iterator[Any]]:
+    """Iterate, and end a generator's threads with the block, not when an error that holds it is forgotten."""
+    batches = iter(loader)
+    try:
+        yield batches
+    finally:
+        if isinstance(batches, Generator):
+            batches.close()
+
+
+def _length(loader: Iterable[Any]) -> int | None:
+    try:
+        return len(loader)  # type: ignore[arg-type] # some have one
+    except TypeError:
+        return None
+
+
+# -- mini-batches ----------------------------------------------------------------------------------------
+
+
+def _seed_type(graph: Graph, batch: Any) -> str:
+    """Return the node type of a mini-batch's seeds."""
+    types = graph.node_types
+    if isinstance(batch, HeteroData):
+        types = [label for label in batch.node_types if "batch_size" in batch[label]]
+    if len(types) != 1:
+        raise RequestError(
+            f"The mini-batch does not say of which node type its seeds are: it may be any of {types or graph.node_types}. "
+            "Name it: into='type.column'."
+        )
+    return str(types[0])
+
+
+def _seeds(batch: Any, source: Source) -> Ids:
+    """Return the ids of a mini-batch's seeds: int64 ``[n]``, with the duplicates it has."""
+    store = batch
+    if isinstance(batch, HeteroData):
+        of = [label for label in batch.node_types if "batch_size" in batch[label]]
+        if source.label not in (of or batch.node_types):
+            raise RequestError(
+                f"The seeds of the loader are of type {', '.join(map(repr, of or batch.node_types))}, not {source.label!r}; "
+                f"give it input_nodes={source.label!r}."
+            )
+        store = batch[source.label]
+    if "n_id" not in store:
+        raise RequestError(
+            f"The mini-batch has no n_id, so nobody knows which nodes of {source.label!r} it is about: {batch!r:.200}. Use a "
+            "NeighborLoader, or predict by yourself and call graph.write_back with keys."
+        )
+    rows = rows_of(store["n_id"], source.num_rows, source.label).array()
+    return rows[: int(store["batch_size"])] if "batch_size" in store else rows
+
+
+def _of_seeds(out: Any, label: Label, count: int) -> Tensor:
+    """Return the rows of the seeds in what a model returned: ``[count, …]``."""
+    if isinstance(out, Mapping):
+        if label not in out:
+            raise RequestError(f"The model returned nothing for {label!r}" + near_misses(label, out))
+        out = out[label]
+    if not isinstance(out, Tensor) or out.dim() == 0:
+        raise SchemaError(
+            f"The model returned {'one number' if isinstance(out, Tensor) else type(out).__name__}; predictions are a tensor "
+            "with a row per node, or such tensors by node type. Choose with forward=lambda model, batch: …"
+        )
+    if len(out) < count:
+        raise RequestError(f"The model returned {len(out):,} rows for {count:,} seeds of {label!r}; the seeds' come first.")
+    return out[:count].detach()
+
+
+# -- what is known ---------------------------------------------------------------------------------------
+
+
+class _Stage:
+    """The predictions that are there: in a table of schema ``dbgnn``, and those about to be committed to it.
+
+    The table's comment says what they are of; a table for the same target with another comment is dropped.
+    """
+
+    def __init__(
+        self, graph: Graph, label: str, into: str, column: str, side: str | None, weights: str, *, resume: bool
+    ) -> None:
+        with translated(graph.db):
+            self.target = Target.of(graph, label, into=side)
+            self._con = graph.db.new_cursor()  # the loader reads on this thread's own
+            self._column = column
+            self._of = {"graph": graph.name, "label": label, "into": into, "weights": weights, "ids": _ids_are(graph)}
+            self._name, self._kinds = "", dict[str, str]()
+            self._known, self._asked = (np.zeros(self.target.source.num_rows, dtype=bool) for _ in range(2))
+            self._parts: list[tuple[Ids, Tensor]] = []
+            self._flushed = time.monotonic()
+            self._find(resume=resume)
+
+    def _find(self, *, resume: bool) -> None:
+        """Go on with the table that a run broken off has left, or drop it."""
+        for name, text in self._tables():
+            of = json.loads(text or "{}")
+            if any(of.get(key) != self._of[key] for key in ("graph", "into")):
+                continue
+            if resume and of == self._of and not self._name:
+                self._name = own_table(self._con, name)
+                self._kinds = {self._column: schema.columns(self._con, TableName(name, OWN_SCHEMA))["c0"]}
+                ids = self._con.sql(f"SELECT id FROM {self._name}").to_arrow_table().column(0).to_numpy()
+                self._known[ids] = True
+                continue
+            if resume:
+                what = "model's weights" if of.get("ids") == self._of["ids"] else "graph's nodes or edges"
+                warnings.warn(
+                    f"Predictions for {self._of['into']!r} that a broken run left are dropped: the {what} changed.",
+                    stacklevel=5,
+                )
+            self._con.execute(f"DROP TABLE {own_table(self._con, name)}")
+
+    def _tables(self) -> list[tuple[str, str | None]]:
+        return self._con.execute(
+            "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? "
+            "AND regexp_matches(table_name, '^predicted_[0-9]+$') ORDER BY ALL",
+            [OWN_SCHEMA],
+        ).fetchall()
+
+    def asks(self, ids: Ids) -> bool:
+        """Note the seeds of a mini-batch; return whether one of them has no prediction yet."""
+        self._asked[ids] = True
+        return not self._known[ids].all()
+
+    def add(self, ids: Ids, values: Tensor) -> None:
+        """Take the predictions of a mini-batch, but those of nodes that have one; ``values`` is ``[len(ids), …]``."""
+        distinct, first = np.unique(ids, return_index=True)
+        new = ~self._known[distinct]
+        ids = distinct[new]
+        rows = as_tensor(values[torch.from_numpy(first[new]).to(values.device)])
+        kinds = {self._column: sql_type(rows)}
+        if not self._kinds:
+            self._begin(kinds)
+        if kinds != self._kinds:
+            raise SchemaError(
+                f"Predictions for {self._of['into']!r} were {self._kinds[self._column]} a row, and now {kinds[self._column]}; "
+                "with resume=False, they begin anew."
+            )
+        self._known[ids] = True
+        self._parts.append((ids, rows))
+        if sum(v.nbytes for _, v in self._parts) >= FLUSH_BYTES or time.monotonic() - self._flushed >= FLUSH_SECONDS:
+            self._flush()
+
+    def _begin(self, kinds: dict[str, str]) -> None:
+        with translated(self.target.graph.db):
+            self.target.check(self._con, kinds)
+            taken = [int(name.partition("_")[2]) for name, _ in self._tables()]
+            self._name = own_table(self._con, f"predicted_{max(taken, default=0) + 1}")
+            with transaction(self._con):
+                create(self._con, f"TABLE {self._name}", kinds)
+                self._con.execute(f"COMMENT ON TABLE {self._name} IS {literal(json.dumps(self._of))}")
+        self._kinds = kinds
+
+    def _flush(self) -> None:
+        """Commit what has gathered."""
+        if self._parts:
+            ids, values = zip(*self._parts, strict=True)
+            array = from_tensor(torch.cat(values))
+            with translated(self.target.graph.db):
+                append(self._con, self._name, self._kinds, np.concatenate(ids), {self._column: array})
+        self._parts, self._flushed = [], time.monotonic()
+
+    def finish(self) -> int:
+        """Move the predictions of the seeds to where they belong, and return their number."""
+        self._flush()
+        if not self._name:
+            return 0
+        graph, con = self.target.graph, self._con
+        if len(others := np.flatnonzero(self._known & ~self._asked)):  # a run broken off had other seeds
+            with translated(graph.db), lent(con, pa.table({"id": others})):
+                con.execute(f"DELETE FROM {self._name} WHERE id IN (SELECT id FROM {PART})")
+        return finish(con, self.target, self._name, self._kinds, then=f"DROP TABLE {self._name}")
+
+    def close(self) -> None:
+        """Keep what was computed, whatever broke the run off."""
+        with suppress(duckdb.Error, DbgnnError):  # or it would hide what did
+            self._flush()
+        self._con.close()
+
+
+def _ids_are(graph: Graph) -> str:
+    """Return a text that is another one once nodes or edges came, went or changed."""
+    topology = graph.topology()
+    nodes = {label: index.keys for label, index in topology.vertices.items()}
+    edges = [(t, e.adjacency.rpartition(".")[2], e.num_edges) for t, e in topology.edges.items()]
+    return xxhash.xxh3_128_hexdigest(json.dumps([nodes, edges]).encode())

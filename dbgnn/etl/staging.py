@@ -1,0 +1,347 @@
+"""From a staged relation ``(id, c0, c1, …)`` to where its rows belong: columns of a type's own table, or a side table.
+
+What is staged may be an Arrow table or a table of the database. `Target` says whether it can go there, and moves it, within
+a transaction of the caller. Ids stay what they are, and so does what loaders fetch, unless asked otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import duckdb
+
+from dbgnn import schema
+from dbgnn.errors import DataError, ReadOnlyError, RequestError, SchemaError, StaleIndexError, UnknownNameError
+from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.registry import stored
+from dbgnn.sql import quote, quote_all
+from dbgnn.stores import features, tables
+from dbgnn.stores.binding import Binding, Label, Source
+from dbgnn.topology import Topology, same_ids
+
+if TYPE_CHECKING:
+    from dbgnn.graph import Graph
+
+_Element = TypeVar("_Element", VertexTable, EdgeTable)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where values by node id (or edge id) go.
+
+    Attributes:
+        graph: The graph.
+        topology: The index that ids are of.
+        source: The node or edge type, and its table.
+        into: The name of a side table; None: columns of the type's own table.
+        on_conflict: ``"update"``, or ``"error"`` where a row has a value already.
+        serve: Whether loaders fetch new columns of the type's own table from now on.
+    """
+
+    graph: Graph
+    topology: Topology
+    source: Source
+    into: str | None = None
+    on_conflict: str = "update"
+    serve: bool = False
+
+    @staticmethod
+    def of(graph: Graph, label: Any, *, into: str | None, on_conflict: str = "update", serve: bool = False) -> Target:
+        """Return the target that a caller names.
+
+        Raises:
+            ReadOnlyError: The database is open read-only.
+            UnknownNameError: There is no such node or edge type.
+            SchemaError: ``into`` names a table of the graph, or ``on_conflict`` is neither of the two.
+        """
+        if graph.db.read_only:
+            raise ReadOnlyError(f"Writing to {label!r} needs {graph.db!s} open for writing. Connect with read_only=False.")
+        if on_conflict not in ("update", "error"):
+            raise SchemaError(f"on_conflict must be 'update' or 'error', not {on_conflict!r}.")
+        binding = Binding(graph.db, graph.definition)
+        topology, source = binding.topology(), binding.source(binding.label(label))
+        if into is not None and any(t.name.lower() == into.lower() for t in graph.definition.tables):
+            raise SchemaError(
+                f"into={into!r} is a table of graph {graph.name!r}; a side table is one of its own. For columns of the table "
+                f"of {source.label!r} itself, leave into out."
+            )
+        return Target(graph, topology, source, into, on_conflict, serve)
+
+    def now(self) -> Target:
+        """Return the same target as the tables are now: rows may have moved, and columns come, since this one was made.
+
+        Raises:
+            StaleIndexError: Its ids are other rows now.
+        """
+        source = self.source
+        now = Target.of(self.graph, source.label, into=self.into, on_conflict=self.on_conflict, serve=self.serve)
+        if not same_ids(self.topology, now.topology, source.label):
+            raise StaleIndexError(
+                f"The rows of {source.label!r} (table {str(source.table)!r}) changed while values for them were computed, so "
+                "that their ids are other rows now. Nothing was written; begin anew."
+            )
+        return now
+
+    # -- what may be written -----------------------------------------------------------------------------
+
+    def check(self, con: duckdb.DuckDBPyConnection, kinds: Mapping[str, str]) -> None:
+        """Raise if columns of these SQL types cannot go there; before anything is staged.
+
+        Raises:
+            SchemaError: A column is a key, is of another type, or is indexed; or the side table lacks the keys.
+            DataError: DuckDB would move rows of the table to other places, which a constraint or the ids of edges forbid.
+        """
+        if not kinds:
+            raise SchemaError(f"There is no column to write to {self.source.label!r}; name at least one.")
+        for name in kinds:
+            if name.lower() in {k.lower() for k in self.source.keys}:
+                raise SchemaError(
+                    f"Column {name!r} is a key of {self.source.label!r} (table {str(self.source.table)!r}); write under "
+                    "another name, and change keys with SQL."
+                )
+            if [other.lower() for other in kinds].count(name.lower()) > 1:
+                raise SchemaError(f"Column {name!r} is named twice; DuckDB does not tell names apart by case.")
+            if name.lower() == "rowid":
+                raise SchemaError("A column 'rowid' would hide DuckDB's own; write under another name.")
+        if self.into is None:
+            self._check_types(self.source.table, {name: c.sql_type for name, c in self.source.columns.items()}, kinds)
+            self._check_place(con, kinds)
+        elif (side := self._side(con)) is not None:
+            known = schema.columns(con, side)
+            self._check_types(side, known, kinds)
+            self._check_keys(side, known)
+
+    def _check_types(self, table: TableName, known: Mapping[str, str], kinds: Mapping[str, str]) -> None:
+        for name, kind in kinds.items():
+            tables.check_new_column(table, name, known)
+            if known.get(name, kind) != kind:
+                raise SchemaError(
+                    f"Column {name!r} of table {str(table)!r} is {known[name]}, the values are {kind}. Convert them, write "
+                    f"under another name, or drop the column first: ALTER TABLE {table} DROP COLUMN {quote(name)}."
+                )
+
+    def _check_keys(self, side: TableName, known: Mapping[str, str]) -> None:
+        for key in self.source.keys:
+            if known.get(key) != (kind := self.source.columns[key].sql_type):
+                raise SchemaError(
+                    f"Table {str(side)!r} cannot hold values of {self.source.label!r}: its rows need the key column {key!r} "
+                    f"of type {kind}, and it has {known.get(key, 'none')}. Name another table; it is made if absent."
+                )
+
+    def _check_place(self, con: duckdb.DuckDBPyConnection, kinds: Mapping[str, str]) -> None:
+        """Raise if the table itself cannot take the columns without a change of what the ids mean."""
+        table = self.source.table
+        bound = tables.bound_by(con, table)
+        if bound is None:
+            return
+        for name in kinds:
+            if name in self.source.columns and features._is_indexed(con, self.source, name):
+                raise SchemaError(
+                    f"Column {name!r} of table {str(table)!r} is part of an index or constraint; change it with SQL."
+                )
+        nested = [name for name, kind in kinds.items() if _is_nested(kind)]
+        if not nested:
+            return
+        remedy = "Write to a side table with into='…', which is joined by key."
+        where = f"Column {nested[0]!r} ({kinds[nested[0]]}) cannot be written to table {str(table)!r}"
+        if any(edge.table == table for edge in self.graph.definition.edges):
+            raise DataError(
+                f"{where}: DuckDB moves rows whose arrays change, the ids of edges are their order, and the table cannot be "
+                f"made anew because it has {bound}. {remedy}"
+            )
+        if by := next((key for key in schema.foreign_keys(con) if key.target == table), None):
+            raise DataError(
+                f"{where}: DuckDB moves rows whose arrays change, and the foreign key of table {str(by.table)!r} holds them. "
+                f"{remedy}"
+            )
+
+    def _side(self, con: duckdb.DuckDBPyConnection) -> TableName | None:
+        """Return the side table if it is there."""
+        try:
+            return schema.find_table(con, str(self.into), tables.current_schema(con))
+        except UnknownNameError:
+            return None
+
+    # -- moving ------------------------------------------------------------------------------------------
+
+    def move(self, con: duckdb.DuckDBPyConnection, staged: str, kinds: Mapping[str, str]) -> tuple[int, PropertyGraph]:
+        """Write what is staged, in the caller's transaction; then, after its commit, call `settle`.
+
+        Args:
+            con: The connection that has the transaction.
+            staged: The relation ``(id, c0, c1, …)``, as SQL names it; ids are in range.
+            kinds: The columns in that order, with their SQL types.
+
+        Returns:
+            The number of rows, and the graph's definition after the commit.
+
+        Raises:
+            RequestError: An id comes twice.
+            DataError: A row has a value already, under ``on_conflict="error"``; or parallel edges for a side table.
+        """
+        self.check(con, kinds)
+        (count, distinct) = con.execute(f"SELECT count(*), count(DISTINCT id) FROM {staged}").fetchall()[0]
+        if count != distinct:
+            (twice, times) = con.execute(
+                f"SELECT id, count(*) FROM {staged} GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1"
+            ).fetchall()[0]
+            raise RequestError(
+                f"The {count:,} ids of {self.source.label!r} name {distinct:,} rows: id {twice} comes {times} times. Give each "
+                "row once."
+            )
+        if self.into is not None:
+            self._move_aside(con, staged, kinds)
+            return count, self.graph.definition
+        definition = self._pin(con, [name for name in kinds if name not in self.source.columns])
+        self._move_into(con, staged, kinds)
+        return count, definition
+
+    def settle(self, definition: PropertyGraph, kinds: Mapping[str, str]) -> None:
+        """Serve the definition that `move` returned, and bring the index up to date with rows that were moved."""
+        self.graph.definition = definition
+        if self.into is None and any(map(_is_nested, kinds.values())):
+            self.graph.build(progress=False)
+
+    def _by_rowid(self, staged: str, kinds: Mapping[str, str]) -> str:
+        """Return a query of ``(rid, c0, c1, …)``."""
+        columns = "".join(f", s.c{i}" for i in range(len(kinds)))
+        if self.source.map_table is None:
+            return f"SELECT s.id AS rid{columns} FROM {staged} AS s"
+        return f"SELECT m.rid{columns} FROM {staged} AS s JOIN {self.source.map_table} AS m ON m.id = s.id"
+
+    def _move_into(self, con: duckdb.DuckDBPyConnection, staged: str, kinds: Mapping[str, str]) -> None:
+        table, written = self.source.table, self._by_rowid(staged, kinds)
+        new = [name for name in kinds if name not in self.source.columns]
+        self._check_conflict(con, table, f"({written}) AS w JOIN {table.sql} AS t ON t.rowid = w.rid", set(kinds) - set(new))
+        if tables.bound_by(con, table) is None and any(map(_is_nested, kinds.values())):
+            self._remake(con, written, kinds, new)
+            return
+        for name in new:
+            con.execute(f"ALTER TABLE {table.sql} ADD COLUMN {quote(name)} {kinds[name]}")
+        con.execute(f"UPDATE {table.sql} AS t SET {_assignments(kinds)} FROM ({written}) AS w WHERE t.rowid = w.rid")
+
+    def _remake(self, con: duckdb.DuckDBPyConnection, written: str, kinds: Mapping[str, str], new: list[str]) -> None:
+        """Make the table anew in the order of its rows, with the values beside them: only those are sorted, not whole rows."""
+        table = self.source.table
+        kept = [f"NULL::{kind}" if name in new else f"t.{quote(name)}" for name, kind in kinds.items()]
+        columns = ", ".join(f"c{i}" for i in range(len(kinds)))
+        replaced = ", ".join(f"v.c{i} AS {quote(name)}" for i, name in enumerate(kinds) if name not in new)
+        added = "".join(f", v.c{i} AS {quote(name)}" for i, name in enumerate(kinds) if name in new)
+        tables.remake(
+            con,
+            table,
+            f"""SELECT t.*{f" REPLACE ({replaced})" if replaced else ""}{added}
+            FROM {table.sql} AS t POSITIONAL JOIN (
+              SELECT {columns} FROM (
+                {written}
+                UNION ALL
+                SELECT t.rowid AS rid, {", ".join(kept)} FROM {table.sql} AS t ANTI JOIN ({written}) AS w ON w.rid = t.rowid
+              ) ORDER BY rid
+            ) AS v""",
+        )
+
+    def _move_aside(self, con: duckdb.DuckDBPyConnection, staged: str, kinds: Mapping[str, str]) -> None:
+        source, keys = self.source, self.source.keys
+        side = self._side(con)
+        if side is None:
+            side = tables.free_name(con, str(self.into))
+            columns = [f"{quote(k)} {source.columns[k].sql_type}" for k in keys]
+            columns += [f"{quote(name)} {kind}" for name, kind in kinds.items()]
+            con.execute(f"CREATE TABLE {side.sql} ({', '.join(columns)}, PRIMARY KEY ({quote_all(keys)}))")
+        known = schema.columns(con, side)
+        for name in [name for name in kinds if name not in known]:
+            con.execute(f"ALTER TABLE {side.sql} ADD COLUMN {quote(name)} {kinds[name]}")
+        values = "".join(f", w.c{i}" for i in range(len(kinds)))
+        by_key = (
+            f"SELECT {quote_all(keys, prefix='t.')}{values} FROM ({self._by_rowid(staged, kinds)}) AS w "
+            f"JOIN {source.table.sql} AS t ON t.rowid = w.rid"
+        )
+        if isinstance(source.element, EdgeTable):
+            self._check_parallel(con, by_key)
+        on = " AND ".join(f"t.{quote(k)} = w.{quote(k)}" for k in keys)
+        self._check_conflict(con, side, f"({by_key}) AS w JOIN {side.sql} AS t ON {on}", set(kinds) & set(known))
+        con.execute(f"UPDATE {side.sql} AS t SET {_assignments(kinds)} FROM ({by_key}) AS w WHERE {on}")
+        con.execute(
+            f"INSERT INTO {side.sql} ({quote_all([*keys, *kinds])}) "
+            f"SELECT * FROM ({by_key}) AS w ANTI JOIN {side.sql} AS t ON {on}"
+        )
+
+    def _check_conflict(self, con: duckdb.DuckDBPyConnection, table: TableName, joined: str, names: set[str]) -> None:
+        """Raise under ``on_conflict="error"`` if one of the rows ``t`` of a join has a value already."""
+        if self.on_conflict == "update" or not names:
+            return
+        some = " OR ".join(f"t.{quote(name)} IS NOT NULL" for name in sorted(names))
+        keys = quote_all(self.source.keys, prefix="t.")
+        found = con.execute(f"SELECT count(*) OVER (), {keys} FROM {joined} WHERE {some} ORDER BY ALL LIMIT 1").fetchall()
+        if found:
+            count, *key = found[0]
+            raise DataError(
+                f"{count:,} of the rows of table {str(table)!r} have a value in {', '.join(sorted(names))} already; the first "
+                f"has {self._shown(key)}. Leave them out, or write with on_conflict='update'."
+            )
+
+    def _shown(self, key: Sequence[Any]) -> str:
+        return ", ".join(f"{name} = {value!r}" for name, value in zip(self.source.keys, key, strict=True))
+
+    def _check_parallel(self, con: duckdb.DuckDBPyConnection, by_key: str) -> None:
+        keys = quote_all(self.source.keys)
+        found = con.execute(f"SELECT {keys}, count(*) FROM ({by_key}) GROUP BY ALL HAVING count(*) > 1 LIMIT 1").fetchall()
+        if found:
+            *key, count = found[0]
+            raise DataError(
+                f"{count:,} parallel edges of {self.source.label!r} have {self._shown(key)}: table {self.into!r} could not "
+                "tell them apart. Leave into out."
+            )
+
+    # -- what loaders fetch ------------------------------------------------------------------------------
+
+    def _pin(self, con: duckdb.DuckDBPyConnection, new: Collection[str]) -> PropertyGraph:
+        """Save which columns loaders fetch, where new ones would change it, and return this graph's definition.
+
+        With ``serve``, a type that lists its PROPERTIES lists the new columns too. Without, every type of the table, in any
+        graph of the file, that does not list them lists from now on what it served so far.
+        """
+        kept = [stored(con, name) for name in schema.graph_names(con)]
+        # The file knows better than this object, which another one may have made out of date.
+        current = next((g for g in kept if _bare(g) == _bare(self.graph.definition)), self.graph.definition)
+        if not new:
+            return current
+        for graph in [*kept, current]:
+            pinned = self._pinned(con, graph, new)
+            if pinned != graph and (graph in kept or graph.name not in [g.name for g in kept]):
+                schema.save(con, pinned)
+        return self._pinned(con, current, new)
+
+    def _pinned(self, con: duckdb.DuckDBPyConnection, graph: PropertyGraph, new: Collection[str]) -> PropertyGraph:
+        def pin(element: _Element) -> _Element:
+            if element.table != self.source.table or (element.properties is None) == self.serve:
+                return element
+            if not self.serve:
+                served = [c.name for c in schema.served_columns(con, element) if c.reason is None]
+                return replace(element, properties=tuple(name for name in served if name not in new))
+            ours = graph.name == self.graph.name and _label(element) == self.source.label
+            listed: tuple[str, ...] = element.properties or ()
+            return replace(element, properties=(*listed, *(n for n in new if n not in listed))) if ours else element
+
+        return replace(graph, vertices=tuple(map(pin, graph.vertices)), edges=tuple(map(pin, graph.edges)))
+
+
+def _bare(graph: PropertyGraph) -> PropertyGraph:
+    """Return a graph without what is served."""
+    vertices, edges = ((replace(e, properties=None) for e in elements) for elements in (graph.vertices, graph.edges))
+    return replace(graph, vertices=tuple(vertices), edges=tuple(edges))  # type: ignore[arg-type]
+
+
+def _label(element: VertexTable | EdgeTable) -> Label:
+    return element.label if isinstance(element, VertexTable) else element.edge_type
+
+
+def _assignments(kinds: Mapping[str, str]) -> str:
+    return ", ".join(f"{quote(name)} = w.c{i}" for i, name in enumerate(kinds))
+
+
+def _is_nested(kind: str) -> bool:
+    """Whether an UPDATE of a column of this type moves its rows."""
+    return kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
