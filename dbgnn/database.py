@@ -79,7 +79,10 @@ def connect(
     own = database if isinstance(database, duckdb.DuckDBPyConnection) else None
     if own is not None:
         query = "SELECT coalesce(path, ':memory:'), readonly FROM duckdb_databases() WHERE database_name = current_database()"
-        path, read_only = own.execute(query).fetchall()[0]
+        try:
+            path, read_only = own.execute(query).fetchall()[0]
+        except duckdb.ConnectionException as error:
+            raise ConnectionError(f"The DuckDB connection is closed, or in use elsewhere: {error}") from error
     else:
         path = os.fspath(database)  # type: ignore[arg-type]
         path = path if path.startswith(":memory:") else str(Path(path).absolute())
@@ -323,6 +326,13 @@ class Database:
                 f"The connection now uses database {used!r}, but graphs of {self!s} live in {self._catalog!r}: "
                 f"run USE {quote(self._catalog)} first, or connect to the other file."
             )
+
+    def need_no_transaction(self, what: str) -> None:
+        """Raise :class:`ConnectionError` if this thread has begun a transaction, of which ``what`` would be no part."""
+        from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
+
+        if schema.in_transaction(self.statements()):
+            raise ConnectionError(f"{what} is a transaction of its own, and one is open: COMMIT or ROLLBACK it first.")
 
     def stamp(self) -> tuple[tuple[int, int], ...] | None:
         """Size and time of the file and its write-ahead log: unchanged means that nobody committed anything.

@@ -252,10 +252,11 @@ class Graph:
         """Write tensors, such as predictions or embeddings, to columns of a node type's table or to a table of their own.
 
         ``graph.write_back("paper", n_id=batch.n_id, pred=logits.argmax(-1))``. Everything is written in one transaction, or
-        nothing.
+        nothing. What is written is no feature: loaders fetch what they fetched before, which the graph's definition lists as
+        ``PROPERTIES`` from now on; to serve the column, name it there, or in ``columns=`` of the stores.
 
         Args:
-            label: The node type.
+            label: The node type; an edge type works with ``n_id`` for its ``e_id``.
             n_id: int64 ``[n]``: ids as loaders give them.
             keys: The user's own keys instead: a list, array or tensor; for a composite key a list of tuples. Without
                 either, the rows are all nodes in the order of their keys.
@@ -267,6 +268,12 @@ class Graph:
 
         Returns:
             The number of rows written.
+
+        Raises:
+            RequestError: Ids out of range or twice, unknown keys, or another number of values than of rows.
+            SchemaError: A column is a key, of another type or shape than the values, or of a dtype that DuckDB does not have.
+            DataError: A value is there already (``on_conflict="error"``), or the table cannot take arrays.
+            ReadOnlyError: The database is open read-only.
         """
         from dbgnn.etl.write import write_back  # noqa: PLC0415 - as above
 

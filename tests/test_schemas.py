@@ -162,7 +162,7 @@ def test_a_schema_loads_its_files_and_builds(loaded: dbgnn.Database, schema: str
     for vertex in graph.definition.vertices:
         rows = CASES[schema][1][vertex.label]
         assert f"Node type {vertex.label!r}: {rows:,} rows" in text
-        for column in served_columns(loaded.connection, vertex):
+        for column in served_columns(loaded.connection, graph.definition, vertex):
             if column.reason is None:
                 nulls = loaded.sql(f'FROM {vertex.table.sql} WHERE "{column.name}" IS NULL').fetchall()
                 assert nulls == [], f"{column.name} cannot be served"

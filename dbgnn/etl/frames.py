@@ -17,6 +17,7 @@ import duckdb
 from dbgnn.errors import SqlError
 from dbgnn.etl.query import tree_of, walk
 from dbgnn.schema.catalog import folded
+from dbgnn.sql import quote
 
 _PACKAGE = __name__.partition(".")[0]
 _REPLACEMENTS = "python_enable_replacements"
@@ -30,6 +31,9 @@ def python_tables(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> Itera
         SqlError: A variable of that name is nothing that DuckDB can read.
     """
     found: list[str] = []
+    before = con.execute(f"SELECT current_setting('{_REPLACEMENTS}')").fetchall()[0][0]
+    with suppress(duckdb.InvalidInputException):  # a locked configuration
+        con.execute(f"SET {_REPLACEMENTS} = false")
     try:
         for name in sorted(_unknown(con, texts)):
             value = _variable(name)
@@ -43,18 +47,15 @@ def python_tables(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> Itera
                         f"A query names {name!r}; the variable of that name is a {kind}, which is no table."
                     ) from error
                 found.append(name)
-        before = con.execute(f"SELECT current_setting('{_REPLACEMENTS}')").fetchall()[0][0]
-        con.execute(f"SET {_REPLACEMENTS} = false")
-        try:
-            yield
-        finally:
-            with suppress(duckdb.Error):
-                con.complete()
-                con.execute(f"SET {_REPLACEMENTS} = {bool(before)}")
+        yield
     finally:
+        with suppress(duckdb.Error):  # such as those of a transaction that failed
+            con.complete()
         for name in found:
             with suppress(duckdb.Error):
                 con.unregister(name)
+        with suppress(duckdb.Error):
+            con.execute(f"SET {_REPLACEMENTS} = {bool(before)}")
 
 
 def _unknown(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> set[str]:
@@ -65,11 +66,17 @@ def _unknown(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> set[str]:
         within = {folded(entry["key"]) for n in nodes if "cte_map" in n for entry in n["cte_map"]["map"]}
         paths = [n["qualified_name"]["path"] for n in nodes if n.get("type") == "BASE_TABLE"]
         names |= {path[0] for path in paths if len(path) == 1 and folded(path[0]) not in within}
-    if not names:
-        return names
-    query = "SELECT table_name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views()"
-    known = {folded(name) for (name,) in con.execute(query).fetchall()}
-    return {name for name in names if folded(name) not in known}
+    return {name for name in names if not _is_known(con, name)}
+
+
+def _is_known(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    try:
+        con.execute(f"DESCRIBE FROM {quote(name)}").fetchall()
+    except duckdb.CatalogException:
+        return False
+    except duckdb.Error:  # such as a file that cannot be read: there is something of this name
+        return True
+    return True
 
 
 def _variable(name: str) -> Any:

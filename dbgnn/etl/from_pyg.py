@@ -113,6 +113,7 @@ def check_target(db: object, what: str) -> None:
         raise SchemaError(f"{what} writes to a Database, not {type(db).__name__}: dbgnn.connect(path or connection) makes one.")
     if db.read_only:
         raise ReadOnlyError(f"{what} has to write, but {db!s} is open read-only. Connect with read_only=False.")
+    db.need_no_transaction(what)
 
 
 def free_graph_name(con: duckdb.DuckDBPyConnection, name: str | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import Any
 
 import duckdb
 import sqlglot
@@ -21,10 +22,8 @@ from dbgnn.etl.pattern import match
 from dbgnn.etl.plan import EdgeQuery, NodeQuery, Options
 from dbgnn.etl.query import Params, check_query
 from dbgnn.etl.reader import Reader
+from dbgnn.graph import Graph
 from dbgnn.schema import EdgeType, transaction
-
-if TYPE_CHECKING:
-    from dbgnn.graph import Graph
 
 
 def query_to_heterodata(
@@ -70,7 +69,7 @@ def query_to_heterodata(
     *By graph*: see :meth:`dbgnn.Graph.to_heterodata`.
 
     Args:
-        con: A database, or a plain DuckDB connection.
+        con: A database, which threads may share, or a plain DuckDB connection, one per thread.
         query: The pattern.
         nodes: Per node type, a SELECT.
         edges: Per edge type, a SELECT.
@@ -122,9 +121,12 @@ def query_to_heterodata(
     }
     if (query is None) == (nodes is None):
         raise SchemaError("Give either a query (by pattern), or nodes= and edges= (by type).")
-    given: list[Any] = list((attributes or {}).values())
-    attached = [text for queries in given if isinstance(queries, Mapping) for text in queries.values()]
-    texts = [*([query] if query is not None else []), *(nodes or {}).values(), *(edges or {}).values(), *attached]
+    for name, mapping in (("nodes", nodes), ("edges", edges)):
+        if not isinstance(mapping or {}, Mapping):
+            raise SchemaError(f"{name} must be queries by type, {{'paper': 'SELECT …'}}, not {mapping!r}.")
+    if isinstance(graph, Graph) and graph.db.settings.path != db.settings.path:
+        raise SchemaError(f"graph: {graph!r} is of {graph.db!s}, not of {db!s}.")
+    texts = [query, *(nodes or {}).values(), *(edges or {}).values(), *_of_attributes(attributes)]
     with translated(db), python_tables(db.statements(), _readable(db.statements(), texts)):
         if query is not None:
             if edges is not None or isinstance(keys, Mapping):
@@ -156,13 +158,15 @@ def to_heterodata(
         db.need_catalog(con)
         checked = induced.conditions(con, definition, where)
         opts = _options(db, definition, options)
+        texts = _readable(con, _of_attributes(opts.attributes))
         if seeds is None:
             if hops:
                 raise SchemaError("hops needs seeds, such as seeds=('paper', \"year = 2020\").")
-            with transaction(con):
+            with python_tables(con, texts), transaction(con):
                 return Reader(con, opts).data(*induced.plan(con, definition, checked, selected=columns, keys=keys))
         starts = induced.conditions(con, definition, induced.check_seeds(definition, seeds, hops), "seeds")
-        with transaction(con), induced.reached(con, definition, starts, hops, checked) as (chosen, marked):
+        hood = induced.reached(con, definition, starts, hops, checked)
+        with python_tables(con, texts), transaction(con), hood as (chosen, marked):
             queries = induced.plan(con, definition, checked, selected=columns, chosen=chosen, seeds=marked, keys=keys)
             return Reader(con, opts).data(*queries)
 
@@ -209,7 +213,7 @@ def _by_type(
     options: dict[str, Any],
 ) -> HeteroData:
     con = db.statements()
-    if isinstance(keys, bool):
+    if keys is not None and not isinstance(keys, Mapping):
         raise SchemaError("keys must say, per node type, which columns identify a row, such as {'rating': ('user', 'movie')}.")
     named_keys: dict[str, Any] = dict(keys or {})
     for label in named_keys:
@@ -221,6 +225,8 @@ def _by_type(
             raise SchemaError(f"nodes: a node type is a name, not {label!r}.")
         checked = check_query(con, text, where=f"nodes {label!r}")
         key = named_keys.get(label)
+        if not isinstance(key, (str, Sequence, NoneType)):
+            raise SchemaError(f"keys[{label!r}] must name the columns that identify a row, not {key!r}.")
         named = (key,) if isinstance(key, str) else None if key is None else tuple(key)
         node_queries.append(NodeQuery(label, checked, named, filtered=_filters(checked)))
     edge_queries = []
@@ -234,6 +240,11 @@ def _by_type(
                 )
         edge_queries.append(EdgeQuery(edge_type, check_query(con, text, where=f"edges {edge_type!r}")))
     return Reader(con, _options(db, None, options), params).data(node_queries, edge_queries)
+
+
+def _of_attributes(attributes: Any) -> list[Any]:
+    given = list(attributes.values()) if isinstance(attributes, Mapping) else []
+    return [text for queries in given if isinstance(queries, Mapping) for text in queries.values()]
 
 
 def _readable(con: duckdb.DuckDBPyConnection, texts: Sequence[Any]) -> Iterator[str]:

@@ -92,8 +92,10 @@ def plan(
     named = resolve_labels(definition, selected, "columns")
     vertices = [v for v in definition.vertices if chosen is None or v.label in chosen]
     edges = [e for e in definition.edges if chosen is None or e.edge_type in chosen]
-    nodes = [_node_query(con, v, where, _served(con, v, named.get(v.label)), chosen, seeds, keys) for v in vertices]
-    return nodes, [_edge_query(con, definition, e, where, _served(con, e, named.get(e.edge_type)), chosen) for e in edges]
+    served = {v.label: _served(con, definition, v, named.get(v.label)) for v in vertices}
+    kept = {e.edge_type: _served(con, definition, e, named.get(e.edge_type)) for e in edges}
+    nodes = [_node_query(con, v, where, served[v.label], chosen, seeds, keys) for v in vertices]
+    return nodes, [_edge_query(con, definition, e, where, kept[e.edge_type], chosen) for e in edges]
 
 
 def _node_query(
@@ -152,9 +154,14 @@ def _condition(label: Label, where: Mapping[Label, str], chosen: Chosen | None, 
     return f" WHERE {' AND '.join(parts)}" if parts else ""
 
 
-def _served(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable, names: Sequence[str] | None) -> tuple[str, ...]:
+def _served(
+    con: duckdb.DuckDBPyConnection,
+    definition: PropertyGraph,
+    element: VertexTable | EdgeTable,
+    names: Sequence[str] | None,
+) -> tuple[str, ...]:
     if names is None:
-        return tuple(c.name for c in served_columns(con, element) if c.reason is None)
+        return tuple(c.name for c in served_columns(con, definition, element) if c.reason is None)
     label = element.label if isinstance(element, VertexTable) else element.edge_type
     if isinstance(names, str):
         raise SchemaError(f"columns[{label!r}] must be a sequence of column names, not the string {names!r}.")

@@ -75,6 +75,8 @@ def _anonymous(size: int) -> mmap.mmap:
 def _resized(memory: mmap.mmap, size: int) -> mmap.mmap:
     try:
         memory.resize(size)
+    except OSError as error:
+        raise MemoryError(f"no memory for {size:,} bytes: {error}") from error
     except (SystemError, ValueError):  # there is no mremap but on Linux
         other = _anonymous(size)
         common = min(size, len(memory))

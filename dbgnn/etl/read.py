@@ -59,7 +59,7 @@ class Values:
     def __init__(self, column: Column, name: str | None = None) -> None:
         quoted = f"q.{quote(column.name)}"
         # An ENUM arrives as a dictionary, whose codes are of the chunk and not of the type.
-        self.expressions = (f"enum_code({quoted})::BIGINT" if column.sql_type.startswith("ENUM") else quoted,)
+        self.expressions = (f"system.main.enum_code({quoted})::BIGINT" if column.sql_type.startswith("ENUM") else quoted,)
         self._column, self._name = column, name or column.name
         self._rows = Growing(column.dtype, column.shape)
 
@@ -231,12 +231,10 @@ def read(
     chunk = max(_CHUNK_ROWS[0], min(_CHUNK_ROWS[1], _CHUNK_BYTES // max(row_bytes, 1)))
     ends = sinks[0] if isinstance(sinks[0], Ends) else None
     positions = _Positions()
-    with (
-        query_errors(where, text),
-        tqdm(desc=where, unit=" rows", delay=2, disable=not progress, leave=False) as bar,
-        con.sql(sql, params=params).to_arrow_reader(chunk) as reader,
-    ):
-        for batch in _one_at_least(reader):
+    with query_errors(where, text):
+        reader = con.sql(sql, params=params).to_arrow_reader(chunk)
+    with reader, tqdm(desc=where, unit=" rows", delay=2, disable=not progress, leave=False) as bar:
+        for batch in _chunks(reader, where, text):
             bar.update(len(batch))
             if ends is not None and (gone := ends.missing(batch.columns[1:3])) is not None:
                 batch = batch.filter(pa.array(~gone))  # noqa: PLW2901 - the same chunk, without them
@@ -252,10 +250,14 @@ def read(
     return positions.count, made if order is None else _ordered(made, order)
 
 
-def _one_at_least(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+def _chunks(reader: pa.RecordBatchReader, where: str, text: str) -> Iterator[pa.RecordBatch]:
     """Yield the chunks; one without rows if there are none, so that the sinks learn the types."""
     found = False
-    for batch in reader:
+    while True:
+        with query_errors(where, text):  # around nothing else: an encoder may fail by errors of its own
+            batch = next(reader, None)
+        if batch is None:
+            break
         found = True
         yield batch
     if not found:

@@ -5,6 +5,7 @@ see the same state of the file, and puts together what they give.
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -120,10 +121,13 @@ class Reader:
         sinks: list[Sink] = [Keys(columns), *self._sinks(query.label, query.text, params, types, keys, query.served)]
         num_nodes, found = self._read(query.text, params, sinks, types, where=where, keys=keys)
         table = found.pop(KEYS)
-        index = NodeKeys.of(query.label, columns, table, view=f"dbgnn_keys_{len(self._views)}")
+        index = NodeKeys.of(query.label, columns, table, view=f"dbgnn_keys_{uuid.uuid4().hex}")
         self._lend(index)
         if query.attach or (query.attach is None and (query.filtered or index.first != 0)):
-            found = {**{c.name: _objects_or_tensor(table.column(i), c) for i, c in enumerate(columns)}, **found}
+            found = {
+                **{_allowed(c.name, where): _objects_or_tensor(table.column(i), c) for i, c in enumerate(columns)},
+                **found,
+            }
         for name, text in self._options.attributes.get(query.label, {}).items():
             if name in found:
                 raise SchemaError(f"attributes: {where} have an attribute {name!r} already; leave it out of one of the two.")
@@ -254,7 +258,9 @@ class Reader:
             sinks += [Encoded(_allowed(name, where), encoder) for name, encoder in fitted.items()]
             used |= {c for encoder in fitted.values() for c in encoder.columns} | fitted.keys()
         if (split := self._options.splits.get(label)) is not None:
-            expression, parts = as_split(split).expression(self._run(params), self._con, text, types, keys, where)
+            expression, parts = as_split(split).expression(
+                self._run(params, f"split of {where}"), self._con, text, types, keys, where
+            )
             sinks.append(Masks(expression, parts))
             in_split = columns_named(self._con, expression)
         if (time := self._options.time.get(label)) is not None:
@@ -274,8 +280,7 @@ class Reader:
             condition = self._options.fit.get(label)
             if condition is not None:
                 condition = check_filter(self._con, condition, where=f"fit of {where}", table=("main", "q"), columns=types)
-            with query_errors(f"fit of {where}", text if condition is None else condition):
-                self._encoders.fit(self._run(params), label, text, types, where=condition)
+            self._encoders.fit(self._run(params, f"fit of {where}"), label, text, types, where=condition)
         return self._encoders.fitted(label)
 
     def _read(
@@ -304,12 +309,13 @@ class Reader:
                 f"coalesce({quote(name)}, …), leave such rows out, or use an encoder with null='fill' or null='mask'."
             ) from error
 
-    def _run(self, params: Params) -> Callable[[str], pa.Table]:
+    def _run(self, params: Params, where: str) -> Callable[[str], pa.Table]:
         """Return what runs further SQL over a query, with its values bound."""
 
         def run(sql: str) -> pa.Table:
             used = {n: v for n, v in self._params.items() if params and n in names_bound(self._con, sql)}
-            return self._con.sql(sql, params=used or None).to_arrow_table()
+            with query_errors(where, sql):
+                return self._con.sql(sql, params=used or None).to_arrow_table()
 
         return run
 

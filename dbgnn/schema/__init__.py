@@ -10,7 +10,7 @@ from dbgnn.schema.ddl import CreateGraph, DropGraph, Statement, parse_statement
 from dbgnn.schema.describe import describe
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.registry import graph_names, load, save, transaction
+from dbgnn.schema.registry import graph_names, in_transaction, load, save, transaction
 from dbgnn.schema.render import to_sql
 from dbgnn.schema.resolve import resolve, run
 from dbgnn.schema.types import Column, served_columns, tensor_columns
@@ -32,6 +32,7 @@ __all__ = [
     "find_table",
     "foreign_keys",
     "graph_names",
+    "in_transaction",
     "infer",
     "load",
     "parse_statement",

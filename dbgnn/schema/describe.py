@@ -65,7 +65,7 @@ def _gone(types: Types, graph: PropertyGraph) -> list[str]:
 
 def _served(types: Types, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
     """Return the columns with their reasons; in an inferred graph, what PROPERTIES does not name is a foreign key."""
-    found = served(element, types[element.table])
+    found = served(graph, element, types[element.table])
     if graph.name == INFERRED:
         return [replace(c, reason="a foreign key") if c.reason == NOT_NAMED else c for c in found]
     return found

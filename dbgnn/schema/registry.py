@@ -24,12 +24,16 @@ from dbgnn.sql import quote
 _VERSION = 1
 
 
+def in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the connection is in a transaction that was begun; outside one, every statement has its own id."""
+    first, second = (first_row(con, "SELECT txid_current()") for _ in range(2))
+    return first == second
+
+
 @contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Run the block in a transaction: the one that is open, which the caller then ends, or one of its own."""
-    # A BEGIN inside a transaction aborts it, so we must ask first; outside one, every statement has its own id.
-    first, second = (first_row(con, "SELECT txid_current()") for _ in range(2))
-    if first == second:
+    if in_transaction(con):  # in which a BEGIN would abort it
         yield
         return
     con.execute("BEGIN TRANSACTION")

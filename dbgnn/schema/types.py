@@ -9,7 +9,7 @@ import duckdb
 
 from dbgnn.errors import UnknownNameError, near_misses
 from dbgnn.schema.catalog import DECLARE_ANEW, columns
-from dbgnn.schema.model import EdgeTable, TableName, VertexTable
+from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 
 _NUMBERS = {
     "BOOLEAN": "bool",
@@ -109,19 +109,19 @@ def tensor_columns(con: duckdb.DuckDBPyConnection, table: TableName, exclude: Co
     return [tensor_type(name, sql_type) for name, sql_type in columns(con, table).items() if name not in exclude]
 
 
-def served_columns(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> list[Column]:
+def served_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
     """Return every column of a vertex or edge table; those without a reason are served, in this order.
 
-    Keys are left out unless ``PROPERTIES`` names them, as is what ``PROPERTIES`` does not name.
+    Keys, foreign ones too, are left out unless ``PROPERTIES`` names them, as is what ``PROPERTIES`` does not name.
     """
-    return served(element, columns(con, element.table))
+    return served(graph, element, columns(con, element.table))
 
 
-def served(element: VertexTable | EdgeTable, types: Mapping[str, str]) -> list[Column]:
+def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str]) -> list[Column]:
     """Return :func:`served_columns` of an element whose table has columns of these SQL types."""
     found = [tensor_type(name, sql_type) for name, sql_type in types.items()]
     named = element.properties or ()
-    roles = _key_roles(element)
+    roles = _key_roles(graph, element)
     other = None if element.properties is None else NOT_NAMED
     by_name = {c.name: c for c in found}
     if gone := [name for name in named if name not in by_name]:
@@ -138,9 +138,11 @@ def comparable(one: str, other: str) -> bool:
     return one == other or (one in _INTEGERS and other in _INTEGERS)
 
 
-def _key_roles(element: VertexTable | EdgeTable) -> dict[str, str]:
+def _key_roles(graph: PropertyGraph, element: VertexTable | EdgeTable) -> dict[str, str]:
     if isinstance(element, VertexTable):
-        return dict.fromkeys(element.key, "the key; PROPERTIES can name it")
+        foreign = [c for e in graph.edges if e.table == element.table for c in graph.optional_columns(e)]
+        roles = dict.fromkeys(foreign, "a foreign key; PROPERTIES can name it")
+        return roles | dict.fromkeys(element.key, "the key; PROPERTIES can name it")
     roles = dict.fromkeys(element.source_key, "the source's key")
     for name in element.destination_key:
         roles[name] = "the source's and the destination's key" if name in roles else "the destination's key"

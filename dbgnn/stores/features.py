@@ -244,7 +244,7 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
             f"{kind}, and the table has {bound}. "
             "Remove the column with remove_tensor first."
         )
-    if not retyped and (bound is not None or tensor.dim() == 1) and not _is_indexed(con, source, name):
+    if not retyped and (bound is not None or tensor.dim() == 1) and not is_indexed(con, source, name):
         if bound is not None and tensor.dim() > 1 and isinstance(source.element, EdgeTable):
             raise DataError(
                 f"Column {name!r} of edge table {str(source.table)!r} cannot be written: DuckDB moves rows whose "
@@ -264,7 +264,7 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
     return True
 
 
-def _is_indexed(con: duckdb.DuckDBPyConnection, source: Source, name: str) -> bool:
+def is_indexed(con: duckdb.DuckDBPyConnection, source: Source, name: str) -> bool:
     """Whether an index or a constraint with an index holds the column; then an UPDATE moves rows."""
     found = tables.one(
         con,

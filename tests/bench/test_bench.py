@@ -1,4 +1,4 @@
-"""The benchmarks of the loader run, at sizes that say nothing about speed."""
+"""The benchmarks of the loader and of the ETL run, at sizes that say nothing about speed."""
 
 from __future__ import annotations
 
@@ -61,3 +61,17 @@ def test_scale_fits_exponents_and_stops_before_the_disk_is_full(tmp_path: Path) 
     assert "Stopped before 1,000,000,000,000 nodes" in printed
     assert "GB of disk" in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_etl_measures_time_and_memory_and_says_what_it_leaves_out(tmp_path: Path) -> None:
+    arguments = "--nodes 500 --edges 3000 --dim 4 --repeat 1 --forms type --limits 200MB 0.5 --kuzu-edges 100"
+    printed = run_benchmark("etl.py", *arguments.split(), "--folder", tmp_path, "--kuzu-python", sys.executable)
+    times, memory = (rows(part) for part in printed.split("Kùzu is left out: "))
+    assert [row[""] for row in times] == ["by type", "by graph", "Arrow"]
+    assert all(float(row["÷ Arrow"]) > 0 for row in times)
+    assert [(row[""], row["memory_limit"]) for row in memory] == [("by type", "200 MB")]
+    assert memory[0]["result (MB)"] == "0.1"  # 500 × (4 × 4 + 8) + 3000 × 2 × 8 bytes
+    assert int(memory[0]["cold (ms)"]) > 0
+    assert "more than 100 edges" in printed
+    assert "memory_limit 0.5 is left out" in printed
+    assert [path.suffix for path in tmp_path.iterdir()] == [".duckdb"]

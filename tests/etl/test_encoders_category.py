@@ -275,3 +275,79 @@ def test_wrong_hashes_are_errors(options: dict[str, Any]) -> None:
 def test_categories_never_reach_sql(con: duckdb.DuckDBPyConnection, encoder: CategoryEncoder) -> None:
     con.execute("UPDATE t SET word = 'x''; DROP TABLE t; --\"' WHERE i = 0")
     assert len(encode(con, fit(con, encoder))) == 12
+
+
+@pytest.mark.parametrize("default", ["", "NOCASE"])
+def test_categories_are_told_apart_byte_by_byte_whatever_the_collation(default: str) -> None:
+    with duckdb.connect() as con:
+        con.execute(f"SET default_collation = '{default}'; SET default_order = 'DESC'")
+        con.execute("CREATE TABLE t (a VARCHAR COLLATE NOCASE, tags VARCHAR[])")
+        con.execute("INSERT INTO t VALUES ('A', ['x', 'X']), ('a', ['x']), ('b', []), ('B', ['y'])")
+        ordinal = fit(con, Ordinal("a", unseen="other"))
+        assert ordinal.state["categories"] == ["A", "B", "a", "b"]
+        assert encode(con, ordinal).tolist() == [0, 2, 3, 1]
+        assert fit(con, MultiHot("a", unseen="zero")).state["categories"] == ["A", "B", "a", "b"]
+        assert fit(con, MultiHot("tags", unseen="zero")).state["categories"] == ["X", "x", "y"]
+
+
+def test_every_nan_is_the_same_category(con: duckdb.DuckDBPyConnection) -> None:
+    query = "SELECT unnest(['-nan', 'nan', '2']::DOUBLE[]) AS v"
+    bits = con.sql(query).to_arrow_table().column(0).to_numpy().view(np.int64)
+    assert bits[0] != bits[1]
+    assert encode(con, fit(con, Ordinal("v"), query), query).tolist() == [1, 1, 0]
+    assert len(set(encode(con, fit(con, Hash("v", buckets=1 << 40), query), query).tolist())) == 2
+
+
+@pytest.mark.parametrize("encoder", [OneHot("v"), Hash("v"), MultiHot("l")])
+def test_a_date_that_python_does_not_have_is_an_error(con: duckdb.DuckDBPyConnection, encoder: Any) -> None:
+    query = "SELECT unnest(['2020-01-01', 'infinity', '20000-01-01']::DATE[]) AS v, [v] AS l"
+    with pytest.raises(DataError, match=r"Column '[vl]' holds a date beyond the years 1 to 9999, such as 'infinity'"):
+        encode(con, fit(con, encoder, query), query)
+
+
+def test_an_unseen_date_that_python_does_not_have_is_one_like_any_other(con: duckdb.DuckDBPyConnection) -> None:
+    query = "SELECT unnest(['2020-01-01', 'infinity']::DATE[]) AS v"
+    fitted = fit(con, OneHot("v", unseen="zero"), query, where="(isfinite(v))")
+    assert encode(con, fitted, query).tolist() == [[1], [0]]
+    error = fit(con, OneHot("v"), query, where="(isfinite(v))")
+    with pytest.raises(DataError, match="holds a date beyond the years"):
+        error.encode(chunk(con, error, query))
+
+
+@pytest.mark.parametrize(
+    ("query", "fill", "categories"),
+    [
+        ("SELECT unnest(['a|b', NULL]) AS v", "a|b", ["a", "b"]),
+        ("SELECT unnest(['a|b', NULL]) AS v", "b|c|d", ["a", "b", "c", "d"]),
+        ("SELECT unnest(['a|b', NULL]) AS v", "", ["a", "b"]),
+        ("SELECT ['a', NULL] AS v", "a|b", ["a", "a|b"]),
+        ("SELECT ['a', NULL] AS v", "", ["a"]),
+        ("SELECT [1, NULL] AS v", 7, [1, 7]),
+    ],
+)
+def test_what_fills_several_categories_is_cut_as_the_column_is(
+    con: duckdb.DuckDBPyConnection, query: str, fill: Any, categories: list[Any]
+) -> None:
+    fitted = fit(con, MultiHot("v", null="fill", fill=fill), query)
+    assert fitted.state["categories"] == categories
+    assert encode(con, fitted, query).any(dim=0).all()  # no column that nothing can reach
+
+
+@pytest.mark.parametrize(
+    ("encoder", "shape", "dtype"),
+    [
+        (OneHot("word"), (0, 0), torch.float32),
+        (OneHot("word", null="mask"), (0, 1), torch.float32),
+        (MultiHot("tags"), (0, 0), torch.float32),
+        (MultiHot("list"), (0, 0), torch.float32),
+        (Ordinal("n"), (0,), torch.int64),
+    ],
+)
+def test_a_query_without_rows_has_no_categories(
+    con: duckdb.DuckDBPyConnection, encoder: Any, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    query = "FROM t WHERE false"
+    made = encode(con, fit(con, encoder, query), query)
+    assert (made.shape, made.dtype) == (shape, dtype)
+    with pytest.raises(DataError, match=r"has no category in the rows to fit on: no row meets \(i > 99\)"):
+        fit(con, encoder, where="(i > 99)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import json
 import math
 import pickle
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 import torch
@@ -279,3 +282,44 @@ def test_state_is_not_shared_between_fits(con: duckdb.DuckDBPyConnection) -> Non
     encoder = OneHot("lang")
     assert len(fit(con, encoder, where="(i < 2)").state["categories"]) == 2
     assert len(fit(con, encoder).state["categories"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "encoder"),
+    [
+        ("gap", Stack("gap", null="fill", fill=math.nan)),
+        ("day", Stack(Datetime("day"), "t", dtype="float64", null="fill", fill=dt.datetime(2020, 1, 1))),
+        ("gap", Normalize(null="fill", fill=np.float32(1))),
+        ("gap", Identity(null="fill", fill=decimal.Decimal("0.5"))),
+        ("t", Identity(null="fill", fill=np.datetime64("2020-01-01T00:00:01"))),
+        ("tz", Identity(null="fill", fill=dt.datetime(2020, 1, 1, 2, tzinfo=dt.timezone(dt.timedelta(hours=1))))),
+        ("gap", Apply(ones, null="fill", fill=np.int64(3))),
+    ],
+)
+def test_any_value_may_fill(con: duckdb.DuckDBPyConnection, column: str, encoder: Any) -> None:
+    query = "SELECT day, t, tz, gap FROM t, (SELECT NULL::TIMESTAMP AS t, NULL::TIMESTAMPTZ AS tz)"
+    declared = Encoders({LABEL: {column: encoder}})
+    fit_all(con, declared, query)
+    again = Encoders.from_json(declared.to_json(), {"ones": ones})
+    assert again.to_json() == declared.to_json()
+    before, after = declared.fitted(LABEL)[column], again.fitted(LABEL)[column]
+    made = before.encode(chunk(con, before, query))
+    assert torch.nan_to_num(made).equal(torch.nan_to_num(after.encode(chunk(con, after, query))))
+    if column == "tz":
+        assert made.tolist() == [int(dt.datetime(2020, 1, 1, 1, tzinfo=dt.UTC).timestamp()) * 10**6] * 10
+
+
+def test_what_json_does_not_hold_fills_nothing() -> None:
+    with pytest.raises(SchemaError, match="Identity: fill=b'x' is no number, truth value, text, date or time"):
+        Identity(null="fill", fill=b"x")
+
+
+def test_what_was_fitted_on_no_rows_is_fitted_again(con: duckdb.DuckDBPyConnection) -> None:
+    encoders = Encoders({LABEL: {"budget": Normalize(), "lang": OneHot()}})
+    fit_all(con, encoders, "FROM t WHERE false")
+    assert encoders.fitted(LABEL)["lang"].encode([pa.array([], pa.string())]).shape == (0, 0)
+    assert not encoders.is_fitted(LABEL)
+    assert not Encoders.from_json(encoders.to_json()).is_fitted(LABEL)
+    fit_all(con, encoders)
+    assert encoders.is_fitted(LABEL)
+    assert encoders.fitted(LABEL)["lang"].state["categories"] == ["ü0", "ü1", "ü2"]

@@ -106,3 +106,10 @@ def test_wrong_uses_are_errors(con: duckdb.DuckDBPyConnection) -> None:
         fit(con, Datetime("i"))
     with pytest.raises(DataError, match="has no value but NULL in the rows to fit on"):
         fit(con, Datetime("gap"), where="(i = 2)")
+
+
+def test_a_query_without_rows(con: duckdb.DuckDBPyConnection) -> None:
+    query = "SELECT DATE '2020-01-01' AS v WHERE false"
+    assert encode(con, fit(con, Datetime("v"), query), query).shape == (0, 7)
+    with pytest.raises(DataError, match=r"no row meets \(v IS NULL\)"):
+        fit(con, Datetime("v"), "SELECT DATE '2020-01-01' AS v", where="(v IS NULL)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -263,3 +264,51 @@ def test_frame_without_pytorch_frame_says_what_to_install(
     monkeypatch.setattr(importlib, "import_module", absent)
     with pytest.raises(DbgnnError, match="pip install pytorch-frame"):
         fit(con, Frame(numerical="i"))
+
+
+def test_another_dtype_than_fitted_is_an_error(con: duckdb.DuckDBPyConnection) -> None:
+    fitted = fit(con, Apply(lambda a: a.to_numpy(zero_copy_only=False), "gap", null="pass"))  # NULL: floats in place of ints
+    assert fitted.encode([pa.array([1, 2])]).tolist() == [1, 2]
+    with pytest.raises(DataError, match=r"made rows of float64 \[\], and of int64 \[\] when it was fitted"):
+        fitted.encode([pa.array([1, None])])
+
+
+@pytest.mark.parametrize(
+    ("make", "made"),
+    [
+        (lambda a: torch.ones(len(a)).bfloat16(), r"torch\.bfloat16"),
+        (lambda a: torch.ones(len(a)).to_sparse(), "a sparse tensor"),
+    ],
+)
+def test_tensors_that_have_no_arrays_are_errors(con: duckdb.DuckDBPyConnection, make: Any, made: str) -> None:
+    with pytest.raises(SchemaError, match=f"Apply: f made {made}"):
+        fit(con, Apply(make, "i", called="f"))
+
+
+def test_arrays_of_the_other_byte_order(con: duckdb.DuckDBPyConnection) -> None:
+    assert encode(con, fit(con, Apply(lambda a: a.to_numpy().astype(">f4"), "i"))).tolist() == list(range(9))
+
+
+def test_text_that_becomes_infinite_is_an_error(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(DataError, match="Text: f made 1e[+]300, which float32 cannot hold"):
+        fit(con, Text(lambda t: np.full((len(t), 2), 1e300), "word", called="f"))
+    fitted = fit(con, Text(lambda t: np.full((len(t), 2), np.inf), "word"))
+    assert encode(con, fitted).isinf().all()
+
+
+def test_frame_of_a_query_without_rows(con: duckdb.DuckDBPyConnection) -> None:
+    pytest.importorskip("torch_frame", reason="pytorch-frame is not installed")
+    frame = Frame(["i"], ["size"], ["tags"], ["ts"], ["x"])
+    fitted = fit(con, frame, "FROM t WHERE false")
+    assert len(fitted.encode(chunk(con, fitted, "FROM t WHERE false"))) == 0
+    json.dumps(fitted.state, allow_nan=False)
+    for empty in (Frame(["i"]), Frame(timestamp=["ts"]), Frame(categorical=["size"])):
+        with pytest.raises(DataError, match=r"no row meets \(i > 99\)"):
+            fit(con, empty, where="(i > 99)")
+
+
+def test_frame_counts_categories_byte_by_byte(con: duckdb.DuckDBPyConnection) -> None:
+    pytest.importorskip("torch_frame", reason="pytorch-frame is not installed")
+    query = "SELECT unnest(['a', 'A', 'a']) COLLATE NOCASE AS v"
+    state = fit(con, Frame(categorical=["v"]), query).state["categorical"]["v"]
+    assert (state["categories"], state["counts"]) == (["a", "A"], [2, 1])

@@ -128,3 +128,10 @@ def test_functions_take_the_place_of_encoders(db: dbgnn.Database) -> None:
 
     encode(db.graph("g"), "movie", "budget", doubled)
     assert db.sql("SELECT max(budget) FROM movie").fetchall() == [(598,)]
+
+
+def test_fit_names_columns_alone(db: dbgnn.Database) -> None:
+    graph = db.graph("g")
+    assert encode(graph, "movie", "n", Ordinal("genres"), fit="q.id > 500").num_rows == 167
+    with pytest.raises(dbgnn.SqlError, match="fit of 'movie'"):
+        encode(graph, "movie", "n", Ordinal("genres"), fit="movie.id > 500")

@@ -285,3 +285,12 @@ def test_columns_of_any_name(con: duckdb.DuckDBPyConnection) -> None:
     query = 'SELECT i AS "a""b\'); DROP TABLE t; --" FROM t'
     for encoder in (Normalize(name), OneHot(name), Stack(name)):
         assert len(encode(con, fit(con, encoder, query), query)) == 10
+
+
+@pytest.mark.parametrize("how", ["standard", "minmax", "robust"])
+def test_a_query_without_rows_is_left_as_it_is(con: duckdb.DuckDBPyConnection, how: str) -> None:
+    query = "SELECT 1.5::DOUBLE AS v, [1, 2]::FLOAT[2] AS x WHERE false"
+    assert fit(con, Normalize("v", how=how), query).state == {"shift": 0.0, "scale": 1.0}
+    assert encode(con, fit(con, Stack("v", Normalize("x", how=how)), query), query).shape == (0, 3)
+    with pytest.raises(DataError, match=r"'v' of 'movie' has no value but NULL in the rows to fit on: no row meets \(v > 9\)"):
+        fit(con, Normalize("v", how=how), "SELECT 1.5::DOUBLE AS v", where="(v > 9)")

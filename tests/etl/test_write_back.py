@@ -446,6 +446,17 @@ def test_what_is_written_back_is_no_feature(open_db: Open, declared: str) -> Non
     assert fetched(loader_of(open_db().graph())) == served
 
 
+def test_loaders_and_stores_made_before_do_not_fetch_it_either(graph: dbgnn.Graph) -> None:
+    other = graph.db.graph()
+    before, stores = loader_of(graph), graph.db.get_torch_geometric_remote_backend(other)
+    assert fetched(before) == ["x", "year"]
+    graph.write_back("paper", pred=torch.arange(20), e=torch.ones(20, 2))
+    assert fetched(before) == fetched(loader_of(other)) == ["x", "year"]
+    assert [a.attr_name for a in stores[0].get_all_tensor_attrs() if a.group_name == "paper"] == ["x", "year"]
+    stores[0]["paper", "put", None] = torch.zeros(20)  # what is put is a feature
+    assert fetched(loader_of(graph.db.graph())) == ["put", "x", "year"]
+
+
 def test_a_column_that_was_served_still_is(graph: dbgnn.Graph) -> None:
     graph.write_back("paper", x=torch.ones(20, 2))
     assert graph.definition.vertex("paper").properties is None

@@ -69,3 +69,32 @@ def test_cora(cora_dir: Path) -> None:
 def test_movielens(movielens_dir: Path) -> None:
     printed = run_example("movielens.py", movielens_dir, "--epochs", "1")
     assert number("test RMSE", printed) < number("predicting the mean rating", printed)
+
+
+def test_recommend_beats_the_means(movielens_dir: Path) -> None:
+    printed = run_example("recommend.py", movielens_dir, "--steps", "10", "--user", "15")
+    errors = re.search(r"^all +10,000 +([0-9.]+) +([0-9.]+) +([0-9.]+) +([0-9.]+)$", printed, re.MULTILINE)
+    assert errors, printed
+    mean, means, shrunk, model = map(float, errors.groups())
+    assert model < shrunk < means < mean
+
+    recommended = re.findall(r"^  ([0-9.]+)  (.+)$", printed.partition("for user 15:")[2], re.MULTILINE)
+    stars = [float(guess) for guess, _ in recommended]
+    assert len(recommended) == 10
+    assert stars == sorted(stars, reverse=True)
+    with duckdb.connect() as con:
+        rated = con.execute(
+            """SELECT title FROM read_csv($1) JOIN read_csv($2, quote='"', escape='"') USING ("movieId") WHERE "userId" = 15""",
+            [str(movielens_dir / "ratings.csv"), str(movielens_dir / "movies.csv")],
+        ).fetchall()
+    assert rated
+    assert not {(title,) for _, title in recommended} & set(rated)
+
+
+def test_shop_foretells_who_comes_back() -> None:
+    printed = run_example("shop.py", "--epochs", "30")
+    areas = dict(re.findall(r"^  (\w[\w ]*?) +(0\.\d{4})$", printed, re.MULTILINE))
+    model = float(areas.pop("the GNN"))
+    assert "days_since_last" in areas
+    assert model > max(map(float, areas.values())) > 0.5
+    assert len(re.findall(r"^ 0\.\d{3}  .+ \(\w+\)$", printed, re.MULTILINE)) == 5

@@ -6,7 +6,7 @@ import duckdb
 import pytest
 
 from dbgnn import UnknownNameError
-from dbgnn.schema import EdgeTable, TableName, VertexTable, served_columns, tensor_columns
+from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable, served_columns, tensor_columns
 from dbgnn.schema.types import comparable
 
 TENSORS = {
@@ -134,7 +134,7 @@ class TestServedColumns:
         return con
 
     def reasons(self, con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> dict[str, str | None]:
-        return {c.name: c.reason for c in served_columns(con, element)}
+        return {c.name: c.reason for c in served_columns(con, PropertyGraph("g"), element)}
 
     def test_all_but_the_key(self, con: duckdb.DuckDBPyConnection) -> None:
         found = self.reasons(con, VertexTable(TableName("t"), "t", ("id",)))
@@ -148,6 +148,14 @@ class TestServedColumns:
         assert found["id"] == "the source's key"
         assert found["other"] == "the destination's key"
 
+    def test_all_but_a_foreign_key_that_is_an_edge(self, con: duckdb.DuckDBPyConnection) -> None:
+        table = TableName("t")
+        vertex = VertexTable(table, "t", ("id",))
+        graph = PropertyGraph("g", (vertex,), (EdgeTable(table, "of", "t", ("id",), "t", ("other",)),))
+        found = {c.name: c.reason for c in served_columns(con, graph, vertex)}
+        assert [name for name, reason in found.items() if reason is None] == ["x", "y"]
+        assert "foreign key" in str(found["other"])
+
     def test_properties_in_their_order_and_the_key_if_named(self, con: duckdb.DuckDBPyConnection) -> None:
         found = self.reasons(con, VertexTable(TableName("t"), "t", ("id",), ("y", "id")))
         assert list(found.items())[:2] == [("y", None), ("id", None)]
@@ -160,7 +168,7 @@ class TestServedColumns:
     def test_a_property_that_is_gone(self, con: duckdb.DuckDBPyConnection) -> None:
         con.execute("ALTER TABLE t DROP y")
         with pytest.raises(UnknownNameError, match="no column 'y' any more"):
-            served_columns(con, VertexTable(TableName("t"), "t", ("id",), ("y",)))
+            served_columns(con, PropertyGraph("g"), VertexTable(TableName("t"), "t", ("id",), ("y",)))
 
 
 @pytest.mark.parametrize(
