@@ -14,6 +14,24 @@ import torch
 README = Path(__file__).resolve().parents[2] / "README.md"
 
 
+def write_csv_files(rng: np.random.Generator) -> None:
+    """Write users.csv, movies.csv and ratings.csv into the current folder."""
+    users = [
+        f"{1000 + 7 * i},{age},{job},{age % 2}"
+        for i, (age, job) in enumerate(zip(rng.integers(18, 70, 50), "abcab" * 10, strict=True))
+    ]
+    movies = [f'm{i},"Movie, {i}",{genre}' for i, genre in enumerate(["drama", "drama|action", "comedy"] * 5)]
+    ratings = [
+        f"{1000 + 7 * u},m{m},{stars}" for u, m, stars in zip(*(rng.integers(0, n, 400) for n in (50, 15, 6)), strict=True)
+    ]
+    for name, header, rows in (
+        ("users", "user_id,age,job,label", users),
+        ("movies", "movie_id,title,genres", movies),
+        ("ratings", "user_id,movie_id,stars", ratings),
+    ):
+        Path(f"{name}.csv").write_text("\n".join([header, *rows]) + "\n")
+
+
 def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
@@ -30,15 +48,22 @@ def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name, array in arrays.items():
         np.save(f"{name}.npy", array)
 
-    tables, five_lines = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    tables, five_lines, files, memory = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
     scope: dict[str, Any] = {}
     exec(tables, scope)
     shown = capsys.readouterr().out
     assert "float32  [300, 128]" in shown
     scope["db"].close()
 
+    write_csv_files(rng)
+    exec(files, {})
+
     exec(five_lines, scope)
     with scope["db"]:
+        exec(memory, scope)
+        assert scope["db"].sql("SELECT count(*), count(embedding) FROM paper").fetchall() == [
+            (papers, len(scope["data"]["paper"].id))
+        ]
         seeds = torch.cat([batch["paper"].n_id[: batch["paper"].batch_size] for batch in scope["loader"]])
         assert sorted(seeds.tolist()) == np.flatnonzero(year < 2018).tolist()
         batch = scope["batch"]
