@@ -37,6 +37,7 @@ import torch
 
 import dbgnn
 from graphs import edge_chunks, feature_chunks, write
+from peer import Peer
 from report import bytes_of, table, versions
 from usage import peak_rss
 
@@ -66,37 +67,6 @@ for line in sys.stdin:
     answer = {"seconds": time.perf_counter() - start, "edges": data.num_edges, "x": "x" in data}
     print(json.dumps(answer), flush=True)
 """
-
-
-class Kuzu:
-    """Kùzu's way to PyG, in its own process."""
-
-    def __init__(self, python: Path, folder: Path, dim: int) -> None:
-        self.process = subprocess.Popen(
-            [str(python), "-c", KUZU_SIDE, str(folder), str(dim)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.version = self._answer()["kuzu"]
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):  # Kùzu prints progress between the answers
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        raise SystemExit(f"Kùzu ended without an answer (exit code {self.process.wait()}).")
-
-    def turn(self) -> dict[str, Any]:
-        """Return how long it took, how many edges came, and whether the features did."""
-        assert self.process.stdin is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
 
 
 def forms(db: dbgnn.Database) -> dict[str, Callable[[], Any]]:
@@ -131,7 +101,7 @@ def files(args: argparse.Namespace) -> Iterator[tuple[Path, Path]]:
         yield folder.absolute(), path.absolute()
 
 
-def kuzu_side(args: argparse.Namespace, folder: Path) -> Kuzu | str:
+def kuzu_side(args: argparse.Namespace, folder: Path) -> Peer | str:
     """Return Kùzu with the same graph, or why it is left out."""
     if not args.kuzu_python.exists():
         return f"there is no {args.kuzu_python} (make bench-peers makes it)"
@@ -144,7 +114,7 @@ def kuzu_side(args: argparse.Namespace, folder: Path) -> Kuzu | str:
         np.save(own / "x.npy", np.concatenate(list(feature_chunks(args.nodes, args.dim, args.seed))))
         ends = np.concatenate(list(edge_chunks(args.kind, args.nodes, args.edges, args.seed)), axis=1)
         pq.write_table(pa.table({"src": ends[0], "dst": ends[1]}), own / "cites.parquet")
-    return Kuzu(args.kuzu_python.absolute(), own, args.dim)
+    return Peer(args.kuzu_python.absolute(), KUZU_SIDE, own, args.dim)
 
 
 def times(args: argparse.Namespace, folder: Path, path: Path) -> None:
@@ -154,7 +124,7 @@ def times(args: argparse.Namespace, folder: Path, path: Path) -> None:
         limit, threads = db.sql("SELECT current_setting('memory_limit'), current_setting('threads')").fetchall()[0]
         print(f"memory_limit {limit}, {threads} DuckDB threads; medians (least) of {args.repeat} turns, buffers warm\n")
         calls = forms(db)
-        seconds: dict[str, list[float]] = {name: [] for name in (*calls, *(["Kùzu"] if isinstance(kuzu, Kuzu) else []))}
+        seconds: dict[str, list[float]] = {name: [] for name in (*calls, *(["Kùzu"] if isinstance(kuzu, Peer) else []))}
         answer: dict[str, Any] = {}
         checked = False
         for turn in range(args.repeat + 1):  # the first one warms the buffers
@@ -169,13 +139,13 @@ def times(args: argparse.Namespace, folder: Path, path: Path) -> None:
                     assert result[CITES].edge_index.shape == (2, args.edges), result
                 del result
             checked = True
-            if isinstance(kuzu, Kuzu):
-                answer = kuzu.turn()
+            if isinstance(kuzu, Peer):
+                answer = kuzu.ask()
                 seconds["Kùzu"] += [answer["seconds"]] if turn else []
     print(times_table(seconds))
-    if isinstance(kuzu, Kuzu):
+    if isinstance(kuzu, Peer):
         print(
-            f"\nKùzu {kuzu.version} gave {answer['edges']:,} of the {args.edges:,} edges (it merges parallel ones), "
+            f"\nKùzu {kuzu.first['kuzu']} gave {answer['edges']:,} of the {args.edges:,} edges (it merges parallel ones), "
             f"{'with' if answer['x'] else 'without'} the features."
         )
         kuzu.close()

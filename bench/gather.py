@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import platform
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +25,7 @@ import torch_geometric
 
 import dbgnn
 from graphs import feature_chunks, write
+from peer import Peer
 
 #: Runs in Kùzu's interpreter: loads the npy files, then answers every line (a file of ids) with seconds.
 KUZU_SIDE = """
@@ -53,37 +52,11 @@ for line in sys.stdin:
 """
 
 
-class Kuzu:
-    """Kùzu's feature store in its own process."""
-
-    def __init__(self, python: Path, folder: Path, dim: int) -> None:
-        self.process = subprocess.Popen(
-            [str(python), "-c", KUZU_SIDE, str(folder), str(dim)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.version = self._answer()["kuzu"]
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.startswith("{"):  # Kùzu prints progress between the answers
-                answer: dict[str, Any] = json.loads(line)
-                return answer
-        raise SystemExit(f"Kùzu ended without an answer (exit code {self.process.wait()}).")
-
-    def seconds(self, ids_file: Path, shape: list[int]) -> float:
-        """Return how long its get_tensor took for the ids in a file."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{ids_file}\n")
-        self.process.stdin.flush()
-        answer = self._answer()
-        assert answer["shape"] == shape, answer
-        return float(answer["seconds"])
-
-    def close(self) -> None:
-        """End the process."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+def kuzu_seconds(kuzu: Peer, ids_file: Path, shape: list[int]) -> float:
+    """Return how long Kùzu's get_tensor took for the ids in a file."""
+    answer = kuzu.ask(str(ids_file))
+    assert answer["shape"] == shape, answer
+    return float(answer["seconds"])
 
 
 def timed(call: Callable[[], torch.Tensor]) -> tuple[float, torch.Tensor]:
@@ -136,15 +109,16 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         if not (folder / "kuzu").exists():
             np.save(folder / "ids.npy", np.arange(args.nodes))
             np.save(folder / "x.npy", x.numpy())
-        kuzu = Kuzu(args.kuzu_python.absolute(), folder.absolute(), args.dim)
+        kuzu = Peer(args.kuzu_python.absolute(), KUZU_SIDE, folder.absolute(), args.dim)
     else:
         print(f"Kùzu is left out: there is no {args.kuzu_python} (make bench-peers makes it).")
     with dbgnn.connect(path, read_only=False, memory_limit=args.memory_limit, threads=args.threads) as db:
         store, _ = db.get_torch_geometric_remote_backend()
         limit, threads = db.sql("SELECT current_setting('memory_limit'), current_setting('threads')").fetchall()[0]
+        release = "-" if kuzu is None else kuzu.first["kuzu"]
         print(
             f"dbgnn {dbgnn.__version__}, DuckDB {duckdb.__version__}, PyArrow {pa.__version__}, torch {torch.__version__} "
-            f"({torch.get_num_threads()} threads), PyG {torch_geometric.__version__}, Kùzu {kuzu.version if kuzu else '-'}, "
+            f"({torch.get_num_threads()} threads), PyG {torch_geometric.__version__}, Kùzu {release}, "
             f"Python {platform.python_version()}"
         )
         print(
@@ -159,7 +133,7 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
 
 
 def turns(
-    args: argparse.Namespace, folder: Path, rng: np.random.Generator, count: int, x: torch.Tensor, store: Any, kuzu: Kuzu | None
+    args: argparse.Namespace, folder: Path, rng: np.random.Generator, count: int, x: torch.Tensor, store: Any, kuzu: Peer | None
 ) -> None:
     """Let all sides fetch the same rows in turn, new ones every turn, and print one line."""
     names = ["dbgnn", "x[ids]", *(["Kùzu"] if kuzu is not None else [])]
@@ -171,7 +145,7 @@ def turns(
         for name in names[turn % len(names) :] + names[: turn % len(names)]:  # another side begins every turn
             if name == "Kùzu":
                 assert kuzu is not None
-                seconds = kuzu.seconds(folder / "request.npy", [count, args.dim])
+                seconds = kuzu_seconds(kuzu, folder / "request.npy", [count, args.dim])
             else:
                 fetch = (lambda ids=ids: store.get_tensor("paper", "x", ids)) if name == "dbgnn" else (lambda ids=ids: x[ids])
                 seconds, result = timed(fetch)
