@@ -163,6 +163,80 @@ def test_execute(file: Path) -> None:
     assert "no_such_table" in run("execute", file, "FROM no_such_table", code=1).stderr
 
 
+def test_rows_are_lines(file: Path) -> None:
+    text = run("execute", file, r"SELECT e'a\tb' AS t, e'c\nd\\e' AS n, NULL AS gap, 'None' AS none, 1.5 AS f").stdout
+    assert text == "t\tn\tgap\tnone\tf\na\\tb\tc\\nd\\\\e\t\\N\tNone\t1.5\n"
+
+
+def test_rows_as_json_lose_nothing(file: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    query = """SELECT 1 AS a, 2 AS a, 3 AS a_1, 'nan'::FLOAT AS n, [{'x': '-inf'::DOUBLE}] AS i,
+        MAP {DATE '2020-01-01': 1} AS m, '\\xAA'::BLOB AS b, true AS t"""
+    (row,) = json.loads(run("execute", file, query, "--json").stdout, parse_constant=refuse)
+    assert row == {
+        "a": 1, "a_1": 2, "a_1_1": 3, "n": "nan", "i": [{"x": "-inf"}], "m": {"2020-01-01": 1}, "b": "aa", "t": True
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("sql", ["", ";", "/* nothing */"])
+def test_no_statement_at_all(file: Path, sql: str) -> None:
+    assert run("execute", file, sql).stdout == ""
+    assert loaded("execute", file, sql) == []
+
+
+def test_a_file_made_by_execute_is_told(tmp_path: Path, file: Path) -> None:
+    new = tmp_path / "new.duckdb"
+    done = run("execute", new, "CREATE TABLE t (a INTEGER)")
+    assert (done.stdout, done.stderr) == ("", f"{new} is a new file.\n")
+    assert run("execute", new, "FROM t").stderr == ""
+    assert run("execute", ":memory:", "SELECT 1").stderr == ""
+
+
+def test_standard_input_that_is_no_text(file: Path) -> None:
+    command = [sys.executable, "-m", "dbgnn.cli", "execute", str(file), "-"]
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONUTF8": "1"}
+    given = "SELECT 'ä'".encode("latin-1")
+    done = subprocess.run(command, input=given, capture_output=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 2
+    assert b"is no UTF-8" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(file: Path) -> None:
+    command = [sys.executable, "-m", "dbgnn.cli", "execute", str(file), "SELECT range, repeat('x', 99) FROM range(50000)"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT) as program:
+        assert program.stdout is not None
+        assert program.stderr is not None
+        program.stdout.readline()
+        program.stdout.close()
+        assert program.stderr.read() == b""
+
+
+def test_files_of_different_columns_go_by_name(tmp_path: Path, file: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,v\n1,2\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_text("w,v,id\n7,8,9\n", encoding="utf-8")
+    run("copy", file, "either", tmp_path / "a.csv", tmp_path / "b.csv", "--create")
+    found = loaded("execute", file, "FROM either ORDER BY id")
+    assert found == [{"id": 1, "v": 2, "w": None}, {"id": 9, "v": 8, "w": 7}]
+
+
+def test_the_ending_says_the_format(tmp_path: Path, file: Path) -> None:
+    for name, form in (("a.pq", "parquet"), ("b.ndjson", "json")):
+        with duckdb.connect() as con:
+            con.execute(f"COPY (SELECT 1 AS src, 2 AS dst) TO '{tmp_path / name}' (FORMAT {form})")
+        assert loaded("copy", file, "cites", tmp_path / name)["rows"] == 1
+
+
+def test_output_that_cannot_be_written(tmp_path: Path, file: Path) -> None:
+    everything = "query", file, "--graph", "papers", "-o"
+    assert "is a folder" in re.sub(r"\s+", " ", run(*everything, tmp_path, code=2).stderr)
+    error = run(*everything, tmp_path / ("x" * 300), code=1).stderr
+    assert error.startswith("Error: ")
+    assert "too long" in error
+
+
 def test_query_by_type(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "sub.pt"
     by_type = ["--nodes", "paper=SELECT id, x, year FROM paper WHERE year >= 2015", "--edges", "paper,cites,paper=FROM cites"]
@@ -214,7 +288,7 @@ def test_wrong_usage_exits_with_2(file: Path, args: list[str], said: str) -> Non
     assert said in re.sub(r"\s+", " ", error)
 
 
-@pytest.mark.parametrize("command", [["info"], ["check"], ["build"], ["query", "--graph", "g"]])
+@pytest.mark.parametrize("command", [["info"], ["check"], ["build"], ["query", "--graph", "g"], ["copy", "t", "a.csv"]])
 def test_a_file_that_is_not_there_is_not_made(tmp_path: Path, command: list[str]) -> None:
     missing = tmp_path / "missing.duckdb"
     error = run(command[0], missing, *command[1:], code=1).stderr

@@ -42,6 +42,8 @@ _Step = tuple[str, Callable[[], Iterator[Finding]]]
 def check(db: Database, definition: PropertyGraph, *, progress: bool) -> CheckReport:
     """Look for what makes training on a graph fail, or go wrong unseen; all tables are read in one transaction.
 
+    The transaction is one of its own, as that of building and loading: what another has not committed yet is not looked at.
+
     Args:
         db: The database; read-only will do.
         definition: The graph.
@@ -110,7 +112,7 @@ class _Checker:
         if isinstance(element, EdgeTable):
             self._check_ends(element, parts)
             rows = edge_rows(self.graph, element)
-        return Part(element, rows, tuple(dict.fromkeys(keys)), tuple(served(element, types)))
+        return Part(element, rows, tuple(dict.fromkeys(keys)), tuple(served(self.graph, element, types)))
 
     def _check_ends(self, edge: EdgeTable, parts: dict[str | EdgeType, Part]) -> None:
         for label, names in ((edge.source, edge.source_key), (edge.destination, edge.destination_key)):

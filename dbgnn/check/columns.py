@@ -71,7 +71,7 @@ def column_scan(part: Part, served: Sequence[Column]) -> str:
     for i, column in enumerate(served):
         if not column.shape:
             flags.append(f"{quote(column.name)} AS v_{i}")
-            wanted.append(f"min(v_{i}) = max(v_{i}) AND count(v_{i}) > 1")
+            wanted.append(f"CASE WHEN min(v_{i}) = max(v_{i}) AND count(v_{i}) > 1 THEN count(v_{i}) END")
             wanted.append(f"approx_count_distinct(v_{i})")
     return f"SELECT {', '.join(wanted)} FROM (SELECT {', '.join(['rowid AS rid', *flags])} FROM {part.rows})"
 
@@ -104,8 +104,13 @@ def check_columns(con: duckdb.DuckDBPyConnection, part: Part, served: Sequence[C
             continue
         constant, distinct = next(values), next(values)
         if constant:
-            text = "every row holds the same value, which teaches a model nothing"
-            yield part.finding("info", "constant", column.name, total, total, text)
+            same = (
+                "every row holds the same value"
+                if constant == total
+                else f"all {constant:,} values that are not NULL are the same"
+            )
+            text = f"{same}, which teaches a model nothing"
+            yield part.finding("info", "constant", column.name, constant, total, text)
         elif _may_be_classes(column, distinct):
             yield from _classes(con, part, column, total)
 

@@ -159,23 +159,27 @@ class CheckReport:
 
 
 def _degree_table(found: Sequence[Finding]) -> Table:
+    from rich.text import Text  # noqa: PLC0415 - names are no markup
+
     table = _table("degrees", "nodes")
     for _, heading in _DEGREES:
         table.add_column(heading, justify="right")
     for f in found:
         cells = [f"{f.detail[key]:,.2f}" if key == "mean" else f"{f.detail[key]:,}" for key, _ in _DEGREES]
-        table.add_row(f.where, f"{f.total:,}", *cells)
+        table.add_row(Text(f.where), f"{f.total:,}", *cells)
     return table
 
 
 def _class_table(found: Sequence[Finding]) -> Table:
+    from rich.text import Text  # noqa: PLC0415 - values are no markup
+
     table = _table("values", "rows")
     table.add_column("share", justify="right")
     for f in found:
         for value, count in f.detail.items():
-            table.add_row(f"{f.where} = {value}", f"{count:,}", f"{count / f.count:.1%}")
+            table.add_row(Text(f"{f.where} = {value}"), f"{count:,}", f"{count / f.count:.1%}")
         if rest := f.count - int(sum(f.detail.values())):
-            table.add_row(f"{f.where}: all others", f"{rest:,}", f"{rest / f.count:.1%}")
+            table.add_row(Text(f"{f.where}: all others"), f"{rest:,}", f"{rest / f.count:.1%}")
     return table
 
 

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 import dbgnn
 from dbgnn.cli.given import assignments, columns_of, copy_statements, labelled
+from dbgnn.cli.rows import json_value, line, names_apart
 from dbgnn.database import connect
 from dbgnn.errors import ConnectionError, DbgnnError
 
@@ -35,6 +36,8 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:  # a reader such as head went away; click ends in silence
+            raise
         except (DbgnnError, duckdb.Error, OSError) as error:
             typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from error
@@ -204,6 +207,8 @@ def copy(
     statements = copy_statements(
         table, files, columns=columns, by_column=by_column, header=header, delimiter=delimiter, form=form, create=create
     )
+    if not create:
+        _must_exist(file)
     rows = 0
     with connect(file, memory_limit=memory_limit, threads=threads, progress=not quiet) as db:
         if len(statements) > 1:
@@ -230,19 +235,30 @@ def execute(
     memory_limit: MemoryLimit = None,
     threads: Threads = None,
 ) -> None:
-    """Run SQL: DuckDB's own, and CREATE PROPERTY GRAPH. Shows the rows of the last statement, if it has any."""
-    text = sys.stdin.read() if sql == "-" else sql
+    r"""Run SQL: DuckDB's own, and CREATE PROPERTY GRAPH. Shows the rows of the last statement, if it has any.
+
+    A row is a line with tabs between the values; NULL is \N, and a tab or line break in a value is \t or \n. As JSON, NaN,
+    infinity, dates and decimals are text, BLOBs hexadecimal. A file that does not exist is made.
+    """
+    try:
+        text = sys.stdin.read() if sql == "-" else sql
+        text.encode()
+    except UnicodeError as error:
+        raise typer.BadParameter(f"the text is no UTF-8: {error}", param_hint="SQL") from error
+    if file != ":memory:" and not Path(file).exists():
+        typer.echo(f"{file} is a new file.", err=True)
     with connect(file, memory_limit=memory_limit, threads=threads, progress=not quiet) as db:
         result = db.execute(text)
-        names = [name for name, *_ in result.description or []]
+        names = [name for name, *_ in getattr(result, "description", None) or []]  # the result of no statement at all is None
         if as_json:
-            rows = result.fetchall() if names else []
-            typer.echo(json.dumps([dict(zip(names, r, strict=True)) for r in rows], ensure_ascii=False, default=str))
+            keys = names_apart(names)
+            found = [dict(zip(keys, map(json_value, r), strict=True)) for r in (result.fetchall() if names else [])]
+            typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
             return
         head = [tuple(names)]
         while names and (rows := result.fetchmany(_ROWS_AT_ONCE)):
             for cells in [*head, *rows]:
-                typer.echo("\t".join(map(str, cells)))
+                typer.echo(line(cells))
             head = []
 
 
@@ -291,6 +307,8 @@ def query(
     """
     if output is not None and not output.parent.is_dir():
         raise typer.BadParameter(f"there is no folder {str(output.parent)!r}", param_hint="--output")
+    if output is not None and output.is_dir():
+        raise typer.BadParameter(f"{str(output)!r} is a folder", param_hint="--output")
     by_type, by_graph = bool(nodes or edges), bool(where or seeds or hops)
     if (sql is not None) + by_type + by_graph > 1 or not (sql or by_type or by_graph or graph):
         raise typer.BadParameter("give one of SQL (a pattern), --nodes with --edges, --where or --seeds, or --graph alone")
@@ -324,7 +342,8 @@ def _tell(data: Any, output: Path | None, *, as_json: bool) -> None:
     if output is not None:
         import torch  # noqa: PLC0415
 
-        torch.save(data, output)
+        with output.open("wb") as file:  # of a file that it cannot write, torch raises RuntimeError
+            torch.save(data, file)
         found["output"] = str(output)
     typer.echo(_dumps(found) if as_json else summary_text(found))
     if output is not None and not as_json:

@@ -80,8 +80,11 @@ def copy_statements(
             raise typer.BadParameter(
                 "--create reads all columns of CSV, Parquet or JSON files, of one kind", param_hint="--create"
             )
+        if len(files) > 1:
+            options["union_by_name"] = "true"  # else columns that the first file does not have would be left out
         given = ", ".join([f"[{', '.join(map(literal, files))}]", *(f"{key} = {value}" for key, value in options.items())])
         return [f"CREATE TABLE {name} AS FROM read_{kinds.pop()}({given})"]
+    form = form or next((kind for kind in ("parquet", "json") if kinds == {kind}), None)  # COPY knows fewer endings
     named = f" ({quote_all(c.strip() for c in columns.split(','))})" if columns else ""
     told = ", ".join(
         [*([f"FORMAT {quote(form.lower())}"] if form else []), *(f"{key} {value}" for key, value in options.items())]

@@ -63,13 +63,13 @@ def _describe(db: Database, graph: Graph) -> dict[str, Any]:
         "name": graph.name,
         "declared": graph.name in schema.graph_names(con),
         "sql": schema.to_sql(definition),
-        "nodes": {v.label: {"key": list(v.key), **_element(con, v)} for v in definition.vertices},
+        "nodes": {v.label: {"key": list(v.key), **_element(con, definition, v)} for v in definition.vertices},
         "edges": [
             {
                 "type": list(e.edge_type),
                 "source_key": list(e.source_key),
                 "destination_key": list(e.destination_key),
-                **_element(con, e),
+                **_element(con, definition, e),
             }
             for e in definition.edges
         ],
@@ -78,10 +78,12 @@ def _describe(db: Database, graph: Graph) -> dict[str, Any]:
     }
 
 
-def _element(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> dict[str, Any]:
+def _element(
+    con: duckdb.DuckDBPyConnection, definition: schema.PropertyGraph, element: VertexTable | EdgeTable
+) -> dict[str, Any]:
     columns = [
         {"name": c.name, "sql_type": c.sql_type, "dtype": c.dtype or None, "shape": list(c.shape), "left_out": c.reason}
-        for c in schema.served_columns(con, element)
+        for c in schema.served_columns(con, definition, element)
     ]
     return {"table": str(element.table), "rows": _count(con, element.table), "columns": columns}
 

@@ -313,3 +313,35 @@ def test_checking_imports_no_torch(defects: Path) -> None:
         "str(dbgnn.check.check(db, db.graph().definition, progress=False))"
     )
     assert not imported_by(code) & {"torch", "torch_geometric"}
+
+
+def test_names_and_values_are_no_markup(tmp_path: Path) -> None:
+    from rich.console import Console
+
+    with dbgnn.connect(tmp_path / "g.duckdb", progress=False) as db:
+        db.execute("CREATE TYPE size AS ENUM ('[bold]A', 'B[/x]')")
+        db.execute(
+            """CREATE TABLE a (id BIGINT, "c[/red]" size);
+            INSERT INTO a VALUES (1, '[bold]A'), (2, 'B[/x]'); CREATE TABLE e AS SELECT 1 AS s, 2 AS d;
+            CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id) LABEL "p[/i]") EDGE TABLES
+            (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES a (id))"""
+        )
+        report = checked(db)
+    console = Console(width=160, color_system=None)
+    with console.capture() as shown:
+        console.print(report)
+    assert "p[/i].c[/red] = [bold]A" in shown.get()
+    assert "p[/i].c[/red] = B[/x]" in shown.get()
+
+
+def test_null_is_no_constant(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb", progress=False) as db:
+        db.execute(
+            """CREATE TABLE a AS SELECT i AS id, CASE WHEN i <> 2 THEN 1.5::FLOAT END AS c, 2 AS d FROM range(4) AS r(i);
+            CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id))"""
+        )
+        report = checked(db)
+    some, every = one(report, "constant", "a", "c"), one(report, "constant", "a", "d")
+    assert (some.count, some.total, every.count) == (3, 4, 4)
+    assert some.text.startswith("all 3 values that are not NULL are the same")
+    assert every.text.startswith("every row holds the same value")

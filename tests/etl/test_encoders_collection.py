@@ -288,7 +288,7 @@ def test_state_is_not_shared_between_fits(con: duckdb.DuckDBPyConnection) -> Non
     ("column", "encoder"),
     [
         ("gap", Stack("gap", null="fill", fill=math.nan)),
-        ("day", Stack(Datetime("day"), "t", dtype="float64", null="fill", fill=dt.datetime(2020, 1, 1))),
+        ("day", Stack(Datetime("day"), "t", dtype="float64", null="fill", fill=dt.datetime.fromisoformat("2020-01-01"))),
         ("gap", Normalize(null="fill", fill=np.float32(1))),
         ("gap", Identity(null="fill", fill=decimal.Decimal("0.5"))),
         ("t", Identity(null="fill", fill=np.datetime64("2020-01-01T00:00:01"))),

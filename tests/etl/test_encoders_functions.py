@@ -189,7 +189,7 @@ def test_frame_makes_a_tensor_frame(con: duckdb.DuckDBPyConnection) -> None:
     # 'small' is more frequent than 'large'
     assert frame.feat_dict[tf.categorical].tolist() == [[1 - (i % 3 > 0), -1 if i % 5 == 1 else 0] for i in range(9)]
     tags = frame.feat_dict[tf.multicategorical]
-    assert [sorted(tags[i, 0].tolist()) for i in range(4)] == [[0, 1], [], [-1], [0, 0, 2]]
+    assert [sorted(tags[i, 0].tolist()) for i in range(4)] == [[0, 1], [], [-1], [0, 2]]  # a set, as there
     assert [sorted(tags[i, 1].tolist()) for i in range(3)] == [[0], [0, 1], []]
     times = frame.feat_dict[tf.timestamp]
     assert times[1].tolist() == [[2020, 1, 28, 5, 0, 0, 0], [1999, 11, 30, 4, 23, 59, 58]]
@@ -209,7 +209,7 @@ def test_frame_s_statistics_feed_pytorch_frame_s_models(con: duckdb.DuckDBPyConn
     col_stats = encoder.col_stats(fitted.state)
     assert col_stats["i"] == {stats.MEAN: 4, stats.STD: pytest.approx(np.arange(9).std()), stats.QUANTILES: [0, 2, 4, 6, 8]}
     assert col_stats["size"] == {stats.COUNT: (["small", "large"], [6, 3])}
-    assert col_stats["tags"] == {stats.MULTI_COUNT: (["a", "b", "c"], [7, 3, 2])}
+    assert col_stats["tags"] == {stats.MULTI_COUNT: (["a", "b", "c"], [5, 3, 2])}
     assert col_stats["day"][stats.YEAR_RANGE] == [2020, 2020]
     assert col_stats["word"] == {stats.EMB_DIM: 2}
     nn = importlib.import_module("torch_frame.nn")
@@ -290,7 +290,7 @@ def test_arrays_of_the_other_byte_order(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_text_that_becomes_infinite_is_an_error(con: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(DataError, match="Text: f made 1e[+]300, which float32 cannot hold"):
+    with pytest.raises(DataError, match=r"Text: f made 1e\+300, which float32 cannot hold"):
         fit(con, Text(lambda t: np.full((len(t), 2), 1e300), "word", called="f"))
     fitted = fit(con, Text(lambda t: np.full((len(t), 2), np.inf), "word"))
     assert encode(con, fitted).isinf().all()

@@ -151,9 +151,15 @@ def as_floats(values: Tensor, dtype: str, name: str) -> np.ndarray[Any, Any]:
 
 
 def text_of(value: Any) -> Any:
-    """Return dates and times as ISO text, NaN and infinity as text, anything else as it is: what can be kept as JSON."""
-    if isinstance(value, float) and not math.isfinite(value):
+    """Return a value as JSON can hold it, NumPy's as Python's: dates and times (in UTC) as ISO text, decimals, NaN and
+    infinity as text, anything else as it is.
+    """
+    if isinstance(value, np.generic):
+        value = str(value) if isinstance(value, np.datetime64) else value.item()
+    if isinstance(value, Decimal) or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        value = value.astimezone(dt.UTC).replace(tzinfo=None)  # as `plain` has them
     return value.isoformat() if isinstance(value, dt.date) else value
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -25,6 +26,9 @@ Codes = np.ndarray[Any, np.dtype[np.int64]]
 _PYTHON: dict[str, type] = {"bool": bool, "integer": int, "float": float, "text": str, "date": dt.date}
 
 _LARGEST = 2**63 - 1
+
+#: Categories are told apart by their bytes, as Arrow does it; a column's COLLATE or default_collation may say otherwise.
+_BYTES = "COLLATE C"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,35 +111,41 @@ class CategoryEncoder(ColumnEncoder):
                 raise SchemaError(f"categories are a list of values, not the text {self.categories!r}.")
             object.__setattr__(self, "categories", tuple(text_of(c) for c in self.categories))
 
-    def expression(self, kind: str) -> str:  # noqa: ARG002 - MultiHot looks at the type
+    def expression(self, kind: str) -> str:
         """Return the SQL of one category a row, over the rows ``q`` of a column of this SQL type."""
-        return column_sql(self.name)
+        column = column_sql(self.name)
+        return f"{column} {_BYTES}" if kind == "VARCHAR" else column
 
     def fit(self, rows: FitRows) -> State:
         """Find the categories by SQL."""
-        expression = self.expression(rows.sql_type(self.name))
+        sql_type = rows.sql_type(self.name)
+        expression = self.expression(sql_type)
         arrow_type = rows.arrow_type(expression)
         kind = kind_of(canonical(pa.array([], arrow_type), self.name).type)
         values = self._distinct(rows, expression) if self.categories is None else list(self.categories)
         if self.null == "fill":
-            standing = canonical(pa.array([scalar(self.fill, arrow_type).as_py()], arrow_type), self.name)[0].as_py()
-            values += [standing] if standing not in [_as_kind(kind, v) for v in values] else []
+            known = [_as_kind(kind, v) for v in values]
+            standing = in_python(canonical(self.standing(sql_type, arrow_type), self.name), self.name)
+            values += [v for v in dict.fromkeys(standing) if v not in known]
         if not values and self.unseen == "error":
-            raise DataError(f"Column {self.name!r} of {rows.label!r} has no category in the rows to fit on; name categories=….")
+            rows.lack(self.name, "no category")
         return Categories.of(kind, values).to_state()
+
+    def standing(self, sql_type: str, arrow_type: pa.DataType) -> pa.Array:  # noqa: ARG002 - MultiHot looks at the SQL type
+        """Return the categories that stand for NULL."""
+        return pa.array([scalar(self.fill, arrow_type).as_py()], arrow_type)
 
     def _distinct(self, rows: FitRows, expression: str) -> list[Any]:
         table = rows.run(
             f"SELECT DISTINCT value FROM (SELECT {expression} AS value FROM {rows.sql}) AS v "
-            f"WHERE value IS NOT NULL ORDER BY value LIMIT {int(self.max_categories) + 1}"
+            f"WHERE value IS NOT NULL ORDER BY value ASC LIMIT {int(self.max_categories) + 1}"
         )
         if len(table) > self.max_categories:
             raise DataError(
                 f"Column {self.name!r} of {rows.label!r} has more than {self.max_categories:,} categories. Use Hash, Ordinal "
                 "for an embedding, a query that merges rare ones, or a larger max_categories."
             )
-        found: list[Any] = canonical(plain(table.column(0)), self.name).to_pylist()
-        return found
+        return in_python(canonical(plain(table.column(0)), self.name), self.name)
 
     def found(self, state: State) -> str:
         """Return how many categories there are."""
@@ -150,7 +160,7 @@ class CategoryEncoder(ColumnEncoder):
         if not bad.any():
             return codes
         if self.unseen == "error":
-            first = values[int(bad.argmax())].as_py()
+            [first] = in_python(values.slice(int(bad.argmax()), 1), self.name)
             raise DataError(
                 f"Column {self.name!r} holds {first!r}, which is none of the categories fitted, as are {int(bad.sum()):,} of "
                 f"{len(codes):,} values at hand. Say what becomes of them, "
@@ -235,17 +245,24 @@ class MultiHot(CategoryEncoder):
         if not self.sep:
             raise SchemaError("MultiHot: sep is empty; name what separates the categories.")
 
-    def expression(self, kind: str) -> str:
-        """Return the SQL of one category a row."""
-        column = column_sql(self.name)
+    def expression(self, kind: str, *, once: bool = False) -> str:
+        """Return the SQL of one category a row; ``once``: of each row that repeats one, only one."""
+        column, elements = column_sql(self.name), "list_distinct" if once else ""
         if kind.endswith("]") and not kind.startswith("VARCHAR["):
-            return f"unnest({column})"
+            return f"unnest({elements}({column}))"
         texts = (
             f"CAST({column} AS VARCHAR[])"
             if kind.endswith("]")
             else f"string_split(CAST({column} AS VARCHAR), {literal(self.sep)})"
         )
-        return f"unnest(list_filter({texts}, lambda piece: piece <> ''))"
+        return f"unnest({elements}(list_filter({texts}, lambda piece: piece <> ''))) {_BYTES}"
+
+    def standing(self, sql_type: str, arrow_type: pa.DataType) -> pa.Array:
+        """Return the categories that stand for NULL: text is cut, elements of lists are not."""
+        one = pa.array([scalar(self.fill, arrow_type).as_py()], arrow_type)
+        if sql_type.endswith("]"):
+            one = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), one)
+        return split(one, self.sep, self.name)[1]
 
     def values(self, state: State) -> Callable[[pa.Array, Flags | None], Tensor]:
         """Return the function that makes the vectors."""
@@ -282,7 +299,8 @@ def canonical(array: pa.Array, name: str) -> pa.Array:
     if is_text(kind):
         return array.cast(pa.string())
     if pa.types.is_floating(kind):
-        return pc.add(array.cast(pa.float64()), 0.0)  # SQL does not tell -0.0 from 0.0
+        wide = pc.add(array.cast(pa.float64()), 0.0)  # SQL does not tell -0.0 from 0.0, nor one NaN from another
+        return pc.if_else(pc.is_nan(wide), math.nan, wide)
     if pa.types.is_integer(kind):
         return array if pa.types.is_uint64(kind) else array.cast(pa.int64())
     if pa.types.is_boolean(kind) or pa.types.is_date32(kind):
@@ -294,6 +312,22 @@ def canonical(array: pa.Array, name: str) -> pa.Array:
         f"Column {name!r} arrives as {kind}; categories are text, ENUMs, UUIDs, numbers up to 64 bits, truth values or dates. "
         f"Use {remedy} in the query."
     )
+
+
+def in_python(array: pa.Array, name: str) -> list[Any]:
+    """Return values as Python has them.
+
+    Raises:
+        DataError: A date is beyond its calendar.
+    """
+    try:
+        values: list[Any] = array.to_pylist()
+    except (OverflowError, ValueError) as error:
+        raise DataError(
+            f"Column {name!r} holds a date beyond the years 1 to 9999, such as 'infinity'; make it NULL, or cast the column to "
+            "VARCHAR in the query."
+        ) from error
+    return values
 
 
 def kind_of(kind: pa.DataType) -> str:

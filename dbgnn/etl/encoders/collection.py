@@ -94,9 +94,9 @@ class Encoders:
         return dict(self._fitted[label])
 
     def is_fitted(self, label: Label) -> bool:
-        """Whether the encoders of a type are fitted."""
+        """Whether the encoders of a type are fitted, and on rows: after a query without any, they are fitted anew."""
         self._of(label)
-        return label in self._fitted
+        return label in self._fitted and all(fitted.num_rows for fitted in self._fitted[label].values())
 
     def to_json(self) -> str:
         """Return declarations and what was found as one JSON document; functions are named in it, not kept.

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dbgnn.errors import DataError, SchemaError
-from dbgnn.etl.encoders.arrays import Flags, is_time, plain
+from dbgnn.etl.encoders.arrays import Flags, fill_nulls, is_time, plain
 from dbgnn.etl.encoders.encoder import ColumnEncoder, FitRows, State, as_names, column_sql
 
 #: By name of a part that repeats: the function that finds it, its first value, and after how many it begins again.
@@ -75,8 +75,8 @@ class Datetime(ColumnEncoder):
         found = rows.select(f"min({column}), max({column})")
         ends = pa.concat_arrays([plain(c) for c in found.columns])
         if ends.null_count:
-            raise DataError(f"Column {self.name!r} of {rows.label!r} has no value but NULL in the rows to fit on.")
-        times = self._times(ends)
+            rows.lack(self.name, "no value but NULL")
+        times = self._times(fill_nulls(ends, None))
         return {part: [float(v) for v in _linear(part, times)] for part in linear}
 
     def values(self, state: State) -> Callable[[pa.Array, Flags | None], Tensor]:

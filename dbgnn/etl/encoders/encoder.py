@@ -11,7 +11,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from dbgnn.errors import SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import DataError, SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.encoders.arrays import Flags, fill_nulls, null_rows, plain, text_of
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.schema.model import EdgeType
@@ -70,6 +70,14 @@ class FitRows:
     def __len__(self) -> int:
         count: int = self.select("count(*)").column(0)[0].as_py()
         return count
+
+    def lack(self, column: str, what: str) -> None:
+        """Raise :class:`DataError` as a column lacks something in these rows, unless the query has no rows at all."""
+        text = f"Column {column!r} of {self.label!r} has {what} in the rows to fit on"
+        if len(self):
+            raise DataError(f"{text}.")
+        if self.where is not None and len(replace(self, where=None)):
+            raise DataError(f"{text}: no row meets {self.where}.")
 
 
 class Encoder:
@@ -132,8 +140,7 @@ class ColumnEncoder(Encoder):
     policies: ClassVar[tuple[str, ...]] = ("error", "fill", "mask")
 
     def __post_init__(self) -> None:
-        check_policy(self, self.null, self.fill, self.policies)
-        object.__setattr__(self, "fill", text_of(self.fill))
+        object.__setattr__(self, "fill", check_policy(self, self.null, self.fill, self.policies))
 
     @property
     def column(self) -> str | None:
@@ -241,13 +248,21 @@ class FittedEncoder:
         return hash((self.encoder, self.num_rows, self.where))
 
 
-def check_policy(encoder: object, null: str, fill: Any, policies: Sequence[str] = ("error", "fill", "mask")) -> None:
-    """Raise `SchemaError` unless a policy for NULL is one of those there are, and has a value where it needs one."""
+def check_policy(encoder: object, null: str, fill: Any, policies: Sequence[str] = ("error", "fill", "mask")) -> Any:
+    """Return what stands for NULL as JSON holds it.
+
+    Raises:
+        SchemaError: The policy is none of those there are, has no value where it needs one, or one that no column holds.
+    """
     kind = type(encoder).__name__
     if null not in policies:
         raise SchemaError(f"{kind}: null={null!r} is none of {', '.join(map(repr, policies))}.")
     if (null == "fill") != (fill is not None):
         raise SchemaError(f"{kind}: fill={fill!r} goes with null='fill', and null='fill' needs it; null is {null!r}.")
+    kept = text_of(fill)
+    if not isinstance(kept, bool | int | float | str | None):
+        raise SchemaError(f"{kind}: fill={fill!r} is no number, truth value, text, date or time.")
+    return kept
 
 
 def as_names(given: Any) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from dbgnn.errors import DataError, DbgnnError, SchemaError
+from dbgnn.errors import DbgnnError, SchemaError
 from dbgnn.etl.encoders.arrays import as_floats, fill_nulls, is_list, is_text, is_time, null_rows, numbers, plain
 from dbgnn.etl.encoders.category import Categories, MultiHot, Ordinal, split
 from dbgnn.etl.encoders.dates import Datetime
@@ -32,8 +32,8 @@ class Frame(Encoder):
     """Columns as a ``torch_frame.TensorFrame`` of N rows; needs ``pip install pytorch-frame``.
 
     NULL becomes what pytorch-frame takes for missing: NaN in numerical columns, -1 in the others (embeddings and text: an
-    error). Categories are numbered by how often they occur in the rows fitted on, the most frequent first, as there.
-    ``col_stats`` gives the statistics for its models.
+    error). Categories are numbered by the number of rows fitted on that hold them, the most frequent first, as there; a row
+    that repeats one holds it once. ``col_stats`` gives the statistics for its models.
 
     Attributes:
         numerical: Columns of numbers.
@@ -90,10 +90,11 @@ class Frame(Encoder):
     def _count(self, encoder: Ordinal | MultiHot, rows: FitRows) -> State:
         """Return categories, the most frequent first, and how often each occurs."""
         found = encoder.fit(rows)
-        expression = encoder.expression(rows.sql_type(encoder.name))
+        kind = rows.sql_type(encoder.name)
+        expression = encoder.expression(kind, once=True) if isinstance(encoder, MultiHot) else encoder.expression(kind)
         table = rows.run(
             f"SELECT value, count(*) AS n FROM (SELECT {expression} AS value FROM {rows.sql}) AS v "
-            "WHERE value IS NOT NULL GROUP BY value ORDER BY n DESC, value"
+            "WHERE value IS NOT NULL GROUP BY value ORDER BY n DESC, value ASC"
         )
         order = Categories.from_state(found).codes(plain(table.column(0)), encoder.name)
         return {
@@ -137,7 +138,7 @@ class Frame(Encoder):
         return encode
 
     def _nested(self, columns: Sequence[tuple[pa.Array, Callable[[pa.Array], Tensor], str]]) -> Any:
-        """Return the codes of every row and column, of any number, as a ``MultiNestedTensor``; NULL is a -1."""
+        """Return the codes of every row and column, each once, as a ``MultiNestedTensor``; NULL is a -1."""
         count = len(columns[0][0])
         cells, codes = [], []
         for j, (array, function, name) in enumerate(columns):
@@ -152,10 +153,11 @@ class Frame(Encoder):
             cells += [rows[found >= 0] * len(columns) + j, gone * len(columns) + j]
             codes += [found[found >= 0], np.full(len(gone), -1)]
         cell, code = np.concatenate(cells), np.concatenate(codes)
-        order = np.argsort(cell, kind="stable")
+        span = int(code.max(initial=0)) + 2
+        cell, code = np.divmod(np.unique(cell * span + code + 1), span)
         offset = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=count * len(columns)))])
         nested = importlib.import_module("torch_frame.data").MultiNestedTensor
-        return nested(count, len(columns), torch.from_numpy(code[order]), torch.from_numpy(offset))
+        return nested(count, len(columns), torch.from_numpy(code - 1), torch.from_numpy(offset))
 
     def concat(self, parts: Sequence[Any]) -> Any:
         """Join frames of several chunks."""
@@ -253,7 +255,8 @@ def _describe_numbers(name: str, rows: FitRows) -> State:
     found = rows.run(f"SELECT avg(v), stddev_pop(v), quantile_cont(v, [0.0, 0.25, 0.5, 0.75, 1.0]) FROM {finite}")
     mean, std, quantiles = (column[0].as_py() for column in found.columns)
     if mean is None:
-        raise DataError(f"Column {name!r} of {rows.label!r} has no finite number in the rows to fit on.")
+        rows.lack(name, "no finite number")
+        mean, std, quantiles = 0.0, 1.0, [0.0] * 5
     return {"MEAN": mean, "STD": std, "QUANTILES": quantiles}
 
 
@@ -263,6 +266,6 @@ def _describe_times(name: str, rows: FitRows) -> State:
     found = rows.select(f"min({column}), max({column}), quantile_disc({column}, 0.5)")
     ends = pa.concat_arrays([plain(c) for c in found.columns])
     if ends.null_count:
-        raise DataError(f"Column {name!r} of {rows.label!r} has no value but NULL in the rows to fit on.")
-    oldest, newest, median = _parts(ends, name).tolist()
+        rows.lack(name, "no value but NULL")
+    oldest, newest, median = _parts(fill_nulls(ends, None), name).tolist()
     return {"YEAR_RANGE": [oldest[0], newest[0]], "OLDEST_TIME": oldest, "NEWEST_TIME": newest, "MEDIAN_TIME": median}

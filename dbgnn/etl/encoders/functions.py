@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dbgnn.arrow import DTYPES
 from dbgnn.errors import DataError, SchemaError
-from dbgnn.etl.encoders.arrays import Flags, fill_nulls, is_text, null_rows, plain, text_of
+from dbgnn.etl.encoders.arrays import Flags, fill_nulls, is_text, null_rows, plain
 from dbgnn.etl.encoders.encoder import ColumnEncoder, Encoder, Encoding, FitRows, State, as_names, check_policy, column_sql
 from dbgnn.etl.nulls import NullValueError
 
@@ -79,7 +79,10 @@ class Text(ColumnEncoder):
             raise DataError(
                 f"Text: {self.called} made shape {list(made.shape)} of {len(texts)} texts; [{len(texts)}, d] is due."
             )
-        return made.float()
+        vectors = made.float()
+        if made.dtype == torch.float64 and (lost := vectors.isinf() & ~made.isinf()).any():
+            raise DataError(f"Text: {self.called} made {made[lost][0].item()!r}, which float32 cannot hold.")
+        return vectors
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -104,11 +107,11 @@ class Apply(Encoder):
     called: str | None = None
 
     def __post_init__(self) -> None:
-        check_policy(self, self.null, self.fill, ("error", "fill", "pass"))
+        fill = check_policy(self, self.null, self.fill, ("error", "fill", "pass"))
         named = as_names(self.columns)
         for name, value in (
             ("columns", named),
-            ("fill", text_of(self.fill)),
+            ("fill", fill),
             ("called", self.called or name_of(self.function)),
         ):
             object.__setattr__(self, name, value)
@@ -125,7 +128,7 @@ class Apply(Encoder):
         if not len(found):
             return {}
         made = self._call(found.columns)
-        return {"shape": list(made.shape[1:]), "dtype": str(made.dtype).removeprefix("torch.")}
+        return {"shape": list(made.shape[1:]), "dtype": dtype_name(made)}
 
     def encoding(self, state: State) -> Encoding:
         """Return the function that calls the user's."""
@@ -134,9 +137,11 @@ class Apply(Encoder):
             if not len(arrays[0]) and state:
                 return torch.empty((0, *state["shape"]), dtype=getattr(torch, state["dtype"]))
             made = self._call(arrays)
-            if state and list(made.shape[1:]) != state["shape"]:
+            kind = {"shape": list(made.shape[1:]), "dtype": dtype_name(made)}
+            if state and kind != state:
                 raise DataError(
-                    f"Apply: {self.called} made rows of {list(made.shape[1:])}, and of {state['shape']} when it was fitted."
+                    f"Apply: {self.called} made rows of {kind['dtype']} {kind['shape']}, and of {state['dtype']} "
+                    f"{state['shape']} when it was fitted. Have it convert what it makes to one dtype and shape."
                 )
             return made
 
@@ -146,6 +151,8 @@ class Apply(Encoder):
         given = [self._without_nulls(plain(array), name) for array, name in zip(arrays, self.columns, strict=True)]
         with torch.no_grad():
             made = tensor_of(self.function(*given), f"Apply: {self.called}")
+        if made.dtype not in DTYPES.values():
+            raise SchemaError(f"Apply: {self.called} made {made.dtype}; have it convert that to one of {', '.join(DTYPES)}.")
         if made.dim() == 0 or len(made) != len(arrays[0]):
             raise DataError(f"Apply: {self.called} made shape {list(made.shape)} of {len(arrays[0])} rows; one each is due.")
         return made
@@ -166,13 +173,20 @@ def name_of(function: object) -> str:
     return getattr(function, "__qualname__", type(function).__name__)
 
 
+def dtype_name(made: Tensor) -> str:
+    """Return what a tensor's dtype is called, such as ``"float32"``."""
+    return str(made.dtype).removeprefix("torch.")
+
+
 def tensor_of(made: Any, who: str) -> Tensor:
     """Return what a user's function made as a dense tensor on the CPU, without gradient."""
     if isinstance(made, Tensor):
+        if made.layout != torch.strided:
+            raise SchemaError(f"{who} made a sparse tensor; make it dense with .to_dense().")
         return made.detach().cpu()
     if isinstance(made, np.ndarray) and made.dtype.name in DTYPES:
-        # torch warns of memory that may not be written to
-        return torch.from_numpy(np.require(made, requirements=["C", "W"]))
+        # torch warns of memory that may not be written to, and takes no bytes of the other order
+        return torch.from_numpy(np.require(made, dtype=made.dtype.newbyteorder("="), requirements=["C", "W"]))
     dense = ", or dense with .toarray()," if hasattr(made, "toarray") else ""
     kind = f"an array of {made.dtype}" if isinstance(made, np.ndarray) else f"a {type(made).__name__}"
     raise SchemaError(f"{who} made {kind}; a torch.Tensor or a NumPy array of numbers{dense} is due.")

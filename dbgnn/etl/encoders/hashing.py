@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dbgnn.errors import SchemaError
 from dbgnn.etl.encoders.arrays import Flags
-from dbgnn.etl.encoders.category import canonical
+from dbgnn.etl.encoders.category import canonical, in_python
 from dbgnn.etl.encoders.encoder import ColumnEncoder, FitRows, State, choice, column_sql
 
 
@@ -57,7 +57,7 @@ class Hash(ColumnEncoder):
             coded = canonical(array, self.name).dictionary_encode()
             # Python sees every distinct value of the chunk once
             hashes = np.array(
-                [xxhash.xxh3_64_intdigest(str(v).encode()) for v in coded.dictionary.to_pylist()], dtype=np.uint64
+                [xxhash.xxh3_64_intdigest(str(v).encode()) for v in in_python(coded.dictionary, self.name)], dtype=np.uint64
             )
             found = hashes[coded.indices.to_numpy()]
             buckets = (found % np.uint64(self.buckets)).astype(np.int64)

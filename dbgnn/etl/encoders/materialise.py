@@ -75,8 +75,7 @@ def encode(
         types = schema.columns(db.cursor(), vertex.table)
         where = fit
         if fit is not None:
-            table = (vertex.table.schema, vertex.table.name)
-            where = check_filter(db.cursor(), fit, where=f"fit of {label!r}", table=table, columns=types)
+            where = check_filter(db.cursor(), fit, where=f"fit of {label!r}", table=("main", "q"), columns=types)
         encoders = Encoders({label: {attr_name: encoder}})
         encoders.fit(db.arrow, label, f"SELECT * FROM {vertex.table.sql}", types, where)
         fitted = encoders.fitted(label)[attr_name]

@@ -62,7 +62,7 @@ class Stack(Encoder):
     fill: Any = None
 
     def __init__(self, *parts: str | Encoder, dtype: str = "float32", null: str = "error", fill: Any = None) -> None:
-        check_policy(self, null, fill)
+        fill = check_policy(self, null, fill)
         choice(self, "dtype", dtype, ("float32", "float64"))
         if not parts:
             raise SchemaError("Stack needs columns or encoders: Stack('year', Normalize('budget')).")
@@ -161,7 +161,9 @@ class Normalize(ColumnEncoder):
         for i in range(0, len(numbers_found), len(wanted)):
             low, high, *rest = numbers_found[i : i + len(wanted)]
             if low is None:
-                raise DataError(f"Column {self.name!r} of {rows.label!r} has no value but NULL in the rows to fit on.")
+                rows.lack(self.name, "no value but NULL")
+                pairs.append((0.0, 1.0))
+                continue
             if not all(map(math.isfinite, (low, high, high - low, *rest))):
                 raise DataError(
                     f"Column {self.name!r} of {rows.label!r} holds NaN, infinity or numbers too large in the rows to fit on, "
