@@ -69,7 +69,7 @@ class Graph:
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
         shown = self.db.settings.progress if progress is None else progress
-        with self.db.build_lock, self._locked(), translated(self.db):
+        with self._locked(), self.db.build_lock, translated(self.db):
             topology.build(self.db, self.definition, dangling=dangling, progress=shown, force=force)
             self._verified = None
         return self

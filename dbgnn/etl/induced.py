@@ -12,7 +12,7 @@ import duckdb
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery
 from dbgnn.etl.query import ROWID, query_errors
-from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable, columns, served_columns
+from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable, columns, current, served_columns
 from dbgnn.schema.catalog import current_database
 from dbgnn.sql import check_filter, quote, quote_all
 
@@ -89,6 +89,7 @@ def plan(
         seeds: Per node type, a query of the rowids that `SEED_MASK` marks.
         keys: Attach the keys; None: where they are not the positions.
     """
+    definition = current(con, definition)
     named = resolve_labels(definition, selected, "columns")
     vertices = [v for v in definition.vertices if chosen is None or v.label in chosen]
     edges = [e for e in definition.edges if chosen is None or e.edge_type in chosen]

@@ -266,16 +266,17 @@ def _role(query: Query, definition: PropertyGraph, item: Tree, source: _Source) 
     if not wanted and len(roles) == 1:
         return roles[0]
     if not wanted:
-        raise query.error(f"{alias!r} is {source.what}, which is several things in the graph; say {known}.", query.at(item))
+        message = f"{alias!r} is {source.what}, which is several things in the graph; say in the SELECT list {known}."
+        raise query.error(message, query.at(item))
     for same in (str, folded):  # as it is spelled, or else in any case
         for names in (_full_name, lambda role: role.label):
             found = [role for role in roles if same(names(role)) == same(wanted)]
             if len(found) == 1:
                 return found[0]
             if found:
-                message = f"{alias!r} AS {wanted!r} is several things in the graph; say {known}."
+                message = f"{alias!r} AS {wanted!r} is several things in the graph; say in the SELECT list {known}."
                 raise query.error(message, query.at(item))
-    message = f"{alias!r} is {source.what}, which is no {wanted!r} in the graph; say {known}."
+    message = f"{alias!r} is {source.what}, which is no {wanted!r} in the graph; say in the SELECT list {known}."
     raise query.error(message, query.at(item), UnknownNameError)
 
 

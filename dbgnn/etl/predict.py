@@ -7,7 +7,9 @@ a kill, goes on where it ended. One final transaction moves them to where they b
 from __future__ import annotations
 
 import json
+import re
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -64,7 +66,8 @@ def predict(
 
     A call that was broken off is gone on with by one with the same target, weights and graph: mini-batches whose seeds are
     all known are not computed again. If weights or graph are others now, what is known is dropped, with a warning. What
-    ``forward`` does, and how the loader samples, is not compared: after a change of those, call with ``resume=False``.
+    ``forward`` does, how the loader samples, and the features are not compared: after a change of those, call with
+    ``resume=False``. Two runs for one target at the same time are in each other's way.
 
     Args:
         graph: The graph.
@@ -84,13 +87,14 @@ def predict(
 
     Raises:
         UnknownNameError: ``into`` names no node type.
-        RequestError: Batches without ``n_id``, seeds of another type, or fewer rows than seeds.
+        RequestError: A loader of another graph, batches without ``n_id``, seeds of another type, or fewer rows than seeds.
         SchemaError: The predictions do not fit the column.
         DataError: The table cannot take arrays; see :func:`dbgnn.etl.write.write_back`.
         ReadOnlyError: The database is open read-only.
     """
     label, column, side = _resolve(graph, into)
-    call = forward or (lambda model, batch: model(batch))
+    _check_loader(graph, loader)
+    call = forward or _call
     shown = graph.db.settings.progress if progress is None else progress
     weights = _fingerprint(model)
     stage = None if label is None else _Stage(graph, label, into, column, side, weights, resume=resume)
@@ -110,8 +114,21 @@ def predict(
             stage.close()
 
 
+def _call(model: Any, batch: Any) -> Any:
+    try:
+        return model(batch)
+    except TypeError as error:
+        error.add_note(
+            "graph.predict calls model(batch). A model of other arguments is called by forward=, such as "
+            "forward=lambda model, batch: model(batch.x_dict, batch.edge_index_dict)['paper']."
+        )
+        raise
+
+
 def _resolve(graph: Graph, into: str) -> tuple[str | None, str, str | None]:
     """Return node type, column, and side table that ``into`` names; the node type of a side table is that of the seeds."""
+    if not into:
+        raise SchemaError(f"into must be 'type.column', or the name of a side table, not {into!r}.")
     if "." not in into:
         return None, _COLUMN, into
     fits = [label for label in graph.node_types if into.startswith(f"{label}.") and len(into) > len(label) + 1]
@@ -123,6 +140,17 @@ def _resolve(graph: Graph, into: str) -> tuple[str | None, str, str | None]:
         )
     label = max(fits, key=len)
     return label, into[len(label) + 1 :], None
+
+
+def _check_loader(graph: Graph, loader: Any) -> None:
+    """Raise if the loader reads another graph, in which an id may be another node."""
+    data = getattr(loader, "data", None)
+    other = getattr(data[0], "graph", None) if isinstance(data, tuple) and data else None
+    if other is not None and (other.name, str(other.db)) != (graph.name, str(graph.db)):
+        raise RequestError(
+            f"The loader reads graph {other.name!r} of {other.db!s}, not {graph.name!r} of {graph.db!s}; ids may mean other "
+            "nodes there. Predict with the graph that the loader reads."
+        )
 
 
 # -- the model -------------------------------------------------------------------------------------------
@@ -148,14 +176,18 @@ def _evaluating(model: Any, device: Any) -> Iterator[torch.device]:
 
 
 def _fingerprint(model: Any) -> str:
-    """Return a checksum of the weights; the same for models that have none."""
-    digest = xxhash.xxh3_128()
+    """Return a checksum of the model's kind, as its name and text tell it, and of its weights."""
+    kind = model if hasattr(model, "__qualname__") else type(model)  # without its module: a script's is __main__ today
+    text = re.sub(" at 0x[0-9a-f]+", "", repr(model)) if isinstance(model, torch.nn.Module) else ""
+    digest = xxhash.xxh3_128(f"{kind.__qualname__} {text}".encode())
     state = model.state_dict() if isinstance(model, torch.nn.Module) else {}
     for name, value in state.items():
         digest.update(name.encode())
         if isinstance(value, Tensor) and not torch.nn.parameter.is_lazy(value):
             digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            dense = value.detach().to_dense() if value.layout is not torch.strided else value.detach()
+            dense = dense.cpu().resolve_conj().resolve_neg().contiguous()
+            digest.update(dense.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -265,7 +297,7 @@ class _Stage:
                 self._known[ids] = True
                 continue
             if resume:
-                what = "model's weights" if of.get("ids") == self._of["ids"] else "graph's nodes or edges"
+                what = "model's kind or weights" if of.get("ids") == self._of["ids"] else "graph's nodes or edges"
                 warnings.warn(
                     f"Predictions for {self._of['into']!r} that a broken run left are dropped: the {what} changed.",
                     stacklevel=5,
@@ -306,8 +338,7 @@ class _Stage:
     def _begin(self, kinds: dict[str, str]) -> None:
         with translated(self.target.graph.db):
             self.target.check(self._con, kinds)
-            taken = [int(name.partition("_")[2]) for name, _ in self._tables()]
-            self._name = own_table(self._con, f"predicted_{max(taken, default=0) + 1}")
+            self._name = own_table(self._con, f"predicted_{uuid.uuid4().int}")
             with transaction(self._con):
                 create(self._con, f"TABLE {self._name}", kinds)
                 self._con.execute(f"COMMENT ON TABLE {self._name} IS {literal(json.dumps(self._of))}")

@@ -305,8 +305,9 @@ class Reader:
             shown = ", ".join(f"{k} = {v!r}" for k, v in zip(keys, row, strict=True))
             name = error.column
             raise DataError(
-                f"Column {name!r} of {where} is NULL, or holds NULL, where {shown}. Fill it in the query, "
-                f"coalesce({quote(name)}, …), leave such rows out, or use an encoder with null='fill' or null='mask'."
+                f"Column {name!r} of {where} is NULL, or holds NULL, where {shown}. Fill it, by UPDATE or as "
+                f"coalesce({quote(name)}, …) in a query, leave out such rows or the column, or use an encoder with null='fill' "
+                "or null='mask'."
             ) from error
 
     def _run(self, params: Params, where: str) -> Callable[[str], pa.Table]:

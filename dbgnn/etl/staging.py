@@ -19,7 +19,7 @@ from dbgnn.schema.registry import stored
 from dbgnn.sql import quote, quote_all
 from dbgnn.stores import features, tables
 from dbgnn.stores.binding import Binding, Label, Source
-from dbgnn.topology import Topology, same_ids
+from dbgnn.topology import Topology, same_ids, verify
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
@@ -58,8 +58,11 @@ class Target:
         """
         if graph.db.read_only:
             raise ReadOnlyError(f"Writing to {label!r} needs {graph.db!s} open for writing. Connect with read_only=False.")
+        graph.db.need_no_transaction(f"Writing to {label!r}")
         if on_conflict not in ("update", "error"):
             raise SchemaError(f"on_conflict must be 'update' or 'error', not {on_conflict!r}.")
+        if into == "":
+            raise SchemaError(f"into='' names no side table for {label!r}; for columns of its own table, leave into out.")
         binding = Binding(graph.db, graph.definition)
         topology, source = binding.topology(), binding.source(binding.label(label))
         if into is not None and any(t.name.lower() == into.lower() for t in graph.definition.tables):
@@ -75,14 +78,28 @@ class Target:
         Raises:
             StaleIndexError: Its ids are other rows now.
         """
-        source = self.source
-        now = Target.of(self.graph, source.label, into=self.into, on_conflict=self.on_conflict, serve=self.serve)
-        if not same_ids(self.topology, now.topology, source.label):
-            raise StaleIndexError(
-                f"The rows of {source.label!r} (table {str(source.table)!r}) changed while values for them were computed, so "
-                "that their ids are other rows now. Nothing was written; begin anew."
-            )
+        label = self.source.label
+        now = Target.of(self.graph, label, into=self.into, on_conflict=self.on_conflict, serve=self.serve)
+        if not same_ids(self.topology, now.topology, label):
+            raise self._stale()
         return now
+
+    def _verify(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Raise :class:`StaleIndexError` unless ids are the rows that this transaction sees: others may be quicker."""
+        label = self.source.label
+        try:
+            now = verify(con, self.graph.definition)
+        except StaleIndexError as error:
+            raise self._stale() from error
+        index = now.vertices[label] if isinstance(label, str) else now.edges[label]
+        if not same_ids(self.topology, now, label) or index.map_table != self.source.map_table:
+            raise self._stale()
+
+    def _stale(self) -> StaleIndexError:
+        return StaleIndexError(
+            f"The rows of {self.source.label!r} (table {str(self.source.table)!r}) changed while values for them were "
+            "computed, so that their ids are other rows now. Nothing was written; begin anew."
+        )
 
     # -- what may be written -----------------------------------------------------------------------------
 
@@ -96,6 +113,8 @@ class Target:
         if not kinds:
             raise SchemaError(f"There is no column to write to {self.source.label!r}; name at least one.")
         for name in kinds:
+            if not name:
+                raise SchemaError(f"A column to write to {self.source.label!r} has the name ''; give it another.")
             if name.lower() in {k.lower() for k in self.source.keys}:
                 raise SchemaError(
                     f"Column {name!r} is a key of {self.source.label!r} (table {str(self.source.table)!r}); write under "
@@ -137,7 +156,7 @@ class Target:
         if bound is None:
             return
         for name in kinds:
-            if name in self.source.columns and features._is_indexed(con, self.source, name):
+            if name in self.source.columns and features.is_indexed(con, self.source, name):
                 raise SchemaError(
                     f"Column {name!r} of table {str(table)!r} is part of an index or constraint; change it with SQL."
                 )
@@ -180,7 +199,9 @@ class Target:
         Raises:
             RequestError: An id comes twice.
             DataError: A row has a value already, under ``on_conflict="error"``; or parallel edges for a side table.
+            StaleIndexError: Rows were moved or changed at the last moment.
         """
+        self._verify(con)
         self.check(con, kinds)
         (count, distinct) = con.execute(f"SELECT count(*), count(DISTINCT id) FROM {staged}").fetchall()[0]
         if count != distinct:
@@ -194,15 +215,19 @@ class Target:
         if self.into is not None:
             self._move_aside(con, staged, kinds)
             return count, self.graph.definition
-        definition = self._pin(con, [name for name in kinds if name not in self.source.columns])
+        definition = self._pin(con, [name for name in kinds if self.serve or name not in self.source.columns])
         self._move_into(con, staged, kinds)
         return count, definition
 
     def settle(self, definition: PropertyGraph, kinds: Mapping[str, str]) -> None:
         """Serve the definition that `move` returned, and bring the index up to date with rows that were moved."""
         self.graph.definition = definition
-        if self.into is None and any(map(_is_nested, kinds.values())):
+        if self.moves_rows(kinds):
             self.graph.build(progress=False)
+
+    def moves_rows(self, kinds: Mapping[str, str]) -> bool:
+        """Whether rows of the type's own table move, because it is made anew or arrays change in place."""
+        return self.into is None and any(map(_is_nested, kinds.values()))
 
     def _by_rowid(self, staged: str, kinds: Mapping[str, str]) -> str:
         """Return a query of ``(rid, c0, c1, …)``."""
@@ -253,14 +278,16 @@ class Target:
         known = schema.columns(con, side)
         for name in [name for name in kinds if name not in known]:
             con.execute(f"ALTER TABLE {side.sql} ADD COLUMN {quote(name)} {kinds[name]}")
+        # Names of our own: a key may be called c0.
+        named = ", ".join(f"t.{quote(k)} AS k{i}" for i, k in enumerate(keys))
         values = "".join(f", w.c{i}" for i in range(len(kinds)))
         by_key = (
-            f"SELECT {quote_all(keys, prefix='t.')}{values} FROM ({self._by_rowid(staged, kinds)}) AS w "
+            f"SELECT {named}{values} FROM ({self._by_rowid(staged, kinds)}) AS w "
             f"JOIN {source.table.sql} AS t ON t.rowid = w.rid"
         )
         if isinstance(source.element, EdgeTable):
             self._check_parallel(con, by_key)
-        on = " AND ".join(f"t.{quote(k)} = w.{quote(k)}" for k in keys)
+        on = " AND ".join(f"t.{quote(k)} = w.k{i}" for i, k in enumerate(keys))
         self._check_conflict(con, side, f"({by_key}) AS w JOIN {side.sql} AS t ON {on}", set(kinds) & set(known))
         con.execute(f"UPDATE {side.sql} AS t SET {_assignments(kinds)} FROM ({by_key}) AS w WHERE {on}")
         con.execute(
@@ -286,7 +313,7 @@ class Target:
         return ", ".join(f"{name} = {value!r}" for name, value in zip(self.source.keys, key, strict=True))
 
     def _check_parallel(self, con: duckdb.DuckDBPyConnection, by_key: str) -> None:
-        keys = quote_all(self.source.keys)
+        keys = ", ".join(f"k{i}" for i in range(len(self.source.keys)))
         found = con.execute(f"SELECT {keys}, count(*) FROM ({by_key}) GROUP BY ALL HAVING count(*) > 1 LIMIT 1").fetchall()
         if found:
             *key, count = found[0]
@@ -304,13 +331,12 @@ class Target:
         graph of the file, that does not list them lists from now on what it served so far.
         """
         kept = [stored(con, name) for name in schema.graph_names(con)]
-        # The file knows better than this object, which another one may have made out of date.
-        current = next((g for g in kept if _bare(g) == _bare(self.graph.definition)), self.graph.definition)
+        current = schema.current(con, self.graph.definition)
         if not new:
             return current
         for graph in [*kept, current]:
             pinned = self._pinned(con, graph, new)
-            if pinned != graph and (graph in kept or graph.name not in [g.name for g in kept]):
+            if pinned != graph and (graph in kept or not kept):  # a second one would make db.graph() ambiguous
                 schema.save(con, pinned)
         return self._pinned(con, current, new)
 
@@ -319,19 +345,13 @@ class Target:
             if element.table != self.source.table or (element.properties is None) == self.serve:
                 return element
             if not self.serve:
-                served = [c.name for c in schema.served_columns(con, element) if c.reason is None]
+                served = [c.name for c in schema.served_columns(con, graph, element) if c.reason is None]
                 return replace(element, properties=tuple(name for name in served if name not in new))
             ours = graph.name == self.graph.name and _label(element) == self.source.label
             listed: tuple[str, ...] = element.properties or ()
             return replace(element, properties=(*listed, *(n for n in new if n not in listed))) if ours else element
 
         return replace(graph, vertices=tuple(map(pin, graph.vertices)), edges=tuple(map(pin, graph.edges)))
-
-
-def _bare(graph: PropertyGraph) -> PropertyGraph:
-    """Return a graph without what is served."""
-    vertices, edges = ((replace(e, properties=None) for e in elements) for elements in (graph.vertices, graph.edges))
-    return replace(graph, vertices=tuple(vertices), edges=tuple(edges))  # type: ignore[arg-type]
 
 
 def _label(element: VertexTable | EdgeTable) -> Label:

@@ -19,6 +19,7 @@ from dbgnn.etl.staging import Target
 from dbgnn.schema.registry import transaction
 from dbgnn.sql import quote
 from dbgnn.stores.binding import Source
+from dbgnn.stores.features import rewriting
 from dbgnn.stores.keys import ids_of
 from dbgnn.stores.request import Ids, rows_of
 from dbgnn.stores.tables import write_settings
@@ -51,7 +52,8 @@ def write_back(
 
     What is written back is no feature: what loaders fetch stays as it was. Where a node type lists its ``PROPERTIES``, a new
     column is not among them. Where it does not, and so serves every column, the graph's definition lists from now on what it
-    served so far, saved in the same transaction; a graph inferred from foreign keys is declared by that, under its name.
+    served so far, saved in the same transaction; a graph inferred from foreign keys is declared by that, under its name, if no
+    other graph is. Beside declared graphs, ``db.graph("inferred")``, opened anew, serves what was written.
     To serve the column nevertheless, name it in ``PROPERTIES``, or in ``columns=`` of the stores. Other columns added later
     have to be named there as well.
 
@@ -230,12 +232,13 @@ def finish(con: duckdb.DuckDBPyConnection, target: Target, staged: str, kinds: M
         StaleIndexError: Ids are other rows than they were.
     """
     with translated(target.graph.db):
-        target = target.now()
         try:
-            with write_settings(con), transaction(con):
-                count, definition = target.move(con, staged, kinds)
-                if then:
-                    con.execute(then)
+            with write_settings(con):  # one write of the process at a time: the one before may have moved rows
+                target = target.now()
+                with rewriting(con, target.source.table) if target.moves_rows(kinds) else transaction(con):
+                    count, definition = target.move(con, staged, kinds)
+                    if then:
+                        con.execute(then)
         except duckdb.ConstraintException as error:
             raise DataError(
                 f"Columns {', '.join(map(quote, kinds))} cannot be written to {target.source.label!r}, because of a constraint "

@@ -10,7 +10,7 @@ from dbgnn.schema.ddl import CreateGraph, DropGraph, Statement, parse_statement
 from dbgnn.schema.describe import describe
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.registry import graph_names, in_transaction, load, save, transaction
+from dbgnn.schema.registry import current, graph_names, in_transaction, load, save, transaction
 from dbgnn.schema.render import to_sql
 from dbgnn.schema.resolve import resolve, run
 from dbgnn.schema.types import Column, served_columns, tensor_columns
@@ -28,6 +28,7 @@ __all__ = [
     "TableName",
     "VertexTable",
     "columns",
+    "current",
     "describe",
     "find_table",
     "foreign_keys",

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, TypeVar
 
 import duckdb
 
@@ -19,6 +19,8 @@ from dbgnn.schema.catalog import OWN_SCHEMA, check_tables, current_database, fir
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.sql import quote
+
+_Element = TypeVar("_Element", VertexTable, EdgeTable)
 
 #: Raised when the JSON changes in a way older code would misread.
 _VERSION = 1
@@ -93,6 +95,21 @@ def stored(con: duckdb.DuckDBPyConnection, name: str) -> PropertyGraph:
     if row is None:  # dropped by another connection since the name was found
         raise UnknownNameError(f"The property graph {name!r} has just been dropped.")
     return from_json(row[0])
+
+
+def current(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> PropertyGraph:
+    """Return a graph with the PROPERTIES that the file has by now for types that are the same otherwise.
+
+    Writing predictions back lists what was served before; objects that are older than that must not serve them as features.
+    """
+    if graph.name not in graph_names(con):
+        return graph
+    kept = stored(con, graph.name)
+
+    def known(elements: tuple[_Element, ...], now: tuple[_Element, ...]) -> tuple[_Element, ...]:
+        return tuple(next((n for n in now if replace(n, properties=e.properties) == e), e) for e in elements)
+
+    return replace(graph, vertices=known(graph.vertices, kept.vertices), edges=known(graph.edges, kept.edges))
 
 
 def save(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> None:

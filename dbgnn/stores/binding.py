@@ -11,13 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import duckdb
-
 from dbgnn import schema
 from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.schema import Column, EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.registry import stored
 from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 
 if TYPE_CHECKING:
@@ -203,9 +200,10 @@ class Binding:
 
     def _read_source(self, label: Label, index: VertexIndex | EdgeIndex) -> Source:
         con = self.db.cursor()
-        element = _pinned(con, self.definition, index.vertex if isinstance(index, VertexIndex) else index.edge)
+        definition = schema.current(con, self.definition)
+        element = definition.vertex(label) if isinstance(label, str) else definition.edge(label)
         columns = {c.name: c for c in schema.tensor_columns(con, element.table)}
-        served = [c.name for c in schema.served_columns(con, self.definition, element) if c.reason is None]
+        served = [c.name for c in schema.served_columns(con, definition, element) if c.reason is None]
         chosen = self.selection.get(label)
         return Source(label, element, columns, tuple(served if chosen is None else [n for n in chosen if n in columns]), index)
 
@@ -230,10 +228,12 @@ class Binding:
 
     @contextmanager
     def writing(self, what: str) -> Iterator[None]:
-        """Hold the stores' lock around a write; refuse it on a read-only database."""
+        """Hold the stores' lock around a write, to the graph as the file has it now; refuse it on a read-only database."""
         if self.db.read_only:
             raise ReadOnlyError(f"{what} has to write, but {self.db!s} is open read-only. Connect with read_only=False.")
+        self.db.need_no_transaction(what)
         with self._lock:
+            self.redefine(schema.current(self.db.cursor(), self.definition))
             dropped = any(e.dropped for e in self.topology().edges.values()) if self.definition.edges else False
             self._dangling = "drop" if dropped else "error"
             yield
@@ -266,20 +266,6 @@ class Binding:
 
 def _bind(db: Database, definition: PropertyGraph, selection: dict[Label, tuple[str, ...]], homogeneous: bool) -> Binding:  # noqa: FBT001 - pickle passes by position
     return Binding(db, definition, selection=selection, homogeneous=homogeneous)
-
-
-def _pinned(
-    con: duckdb.DuckDBPyConnection, definition: PropertyGraph, element: VertexTable | EdgeTable
-) -> VertexTable | EdgeTable:
-    """Return a type that lists no PROPERTIES with those that the file lists for it by now.
-
-    Writing predictions back pins what was served before; stores that are older than that must not fetch them as features.
-    """
-    if element.properties is not None or definition.name not in schema.graph_names(con):
-        return element
-    kept = stored(con, definition.name)
-    parts: list[VertexTable | EdgeTable] = [*kept.vertices, *kept.edges]
-    return next((part for part in parts if replace(part, properties=None) == element), element)
 
 
 def key_columns(element: VertexTable | EdgeTable) -> tuple[str, ...]:

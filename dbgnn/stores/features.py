@@ -5,6 +5,8 @@ Every write is one transaction: the old state or the new.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +18,8 @@ from torch import Tensor
 
 from dbgnn import schema
 from dbgnn.arrow import as_tensor, dtype_of, from_tensor, sql_type
-from dbgnn.errors import DataError, RequestError, SchemaError, UnknownNameError
-from dbgnn.schema import Column, EdgeTable, PropertyGraph, VertexTable
+from dbgnn.errors import DataError, RequestError, SchemaError, StaleIndexError, UnknownNameError
+from dbgnn.schema import Column, EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.sql import quote
 from dbgnn.stores import tables
 from dbgnn.stores.binding import NODE, Binding, Source
@@ -170,11 +172,12 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
         tensor, rows = _in_order_of(source, name, tensor, rows), Rows(range(source.num_rows))
     kind = _column_type(source, column, tensor, rows)
     tensor, rows = _without_duplicates(tensor, rows)
-    definition = _with_property(binding.definition, source, name, present=True)
     moved = False
-    with tables.write_settings(con):
+    with tables.write_settings(con):  # one write of the process at a time: the one before may have moved rows
+        source = _as_now(binding, source, name)
+        definition = _with_property(schema.current(con, binding.definition), source, name, present=True)
         try:
-            with tables.transaction(con):
+            with rewriting(con, source.table):
                 moved = _write(con, source, name, kind, tensor, rows)
                 if tables.comment_of(con, source.table) == tables.NODES_COUNTED:
                     tables.set_comment(con, source.table, None)
@@ -190,6 +193,30 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
     binding.select(source.label, name, present=True)
     if moved:
         binding.rebuild()
+
+
+def _as_now(binding: Binding, source: Source, name: str) -> Source:
+    """Return the same type as its table is now."""
+    now = binding.source(source.label)
+    if now.num_rows != source.num_rows or now.columns.get(name) != source.columns.get(name):
+        raise StaleIndexError(
+            f"Table {str(source.table)!r} changed while a write to it waited. Nothing was written; put again."
+        )
+    return now
+
+
+@contextmanager
+def rewriting(con: duckdb.DuckDBPyConnection, table: TableName) -> Iterator[None]:
+    """As `tables.transaction`, for a table that `tables.remake` may put another in the place of.
+
+    What others insert, update or delete meanwhile would be lost with the old table, without an error. A comment set first,
+    to what it was, makes their COMMIT fail.
+    """
+    comment, free = tables.comment_of(con, table), tables.bound_by(con, table) is None
+    with tables.transaction(con):
+        if free:
+            tables.set_comment(con, table, comment)
+        yield
 
 
 def _in_order_of(source: Source, name: str, tensor: Tensor, rows: Rows) -> Tensor:

@@ -27,7 +27,7 @@ SECRET = 73577357
 
 # fmt: off
 NAMES = [
-    *"select from where table order null rowid rid pos id dst e temp main dbgnn node".split(),
+    *"select from where table order null rid pos id dst e temp main dbgnn node".split(),
     "x.y", "a b", " a", "\t", "a\nb", "a\r\nb", ".", ",", "*", "$1", '"', '""', "'", "''", "`",
     'a"b', "a'b", "{a}", "a)", "\\", "%s", "--", "/*", "/* x */", ";", "x; DROP TABLE sentinel",
     'x"; DROP TABLE sentinel; --', '") FROM sentinel --', "\"; ATTACH 'evil.duckdb'; --",

@@ -212,7 +212,7 @@ def test_a_table_in_two_roles_is_told_by_its_name() -> None:
         assert run(db, "SELECT *, x AS comes FROM t JOIN e x ON t.id = x.b")[("t", "comes", "t")] == [0, 1]
         message, under = refused(db, "SELECT t,\n  x\nFROM t JOIN e x ON t.id = x.a")
         assert "several things" in message
-        assert "say x AS event or x AS t__goes__t or x AS t__comes__t or x AS event__goes__t" in message
+        assert "say in the SELECT list x AS event or x AS t__goes__t or x AS t__comes__t or x AS event__goes__t" in message
         assert under == "x"
         message, under = refused(db, "SELECT e AS goes FROM e")
         assert "'e' AS 'goes' is several things" in message
@@ -295,7 +295,7 @@ def test_equal_to_an_oracle(small: Database, ratings: list[tuple[int, int, int]]
         ("SELECT u FROM users u, users U", "called 'u'", "users U"),
         ("SELECT * FROM users u, movies u", "called 'u'", "movies u"),
         ("SELECT u FROM users u(a, b)", "their own names", "users u(a, b)"),
-        ("SELECT u AS person FROM users u", "no 'person' in the graph; say u AS users", "u"),
+        ("SELECT u AS person FROM users u", "no 'person' in the graph; say in the SELECT list u AS users", "u"),
         ("SELECT b FROM banned b", "table 'banned', no vertex or edge table of graph 'g'", "b"),
         ("SELECT u FROM userz u", "did you mean 'users'", "u"),
         ("SELECT * FROM banned", "No table in FROM", "*"),

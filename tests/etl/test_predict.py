@@ -284,10 +284,37 @@ def test_other_weights_begin_anew(graph: dbgnn.Graph) -> None:
     break_off(graph, model, loader_of(graph))
     with torch.no_grad():
         model.weight.fill_(3.0)
-    with pytest.warns(UserWarning, match="'paper.pred' .* the model's weights changed"):
+    with pytest.warns(UserWarning, match="'paper.pred' .* the model's kind or weights changed"):
         assert graph.predict(model, loader_of(graph), "paper.pred") == 20
     assert model.calls == 5
     assert predicted(graph) == sorted((k, (1.5 * a, 1.5 * b)) for k, (a, b) in DOUBLED)
+
+
+def test_another_model_without_weights_begins_anew(graph: dbgnn.Graph) -> None:
+    class Ones(torch.nn.Module):
+        def forward(self, batch: HeteroData) -> torch.Tensor:
+            if 8 in batch["paper"].n_id[:4]:
+                raise KeyboardInterrupt
+            return torch.ones(len(batch["paper"].n_id))
+
+    class Zeros(torch.nn.Module):
+        def forward(self, batch: HeteroData) -> torch.Tensor:
+            return torch.zeros(len(batch["paper"].n_id))
+
+    with pytest.raises(KeyboardInterrupt):
+        graph.predict(Ones(), loader_of(graph), "paper.pred")
+    with pytest.warns(UserWarning, match="the model's kind or weights changed"):
+        assert graph.predict(Zeros(), loader_of(graph), "paper.pred") == 20
+    assert value(graph, "SELECT count(*) FROM paper WHERE pred = 0") == 20
+
+
+def test_weights_of_any_layout(graph: dbgnn.Graph) -> None:
+    model = Doubled()
+    model.register_buffer("adjacency", torch.eye(2).to_sparse())
+    model.register_buffer("phase", torch.tensor([1j]).conj())
+    break_off(graph, model, loader_of(graph))
+    assert graph.predict(model, loader_of(graph), "paper.pred") == 20
+    assert predicted(graph) == sorted(DOUBLED)
 
 
 @pytest.mark.parametrize("change", ["INSERT INTO paper VALUES (-5, [0, 0], 0)", "DELETE FROM cites WHERE s = 10"])
@@ -364,6 +391,7 @@ BATCH = HeteroData({"paper": {"n_id": N_ID, "batch_size": 2}})
 REFUSED: dict[str, tuple[Any, str, Any, type[Exception], str]] = {
     "label": (BATCH, "papr.pred", torch.ones(2), dbgnn.UnknownNameError, "did you mean 'paper'"),
     "no column": (BATCH, "paper.", torch.ones(2), dbgnn.UnknownNameError, "a node type .*, a point, and a column"),
+    "no name": (BATCH, "", torch.ones(2), dbgnn.SchemaError, "'type.column', or the name of a side table, not ''"),
     "key": (BATCH, "paper.id", torch.ones(2), dbgnn.SchemaError, "'id' is a key"),
     "type": (BATCH, "paper.year", torch.ones(2), dbgnn.SchemaError, "INTEGER, the values are FLOAT"),
     "half": (BATCH, "paper.p", torch.ones(2).half(), dbgnn.SchemaError, "float16"),
@@ -428,3 +456,20 @@ def test_a_failed_move_keeps_what_was_computed(graph: dbgnn.Graph, monkeypatch: 
     assert state(graph) == before
     assert graph.predict(model, loader_of(graph), "paper.pred") == 20
     assert model.calls == 5
+
+
+def test_a_loader_of_another_graph(graph: dbgnn.Graph) -> None:
+    graph.db.execute("CREATE TABLE old AS SELECT year AS id, x FROM paper")
+    graph.db.execute("CREATE PROPERTY GRAPH other VERTEX TABLES (old KEY (id) LABEL paper)")
+    with pytest.raises(dbgnn.RequestError, match=r"reads graph 'other' .* not 'papers'"):
+        graph.predict(Doubled(), loader_of(graph.db.graph("other")), "paper.pred")
+
+
+def test_a_model_of_other_arguments_is_told_of_forward(graph: dbgnn.Graph) -> None:
+    class Convolution(torch.nn.Module):
+        def forward(self, x: torch.Tensor, edge_index: torch.Tensor) -> torch.Tensor:
+            raise AssertionError
+
+    with pytest.raises(TypeError, match="edge_index") as caught:
+        graph.predict(Convolution(), loader_of(graph), into="paper.pred")
+    assert "forward=lambda model, batch" in caught.value.__notes__[0]

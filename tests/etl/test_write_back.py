@@ -5,20 +5,26 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch_geometric.data import Data
 
 import dbgnn
+from dbgnn.etl.staging import Target
 from dbgnn.etl.write import write_rows
+from dbgnn.stores import tables
 from tests.stores.conftest import SCHOLARS, WROTE
 
 #: A graph of papers whose keys have gaps and lie in no order; ``{}`` is what the table is declared with beside the columns.
@@ -269,6 +275,20 @@ def test_a_side_table_of_the_users_own(graph: dbgnn.Graph) -> None:
     ]
 
 
+def test_keys_may_be_called_as_what_is_staged(open_db: Open) -> None:
+    db = open_db()
+    db.execute("CREATE TABLE t (c0 BIGINT, k0 BIGINT, x FLOAT[2])")
+    db.execute("INSERT INTO t SELECT 100 + i, 200 - i, [i, i] FROM range(3) AS r(i)")
+    db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (t KEY (k0, c0))")
+    graph = db.graph()
+    for first in (0, 10):
+        graph.write_back("t", into="side", c1=torch.arange(3) + first, k1=torch.ones(3, 2))
+        found = rows(graph, "SELECT k0, c0, c1, k1 FROM side ORDER BY k0")
+        assert found == [(198 + i, 102 - i, first + i, (1.0, 1.0)) for i in range(3)]
+    with pytest.raises(dbgnn.DataError, match="the first has k0 = 198, c0 = 102"):
+        graph.write_back("t", into="side", c1=torch.arange(3), on_conflict="error")
+
+
 # -- what is refused ---------------------------------------------------------------------------------------
 
 ONE: dict[str, Any] = {"v": torch.ones(1)}
@@ -292,6 +312,8 @@ REFUSED: dict[str, tuple[Callable[[dbgnn.Graph], Any], type[Exception], str]] = 
     "length": (lambda g: g.write_back("paper", **ONE), REQUEST, "'v': 1 values for 20 rows"),
     "large": (lambda g: g.write_back("paper", n_id=[20], **ONE), REQUEST, "Id 20 of 'paper'"),
     "negative": (lambda g: g.write_back("paper", n_id=[-1], **ONE), REQUEST, "Id -1 of 'paper'"),
+    "no name": (lambda g: g.write_back("paper", **{**ONE, "": torch.ones(1)}, n_id=[0]), SCHEMA, "has the name ''"),
+    "no table": (lambda g: g.write_back("paper", into="", **ONE), SCHEMA, "into='' names no side table"),
     "twice": (lambda g: g.write_back("paper", n_id=[3, 1, 3], v=torch.ones(3)), REQUEST, "id 3 comes 2 times"),
     "keys": (lambda g: g.write_back("paper", keys=[10, 11], v=torch.ones(2)), REQUEST, "the first is 11"),
     "keys twice": (lambda g: g.write_back("paper", keys=[10, 10], v=torch.ones(2)), REQUEST, "id 1 comes 2 times"),
@@ -516,6 +538,58 @@ def test_a_graph_object_made_before_saves_nothing_of_its_own(graph: dbgnn.Graph)
         assert fetched(loader_of(each)) == ["x", "year"]
 
 
+def test_older_objects_serve_what_the_file_lists(graph: dbgnn.Graph) -> None:
+    before = graph.db.graph()
+    served = sorted(before.to_heterodata()["paper"].keys())
+    graph.write_back("paper", pred=torch.arange(20))
+    assert sorted(before.to_heterodata()["paper"].keys()) == served == ["id", "x", "year"]
+    assert before.to_heterodata(columns={"paper": ["pred"]})["paper"].pred.tolist() == list(range(20))
+
+
+@pytest.mark.parametrize("change", ["put", "put rows", "remove", "new type", "edges"])
+def test_older_stores_save_nothing_of_what_they_do_not_know(open_db: Open, change: str) -> None:
+    db = open_db()
+    for table in ("a", "b"):
+        db.execute(f"CREATE TABLE {table} AS SELECT i AS id, [i, i]::FLOAT[2] AS x, 1.5::FLOAT AS y FROM range(4) AS r(i)")
+    db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))")
+    features, edges = db.get_torch_geometric_remote_backend("g")
+    db.graph().write_back("a", pred=torch.arange(4))
+    db.graph().write_back("b", pred=torch.arange(4))
+    if change == "put":
+        features["a", "z", None] = torch.zeros(4)
+    elif change == "put rows":
+        features["a", "x", [0]] = torch.zeros(1, 2)
+    elif change == "remove":
+        features.remove_tensor("a", "y", index=None)
+    elif change == "new type":
+        features["c", "x", None] = torch.zeros(4, 2)
+    else:
+        edges.put_edge_index(torch.tensor([[0], [1]]), edge_type=("b", "to", "a"), layout="coo", size=(4, 4))
+    for store in (features, db.get_torch_geometric_remote_backend("g")[0]):
+        found = {(a.group_name, a.attr_name) for a in store.get_all_tensor_attrs() if a.group_name in ("a", "b")}
+        assert not {("a", "pred"), ("b", "pred")} & found
+        assert {("a", "x"), ("b", "x"), ("b", "y")} <= found
+
+
+def test_a_graph_of_foreign_keys_beside_a_declared_one_is_not_kept(open_db: Open) -> None:
+    db = open_db()
+    db.execute("CREATE TABLE paper (id BIGINT PRIMARY KEY, x FLOAT[2])")
+    db.execute("INSERT INTO paper SELECT i, [i, i] FROM range(4) AS r(i)")
+    db.execute("CREATE TABLE cites (s BIGINT REFERENCES paper (id), d BIGINT REFERENCES paper (id))")
+    db.execute(PAPERS[-1])
+    inferred = db.graph("inferred")
+    assert inferred.write_back("paper", pred=torch.arange(4)) == 4
+    assert db.graph().name == "papers"
+    assert fetched(loader_of(inferred)) == fetched(loader_of(db.graph())) == ["x"]
+
+
+def test_a_column_written_back_becomes_a_feature_on_request(graph: dbgnn.Graph) -> None:
+    graph.write_back("paper", z=torch.zeros(20))
+    assert fetched(loader_of(graph)) == ["x", "year"]
+    graph.encode("paper", "z", dbgnn.Normalize("year"))
+    assert fetched(loader_of(graph)) == fetched(loader_of(graph.db.graph())) == ["x", "year", "z"]
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_written_rows_may_be_features(open_db: Open, listed: bool) -> None:
     graph = papers(open_db)
@@ -535,6 +609,78 @@ def test_an_epoch_goes_on_while_rows_move(open_db: Open) -> None:
         graph.write_back("paper", n_id=n_id[:4], e=x[:4])
     assert len(seen) == 5
     assert value(graph, "SELECT count(*) FROM paper WHERE e = x") == 20
+
+
+# -- several writers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("into", [None, "side"])
+@pytest.mark.parametrize(
+    "move",
+    [
+        "UPDATE paper SET x = [0, 0]",
+        "CREATE TABLE other AS FROM paper ORDER BY id DESC; DROP TABLE paper; ALTER TABLE other RENAME TO paper",
+    ],
+    ids=["update", "sort"],
+)
+def test_rows_that_another_connection_moves_at_the_last_moment(
+    open_db: Open, monkeypatch: pytest.MonkeyPatch, into: str | None, move: str
+) -> None:
+    graph, now = papers(open_db, " PRIMARY KEY" if "UPDATE" in move else "").build(), Target.now
+    other = graph.db.new_cursor()
+
+    def late(self: Target) -> Target:
+        found = now(self)
+        other.execute(move)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Target, "now", late)
+        with pytest.raises(dbgnn.StaleIndexError, match="Nothing was written"):
+            graph.write_back("paper", n_id=[1], pred=torch.ones(1), into=into)
+    assert graph.write_back("paper", n_id=[1], pred=torch.ones(1), into=into) == 1
+    assert rows(graph, f"SELECT id FROM {into or 'paper'} WHERE pred = 1") == [(10,)]
+    other.close()
+
+
+@pytest.mark.parametrize("put", [False, True])
+def test_what_others_commit_while_a_table_is_made_anew_is_not_lost(
+    graph: dbgnn.Graph, monkeypatch: pytest.MonkeyPatch, put: bool
+) -> None:
+    other, remake, failed = graph.db.new_cursor(), tables.remake, []
+
+    def late(con: Any, table: Any, query: str) -> None:
+        try:
+            other.execute("INSERT INTO paper VALUES (999, [9, 9], 1999)")
+        except duckdb.TransactionException as error:
+            failed.append(error)
+        remake(con, table, query)
+
+    store, _ = graph.db.get_torch_geometric_remote_backend(graph)
+    monkeypatch.setattr(tables, "remake", late)
+    if put:
+        store["paper", "e", None] = torch.ones(20, 2)
+    else:
+        graph.write_back("paper", e=torch.ones(20, 2))
+    assert len(failed) == 1  # and the other knows
+    assert value(graph, "SELECT count(*) FROM paper WHERE e = [1, 1]") == value(graph, "SELECT count(*) FROM paper") == 20
+    other.close()
+
+
+def test_threads_write_one_after_the_other(open_db: Open) -> None:
+    graph = papers(open_db, " PRIMARY KEY").build()
+    store, _ = graph.db.get_torch_geometric_remote_backend(graph)
+    writes: list[Callable[[], Any]] = [
+        lambda: graph.write_back("paper", n_id=list(range(0, 20, 2)), a=torch.arange(0.0, 20, 2)[:, None]),
+        lambda: graph.write_back("paper", n_id=list(range(15)), b=torch.arange(15.0)[:, None]),
+        lambda: store.__setitem__(("paper", "c", None), torch.arange(20.0)[:, None]),
+        lambda: graph.write_back("paper", d=torch.arange(20.0)[:, None]),
+    ]
+    with ThreadPoolExecutor(len(writes)) as pool:
+        for done in [pool.submit(each) for each in writes]:
+            done.result(timeout=60)
+    for name, count in (("a", 10), ("b", 15), ("c", 20), ("d", 20)):
+        assert value(graph, f"SELECT count(*) FROM paper WHERE {name} = [id / 10]") == count, name
 
 
 # -- parts -------------------------------------------------------------------------------------------------
@@ -629,3 +775,44 @@ def run_killed(args: list[str]) -> list[int]:
     command = [sys.executable, "-m", "tests.etl.killed", *args]
     done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[2])
     return [int(line) for line in done.stdout.split()]
+
+
+def test_a_reader_of_the_index_and_a_writer_do_not_wait_for_each_other(open_db: Open) -> None:
+    db = open_db()
+    db.execute("CREATE TABLE paper (id BIGINT PRIMARY KEY); INSERT INTO paper FROM range(100)")
+    db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (paper KEY (id))")
+    graph, stop = db.graph().build(), threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            graph.topology()
+
+    def write() -> None:
+        for _ in range(10):
+            graph.write_back("paper", e=torch.ones(100, 2))
+
+    reader, writer = threading.Thread(target=read, daemon=True), threading.Thread(target=write, daemon=True)
+    reader.start()
+    writer.start()
+    writer.join(60)
+    stop.set()
+    reader.join(60)
+    assert not writer.is_alive()
+    assert not reader.is_alive()
+
+
+def test_an_open_transaction_is_refused(open_db: Open) -> None:
+    db = open_db()
+    db.execute("CREATE TABLE paper (id BIGINT); INSERT INTO paper FROM range(3)")
+    db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (paper KEY (id))")
+    store, _ = db.get_torch_geometric_remote_backend()
+    db.execute("BEGIN")
+    for write in (
+        lambda: db.graph().write_back("paper", p=torch.ones(3)),
+        lambda: store.put_tensor(torch.ones(3), group_name="paper", attr_name="p", index=None),
+        lambda: dbgnn.from_pyg(Data(x=torch.ones(2, 1)), db, name="other"),
+    ):
+        with pytest.raises(dbgnn.ConnectionError, match="COMMIT or ROLLBACK"):
+            write()
+    db.execute("ROLLBACK")
+    assert db.graph().write_back("paper", p=torch.ones(3)) == 3

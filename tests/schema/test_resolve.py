@@ -76,6 +76,14 @@ def test_names_come_as_the_catalog_spells_them(con: duckdb.DuckDBPyConnection) -
     )
 
 
+def test_a_column_called_rowid_is_refused(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute('CREATE TABLE numbered (id BIGINT, "RowId" BIGINT)')
+    with pytest.raises(SchemaError, match=r"'numbered' has a column 'RowId', which hides DuckDB's own row numbers.*RENAME"):
+        declared(con, "VERTEX TABLES (numbered KEY (id))")
+    con.execute('ALTER TABLE numbered RENAME "RowId" TO row_id')
+    assert declared(con, "VERTEX TABLES (numbered KEY (id))").vertices[0].label == "numbered"
+
+
 def test_keys_come_as_the_catalog_spells_them(con: duckdb.DuckDBPyConnection) -> None:
     con.execute(
         'CREATE SCHEMA "Shop"; CREATE TABLE shop.Item (Sku VARCHAR, "No" INTEGER, price FLOAT, PRIMARY KEY (SKU, no)); '
