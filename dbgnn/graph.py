@@ -316,7 +316,8 @@ class Graph:
     def check(self, *, progress: bool | None = None) -> CheckReport:
         """Look for what would spoil training: dangling edges, NULL and duplicate keys, NaN, isolated nodes, and more.
 
-        Reads every table a few times, in bounded memory, writes nothing, and needs no index. ``print(report)`` shows it.
+        Reads every table a few times, in bounded memory, writes nothing, and needs no index. ``print(report)`` shows it. What
+        an open transaction has not committed yet is not seen.
         """
         from dbgnn.check import check  # noqa: PLC0415 - as above
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module

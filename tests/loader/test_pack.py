@@ -25,7 +25,7 @@ import pyarrow as pa
 import pytest
 import torch
 import xxhash
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Data, HeteroData, hetero_data
 
 import dbgnn
 from dbgnn.loader import pack
@@ -264,7 +264,8 @@ def test_every_dtype_and_shape(db: dbgnn.Database, tmp_path: Path) -> None:
     assert same_value(found.negated, torch.tensor([-2.0, 0.0]))
 
 
-def test_everything_else_that_a_batch_can_hold(db: dbgnn.Database, tmp_path: Path) -> None:
+def test_everything_else_that_a_batch_can_hold(db: dbgnn.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hetero_data, "_DISPLAYED_TYPE_NAME_WARNING", False)  # PyG warns once in a process
     batch = HeteroData()
     batch.title = "ünï\ud800\n\0"
     with pytest.warns(UserWarning, match="double underscores"):  # PyG's; not when the batch is replayed
