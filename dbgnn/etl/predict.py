@@ -356,7 +356,7 @@ class _Stage:
     def finish(self) -> int:
         """Move the predictions of the seeds to where they belong, and return their number."""
         self._flush()
-        if not self._name:
+        if not self._name or not self._asked.any():  # a loader of no seeds says nothing of what others asked for
             return 0
         graph, con = self.target.graph, self._con
         if len(others := np.flatnonzero(self._known & ~self._asked)):  # a run broken off had other seeds

@@ -473,3 +473,17 @@ def test_a_model_of_other_arguments_is_told_of_forward(graph: dbgnn.Graph) -> No
     with pytest.raises(TypeError, match="edge_index") as caught:
         graph.predict(Convolution(), loader_of(graph), into="paper.pred")
     assert "forward=lambda model, batch" in caught.value.__notes__[0]
+
+
+@pytest.mark.usefixtures("every_batch")
+def test_a_loader_of_no_seeds_leaves_what_another_run_computed(graph: dbgnn.Graph) -> None:
+    model = Doubled()
+    break_off(graph, model, loader_of(graph))
+    kept = staged(graph)
+    assert len(kept) == 1
+    empty: list[Any] = []
+    assert graph.predict(model, empty, "paper.pred") == 0
+    assert staged(graph) == kept
+    assert graph.predict(model, loader_of(graph), "paper.pred") == 20
+    assert model.calls == 3  # of five batches, two were known
+    assert predicted(graph) == sorted(DOUBLED)
