@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, ClassVar, Self, TypeAlias
@@ -80,27 +81,27 @@ class FitRows:
             raise DataError(f"{text}: no row meets {self.where}.")
 
 
-class Encoder:
+class Encoder(ABC):
     """What turns columns into an attribute; see the subclasses. Not fitted: that gives a :class:`FittedEncoder`."""
 
     __slots__ = ()
 
     @property
+    @abstractmethod
     def columns(self) -> Sequence[str]:
         """The columns that it reads, each once."""
-        raise NotImplementedError
 
     def bound(self, name: str) -> Self:  # noqa: ARG002 - those that name their columns need no default
         """Return the encoder with its column named; by default that is the attribute's name."""
         return self
 
+    @abstractmethod
     def fit(self, rows: FitRows) -> State:
         """Learn from rows what encoding needs."""
-        raise NotImplementedError
 
+    @abstractmethod
     def encoding(self, state: State) -> Encoding:
         """Return the function that encodes arrays, one per column of `columns`."""
-        raise NotImplementedError
 
     def concat(self, parts: Sequence[Any]) -> Any:
         """Join what the function made of several chunks."""
@@ -143,9 +144,9 @@ class ColumnEncoder(Encoder):
         object.__setattr__(self, "fill", check_policy(self, self.null, self.fill, self.policies))
 
     @property
+    @abstractmethod
     def column(self) -> str | None:
         """The column; None: the one with the attribute's name."""
-        raise NotImplementedError
 
     @property
     def name(self) -> str:
@@ -163,9 +164,9 @@ class ColumnEncoder(Encoder):
         """Return the encoder with its column named."""
         return self if self.column is not None else replace(self, column=name)  # type: ignore[call-arg] # the subclasses' field
 
+    @abstractmethod
     def values(self, state: State) -> Callable[[pa.Array, Flags | None], Tensor]:
         """Return the function of an array without NULL, and of the rows that were NULL (``null='mask'``: hold anything)."""
-        raise NotImplementedError
 
     def encoding(self, state: State) -> Encoding:
         """Return the function that encodes the column's array."""
