@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+from tests.examples import pages
 
 
 def write_csv_files(rng: np.random.Generator) -> None:
@@ -48,19 +47,18 @@ def test_the_readme_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for name, array in arrays.items():
         np.save(f"{name}.npy", array)
 
-    tables, five_lines, files, memory = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    scope: dict[str, Any] = {}
-    exec(tables, scope)
+    tables, five_lines, files, memory = pages.blocks(pages.README)
+    scope = pages.run([tables])
     shown = capsys.readouterr().out
     assert "float32  [300, 128]" in shown
     scope["db"].close()
 
     write_csv_files(rng)
-    exec(files, {})
+    pages.run([files])
 
-    exec(five_lines, scope)
+    pages.run([five_lines], scope)
     with scope["db"]:
-        exec(memory, scope)
+        pages.run([memory], scope)
         assert scope["db"].sql("SELECT count(*), count(embedding) FROM paper").fetchall() == [
             (papers, len(scope["data"]["paper"].id))
         ]
