@@ -6,6 +6,7 @@ sends each statement to where it belongs.
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 import threading
@@ -15,11 +16,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, SupportsIndex
 
 import duckdb
 import pyarrow as pa
 
+from dbgnn.configuration import lock_last, prefer, require, without_lock
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SchemaError, SqlError
 from dbgnn.sql import literal, quote, split_statements
 
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
 #: How far DuckDB may run ahead of the reader of a streamed result, per statement. The default of
 #: 10 MB makes it wait for every scatter: 100 k rows of FLOAT[128] took 81 ms with it, 72 ms with 64 MiB.
 STREAMING_BUFFER = "64MiB"
+
+#: The texts that DuckDB takes for a memory limit, for messages.
+_LIMITS = "such as '4GB', '50%' or '-1' (no limit)"
+
+_AT_LEAST_ONE = ". Write an int of at least 1."
 
 #: How often `close()` tries, waiting a little longer each time; five seconds in all.
 _CLOSE_ATTEMPTS = 32
@@ -52,7 +59,7 @@ def connect(
     database: str | os.PathLike[str] | duckdb.DuckDBPyConnection = ":memory:",
     *,
     read_only: bool = False,
-    memory_limit: str | int | None = None,
+    memory_limit: str | SupportsIndex | None = None,
     threads: int | None = None,
     temp_directory: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -65,7 +72,8 @@ def connect(
             ``duckdb`` connection, whose settings stay as they are unless given here.
         read_only: Open without the right to write. Several processes can then share the file, which
             ``num_workers > 0`` needs.
-        memory_limit: DuckDB's buffer memory, such as ``"4GB"``, or bytes as an int (Kùzu's ``buffer_pool_size``).
+        memory_limit: DuckDB's buffer memory: text such as ``"4GB"`` or ``"50%"``, bytes as an int (Kùzu's
+            ``buffer_pool_size``), or ``"-1"`` for no limit; default: 80 % of the machine's.
         threads: DuckDB's threads; default: one per core.
         temp_directory: Where larger-than-memory work spills; default: beside the file.
         progress: Show progress bars on work of more than two seconds.
@@ -85,13 +93,13 @@ def connect(
             raise ConnectionError(f"The DuckDB connection is closed, or in use elsewhere: {error}") from error
     else:
         path = os.fspath(database)  # type: ignore[arg-type]
-        path = path if path.startswith(":memory:") else str(Path(path).absolute())
+        path = path if path.startswith(":memory:") else str(Path(path).expanduser().absolute())
     settings = Settings(
         path=path,
         read_only=read_only,
-        memory_limit=f"{memory_limit}B" if isinstance(memory_limit, int) else memory_limit,
-        threads=threads,
-        temp_directory=None if temp_directory is None else str(Path(temp_directory).absolute()),
+        memory_limit=_bytes(memory_limit),
+        threads=_threads(threads),
+        temp_directory=None if temp_directory is None else str(Path(temp_directory).expanduser().absolute()),
         progress=progress,
         config=tuple(sorted((config or {}).items())),
     )
@@ -119,14 +127,15 @@ class Database:
         self._thread = threading.get_ident()
         self._closed = False
         self._connection = connection or _open_file(self.settings)
-        _apply(self._connection, self.settings)
-        if self._owns:
-            # Our methods stand between the user and DuckDB, which by itself looks for data frames one frame up only.
-            self._connection.execute("SET python_scan_all_frames = true")
-            if self.settings.progress:  # DuckDB counts, COPY shows it
-                self._connection.execute("SET enable_progress_bar = true; SET enable_progress_bar_print = false")
-        # Cursors start in the default catalog, which in a forked child is not the graph's.
-        self._catalog: str = self._connection.execute("SELECT current_database()").fetchall()[0][0]
+        try:
+            with translated(self):
+                _apply(self._connection, self.settings, owned=self._owns)
+                # Cursors start in the default catalog, which in a forked child is not the graph's.
+                self._catalog: str = self._connection.execute("SELECT current_database()").fetchall()[0][0]
+        except ResourceError:
+            if self._owns:  # an open file would keep others out for as long as the error is held
+                self._connection.close()
+            raise
         self.build_lock = threading.RLock()
         self._cursors = threading.local()
         self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
@@ -170,7 +179,9 @@ class Database:
         with self._lock:
             cursor = connection.cursor()
         cursor.execute(f"USE {quote(self._catalog)}")
-        cursor.execute("SET enable_progress_bar = false; SET default_order = 'ASC'")
+        if cursor.execute("SELECT current_setting('default_order') = 'DESCENDING'").fetchall()[0][0]:
+            require(cursor, "", default_order="ASC")
+        prefer(cursor, enable_progress_bar="false")
         return cursor
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -180,7 +191,7 @@ class Database:
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
         if cursor is None:
             cursor = self._cursors.cursor = self.new_cursor()
-            cursor.execute(f"SET streaming_buffer_size = '{STREAMING_BUFFER}'")
+            prefer(cursor, streaming_buffer_size=STREAMING_BUFFER)
             self._all_cursors.add(cursor)
         return cursor
 
@@ -294,7 +305,7 @@ class Database:
             graph, num_threads = None, graph
         if num_threads is not None:
             with translated(self):
-                self.connection.execute(f"SET threads = {int(num_threads)}")
+                require(self.connection, _AT_LEAST_ONE, threads=str(_threads(num_threads)))
         return open_stores(self, graph, columns=columns, homogeneous=homogeneous)
 
     # -- state ---------------------------------------------------------------------------------------
@@ -446,7 +457,7 @@ def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
     if settings.read_only and not settings.path.startswith(":memory:") and not os.path.exists(settings.path):
         raise ConnectionError(f"{settings.path!r} does not exist; a read-only connection does not create it.")
     try:
-        connection = duckdb.connect(settings.path, read_only=settings.read_only, config=dict(settings.config))
+        connection = duckdb.connect(settings.path, read_only=settings.read_only, config=without_lock(dict(settings.config)))
         query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
         if settings.path.startswith(":memory:") or connection.execute(query).fetchall()[0][0] is not None:
             return connection
@@ -466,7 +477,7 @@ def _attach_in_child(settings: Settings) -> duckdb.DuckDBPyConnection:
     not survive the fork; an unnamed instance with the file attached shares nothing with it.
     """
     try:
-        connection = duckdb.connect(":memory:", config=dict(settings.config))
+        connection = duckdb.connect(":memory:", config=without_lock(dict(settings.config)))
         connection.execute(f"ATTACH {literal(settings.path)} AS dbgnn_file (READ_ONLY)")
         connection.execute("USE dbgnn_file")
     except duckdb.Error as error:
@@ -474,17 +485,38 @@ def _attach_in_child(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _apply(connection: duckdb.DuckDBPyConnection, settings: Settings) -> None:
-    for name, value in (
-        ("memory_limit", settings.memory_limit),
-        ("threads", settings.threads),
-        ("temp_directory", settings.temp_directory),
-    ):
-        if value is not None:
-            try:
-                connection.execute(f"SET {name} = {value if isinstance(value, int) else literal(value)}")
-            except duckdb.Error as error:
-                raise ResourceError(f"{name}={value!r} is not a value DuckDB takes: {error}") from error
+def _bytes(memory_limit: str | SupportsIndex | None) -> str | None:
+    """Return a memory limit as DuckDB takes it; a bare number means bytes to us and nothing to DuckDB."""
+    if memory_limit is None or isinstance(memory_limit, str):
+        return memory_limit
+    if isinstance(memory_limit, bool) or not hasattr(memory_limit, "__index__"):
+        raise ResourceError(f"memory_limit={memory_limit!r} must be an int of bytes or text {_LIMITS}.")
+    return f"{operator.index(memory_limit)}B"
+
+
+def _threads(threads: SupportsIndex | None) -> int | None:
+    """Return a number of threads as an int; DuckDB would round 2.5 to 3."""
+    if threads is None:
+        return None
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise ResourceError(f"threads={threads!r} must be an int of at least 1.")
+    return operator.index(threads)
+
+
+def _apply(connection: duckdb.DuckDBPyConnection, settings: Settings, *, owned: bool) -> None:
+    """Set what `connect()` was asked for, on a connection of our own with what our methods need, and last the lock."""
+    if settings.memory_limit is not None:
+        require(connection, f". Write text {_LIMITS}, or bytes as an int.", memory_limit=settings.memory_limit)
+    if settings.threads is not None:
+        require(connection, _AT_LEAST_ONE, threads=str(settings.threads))
+    if settings.temp_directory is not None:
+        require(connection, "", temp_directory=settings.temp_directory)
+    if owned:
+        # Our methods stand between the user and DuckDB, which by itself looks for data frames one frame up only.
+        prefer(connection, python_scan_all_frames="true")
+        if settings.progress:  # DuckDB counts, COPY shows it. Shown by DuckDB itself, it would be there twice.
+            prefer(connection, enable_progress_bar_print="false", enable_progress_bar="true")
+        lock_last(connection, dict(settings.config))
 
 
 def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
@@ -531,10 +563,9 @@ def translated(database: Database) -> Iterator[None]:
         with _extensions_named():
             yield
     except duckdb.OutOfMemoryException as error:
-        limit = database.settings.memory_limit or "DuckDB's default"
         raise ResourceError(
-            f"{database!s} ran out of memory under memory_limit={limit!r}. Raise memory_limit, lower threads, or point "
-            f"temp_directory at a disk with room. DuckDB says: {error}"
+            f"{database!s} ran out of memory. Raise memory_limit, or lower threads (both by SET or by connect()), or connect "
+            f"with temp_directory on a disk with room. DuckDB says: {error}"
         ) from error
     except (duckdb.IOException, duckdb.TransactionException) as error:  # a commit may be what fills the disk
         if any(sign in str(error) for sign in ("No space left", "File too large", "disk full")):

@@ -58,7 +58,7 @@ def near_misses(name: object, known: Iterable[object]) -> str:
     names = [str(k) for k in known]
     if not names:
         return "; there are none"
-    folded = {n.casefold(): n for n in reversed(names)}
+    folded = {n.casefold(): n for n in reversed(names) if n != str(name)}  # a name is no near miss of itself
     close = [folded[c] for c in difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.6)]
     hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
     shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")

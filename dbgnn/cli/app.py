@@ -245,7 +245,7 @@ def execute(
         text.encode()
     except UnicodeError as error:
         raise typer.BadParameter(f"the text is no UTF-8: {error}", param_hint="SQL") from error
-    if file != ":memory:" and not Path(file).exists():
+    if file != ":memory:" and not Path(file).expanduser().exists():
         typer.echo(f"{file} is a new file.", err=True)
     with connect(file, memory_limit=memory_limit, threads=threads, progress=not quiet) as db:
         result = db.execute(text)
@@ -351,7 +351,7 @@ def _tell(data: Any, output: Path | None, *, as_json: bool) -> None:
 
 
 def _must_exist(file: str) -> None:
-    if not Path(file).exists():
+    if not Path(file).expanduser().exists():
         raise ConnectionError(f"{file!r} does not exist.")
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from dbgnn.configuration import is_locked, prefer
 from dbgnn.errors import SqlError
 from dbgnn.etl.query import tree_of, walk
 from dbgnn.schema.catalog import folded
@@ -32,11 +33,13 @@ def python_tables(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> Itera
     """
     found: list[str] = []
     before = con.execute(f"SELECT current_setting('{_REPLACEMENTS}')").fetchall()[0][0]
-    with suppress(duckdb.InvalidInputException):  # a locked configuration
-        con.execute(f"SET {_REPLACEMENTS} = false")
+    prefer(con, **{_REPLACEMENTS: "false"})
+    hidden = bool(before) and is_locked(con)  # DuckDB goes on to take variables, ours first, for what the catalog lacks
     try:
-        for name in sorted(_unknown(con, texts)):
+        for name in sorted(_unknown(con, texts, in_catalog=hidden)):
             value = _variable(name)
+            if value is None and hidden:
+                raise SqlError(f"A query names {name!r}, and there is no table, view or variable of that name.")
             if value is not None:
                 con.complete()
                 try:
@@ -58,15 +61,16 @@ def python_tables(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> Itera
             con.execute(f"SET {_REPLACEMENTS} = {bool(before)}")
 
 
-def _unknown(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> set[str]:
-    """Return the names, without a schema, that queries read from and the catalog does not have."""
+def _unknown(con: duckdb.DuckDBPyConnection, texts: Iterable[str], *, in_catalog: bool) -> set[str]:
+    """Return the names, without a schema, that queries read from and that mean nothing to DuckDB, or are not in its catalog."""
     names: set[str] = set()
     for text in texts:
         nodes = list(walk(tree_of(con, text, "")))
         within = {folded(entry["key"]) for n in nodes if "cte_map" in n for entry in n["cte_map"]["map"]}
         paths = [n["qualified_name"]["path"] for n in nodes if n.get("type") == "BASE_TABLE"]
         names |= {path[0] for path in paths if len(path) == 1 and folded(path[0]) not in within}
-    return {name for name in names if not _is_known(con, name)}
+    known = _is_in_catalog if in_catalog else _is_known
+    return {name for name in names if not known(con, name)}
 
 
 def _is_known(con: duckdb.DuckDBPyConnection, name: str) -> bool:
@@ -77,6 +81,14 @@ def _is_known(con: duckdb.DuckDBPyConnection, name: str) -> bool:
     except duckdb.Error:  # such as a file that cannot be read: there is something of this name
         return True
     return True
+
+
+def _is_in_catalog(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether a name is a table's or view's, or a file's: what DuckDB would find without looking into variables."""
+    if "." in name or "/" in name:
+        return True
+    tables = "SELECT table_name AS name FROM duckdb_tables() UNION ALL SELECT view_name FROM duckdb_views()"
+    return folded(name) in {folded(known) for (known,) in con.execute(tables).fetchall()}
 
 
 def _variable(name: str) -> Any:

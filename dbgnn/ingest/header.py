@@ -69,7 +69,7 @@ def check_header(con: duckdb.DuckDBPyConnection, tokens: Sequence[Token]) -> Non
     if options.pop("FORMAT", "csv").lower() != "csv" or not options.keys() <= _DIALECT.keys():
         return
     path = re.sub(r"\.(gz|zst)$", "", file.lower())
-    if path.endswith(_OTHER_FORMATS) or (os.path.exists(file) and not os.path.isfile(file)):  # a pipe is read once only
+    if path.endswith(_OTHER_FORMATS) or _is_pipe(file):  # a pipe is read once only
         return
     try:
         target = find_target(con, table)
@@ -87,6 +87,11 @@ def check_header(con: duckdb.DuckDBPyConnection, tokens: Sequence[Token]) -> Non
         f"columns are then filled in the order of the table: name them, COPY {target} (…), if the file has another), "
         "or (HEADER false) if it is a row."
     )
+
+
+def _is_pipe(file: str) -> bool:
+    path = os.path.expanduser(file)
+    return os.path.exists(path) and not os.path.isfile(path)
 
 
 def _check_parquet(con: duckdb.DuckDBPyConnection, table: tuple[str, ...], names: tuple[str, ...] | None, file: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
@@ -50,7 +51,7 @@ def run_copy(con: duckdb.DuckDBPyConnection, statement: CopyStatement, *, progre
             kept.
     """
     target = find_target(con, statement.table)
-    arrays = [open_array(file, str(target)) for file in statement.files]
+    arrays = [open_array(_path(con, file), str(target)) for file in statement.files]
     columns, arrays, files = _assign(statement, target, arrays)
     _check_required(target, columns)
     sources = tuple(check_source(a, c, f, str(target)) for a, c, f in zip(arrays, columns, files, strict=True))
@@ -61,6 +62,14 @@ def run_copy(con: duckdb.DuckDBPyConnection, statement: CopyStatement, *, progre
             f"COPY {target}: the files have different numbers of rows ({each}). Every file holds one value per row."
         )
     return _insert(con, target, sources, show=progress and statement.progress)
+
+
+def _path(con: duckdb.DuckDBPyConnection, file: str) -> str:
+    """Return the path of a file as DuckDB's own COPY finds it: ``~`` is the setting ``home_directory``, or else HOME."""
+    if file != "~" and not file.startswith("~/"):
+        return file
+    [(home,)] = con.execute("SELECT current_setting('home_directory')").fetchall()
+    return home + file[1:] if home else os.path.expanduser(file)
 
 
 def _assign(

@@ -60,7 +60,7 @@ def write(loader: NeighborLoader, path: str | os.PathLike[str], *, epochs: int =
         RequestError: ``epochs`` is less than 1, or the loader's batch sampler has no length.
         ResourceError: The disk is full.
     """
-    folder = Path(path)
+    folder = Path(path).expanduser()
     if epochs < 1:
         raise RequestError(f"epochs must be 1 or more, not {epochs}.")
     with _locked(folder):
@@ -243,7 +243,7 @@ class PackedLoader:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, transform: Callable[[Any], Any] | None = None) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self.transform = transform
         self._manifest = Manifest.read(self.path)
         if not self._manifest.complete:

@@ -256,7 +256,7 @@ def temp_folder(store: DuckDBFeatureStore) -> str:
     found: str = store.graph.db.cursor().execute("SELECT current_setting('temp_directory')").fetchall()[0][0]
     if not found:
         return tempfile.gettempdir()
-    folder = Path(found)
+    folder = Path(found).expanduser()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     return str(folder)

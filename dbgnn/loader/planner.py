@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dbgnn.errors import RequestError
+from dbgnn.loader.limits import MemoryLimit, memory_limit
 from dbgnn.loader.rows import Served
 from dbgnn.stores.binding import Label
 from dbgnn.stores.request import Ids
@@ -158,12 +159,12 @@ def plan(
     limit = memory_limit(db)
     features = sum(s.num_bytes for s in served)
     index = sum(8 * e.num_edges + 32 * e.num_dst for e in topology.edges.values())
-    fits = features + index <= _FITS * limit
+    fits = features + index <= _FITS * limit.bytes
     batch_bytes = sum(pilot.rows[s.label] * s.row_bytes for s in served)
     handed_bytes = batch_bytes + 24 * pilot.edges + 8 * pilot.nodes
     sample_bytes = 12 * pilot.edges + 4 * pilot.nodes
     # What DuckDB will not use of its memory_limit, since all fits, may be used beside it.
-    room = WORKING_BYTES + (limit - features - index if fits else 0)
+    room = WORKING_BYTES + (limit.bytes - features - index if fits else 0)
     why: dict[str, str] = {}
 
     prefetch = None if asked.prefetch is None else min(asked.prefetch, num_batches or 1 << 10)
@@ -233,18 +234,12 @@ def _shared_size(room: float, served: Sequence[Served], pilot: Pilot, sample_byt
     return max(1, min(_MOST_PASSED, int(room / max(1.0, distinct + sample_bytes))))
 
 
-def _why_plan(*, fits: bool, features: int, index: int, limit: int, reads: Mapping[str, float]) -> str:
+def _why_plan(*, fits: bool, features: int, index: int, limit: MemoryLimit, reads: Mapping[str, float]) -> str:
     held = f"features ({size(features)}) and index ({size(index)})"
     if fits:
-        return f"{held} fit in memory_limit ({size(limit)})"
+        return f"{held} fit in memory_limit ({limit.text})"
     costs = ", ".join(f"{name} {size(reads[name])}" for name in PLANS)
-    return f"{held} do not fit in memory_limit ({size(limit)}); a mini-batch would read and write: {costs}"
-
-
-def memory_limit(db: Database) -> int:
-    """Return DuckDB's memory_limit in bytes."""
-    query = "SELECT parse_formatted_bytes(current_setting('memory_limit'))"
-    return int(db.cursor().execute(query).fetchall()[0][0])
+    return f"{held} do not fit in memory_limit ({limit.text}); a mini-batch would read and write: {costs}"
 
 
 def size(num_bytes: float) -> str:

@@ -156,7 +156,7 @@ class LoaderStats:
             raise DbgnnError(f"The name of a plot must end in one of {', '.join('.' + k for k in sorted(kinds))}: {path!s}")
         _draw(figure.add_subplot(), steps, first=self.num_steps - len(steps))
         figure.legend(loc="outside right upper")
-        figure.savefig(path)
+        figure.savefig(os.path.expanduser(path))
 
     def __str__(self) -> str:
         if not self.steps:

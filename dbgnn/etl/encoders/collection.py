@@ -161,12 +161,12 @@ class Encoders:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write :meth:`to_json` to a file."""
-        Path(path).write_text(self.to_json(), encoding="utf-8")
+        Path(path).expanduser().write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], callables: Mapping[str, Callable[..., Any]] | None = None) -> Encoders:
         """Read :meth:`from_json` from a file."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"), callables)
+        return cls.from_json(Path(path).expanduser().read_text(encoding="utf-8"), callables)
 
     def _of(self, label: Label) -> dict[str, Encoder]:
         if label not in self._declared:
