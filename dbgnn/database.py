@@ -118,6 +118,8 @@ class Database:
         self._owns = connection is None
         self._lock = threading.Lock()
         self._inherited: list[object] = []
+        #: Graphs whose index was built in memory, and how; another process, whose memory is its own, does the same.
+        self.built_in_memory: dict[str, str | None] = {}
         self._open(connection)
 
     # -- connections ---------------------------------------------------------------------------------
@@ -383,7 +385,7 @@ class Database:
     def __reduce__(self) -> tuple[Any, ...]:
         if self.in_memory:
             raise ConnectionError("A database in memory cannot be sent to another process. Use a file, opened read-only.")
-        return _reopen, (self.settings,)
+        return _reopen, (self.settings, self.built_in_memory)
 
     def __str__(self) -> str:
         return f"database {self.settings.path!r}"
@@ -401,10 +403,11 @@ class Database:
 _reopened: weakref.WeakValueDictionary[Settings, Database] = weakref.WeakValueDictionary()
 
 
-def _reopen(settings: Settings) -> Database:
+def _reopen(settings: Settings, built_in_memory: Mapping[str, str | None]) -> Database:
     database = _reopened.get(settings)
     if database is None or database._closed or database._pid != os.getpid():
         database = _reopened[settings] = Database(settings)
+    database.built_in_memory.update(built_in_memory)
     return database
 
 

@@ -54,7 +54,8 @@ class Graph:
         """Build the topology index, or bring it up to date; only parts whose tables changed are built.
 
         It is also built at first use, so a call is needed only after a change of the tables, for
-        ``dangling='drop'``, or to choose the moment.
+        ``dangling='drop'``, or to choose the moment. Where the database is open read-only, what the file lacks is kept in
+        memory, and every process builds its own.
 
         Args:
             dangling: What to do with edges whose endpoint does not exist: ``"error"``, or ``"drop"`` them, counted in
@@ -64,13 +65,14 @@ class Graph:
 
         Raises:
             DataError: NULL or duplicate keys, or dangling edges.
-            ReadOnlyError: The database is open read-only.
         """
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
         shown = self.db.settings.progress if progress is None else progress
         with self._locked(), self.db.build_lock, translated(self.db):
             topology.build(self.db, self.definition, dangling=dangling, progress=shown, force=force)
+            if self.db.read_only:
+                self.db.built_in_memory[self.name] = dangling
             self._verified = None
         return self
 
@@ -81,7 +83,7 @@ class Graph:
         microseconds. In an in-memory database every call verifies.
 
         Raises:
-            StaleIndexError: A table changed since the index was built, or there is none and the database is read-only.
+            StaleIndexError: A table changed since the index was built.
         """
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
@@ -91,12 +93,12 @@ class Graph:
                 return self._verified[1]
             try:
                 found = topology.verify(self.db.cursor(), self.definition)
-            except topology.IncompleteIndexError as error:
-                if self.db.read_only:
-                    raise StaleIndexError(
-                        f"{error} But {self.db!s} is open read-only: open it once with read_only=False and call graph.build()."
-                    ) from error
+            except topology.IncompleteIndexError:
                 found, stamp = self._build_missing()
+            except StaleIndexError:
+                if self.name not in self.db.built_in_memory:
+                    raise
+                found, stamp = self._build_missing()  # as the process did that this one comes from
             self._verified = (stamp, found)
             return found
 
@@ -107,10 +109,10 @@ class Graph:
                 stamp = (os.getpid(), self.db.stamp())
                 try:
                     return topology.verify(self.db.cursor(), self.definition), stamp
-                except topology.IncompleteIndexError:
+                except StaleIndexError:
                     if attempt:
                         raise
-                    self.build()
+                    self.build(dangling=self.db.built_in_memory.get(self.name))
         raise AssertionError
 
     def _locked(self) -> threading.RLock:
@@ -333,13 +335,14 @@ class Graph:
 
     def _index_line(self) -> str:
         try:
-            edges = topology.verify(self.db.cursor(), self.definition).edges
+            found = topology.verify(self.db.cursor(), self.definition)
         except topology.IncompleteIndexError:
             return "Index: not built yet; it is built at first use, or by graph.build()"
         except StaleIndexError as error:
             return f"Index: {error}"
-        dropped = [f"{e.dropped:,} dangling edges of {t!r} left out" for t, e in edges.items() if e.dropped]
-        return "; ".join(["Index: built and true", *dropped])
+        dropped = [f"{e.dropped:,} dangling edges of {t!r} left out" for t, e in found.edges.items() if e.dropped]
+        where = ["in memory, since the file is open read-only and lacks it"] if found.in_memory else []
+        return "; ".join(["Index: built and up to date", *where, *dropped])
 
     def __repr__(self) -> str:
         types = ", ".join([*self.node_types, *("-".join(t) for t in self.edge_types)])

@@ -72,7 +72,7 @@ def test_info(file: Path) -> None:
     assert graph["edges"][0]["type"] == list(CITES)
     assert graph["index"]["state"] == "missing"
     run("build", file)
-    assert loaded("info", file, "--graph", "papers")["graphs"][0]["index"]["state"] == "true"
+    assert loaded("info", file, "--graph", "papers")["graphs"][0]["index"]["state"] == "up to date"
     with duckdb.connect(str(file)) as con:
         con.execute("INSERT INTO cites VALUES (0, 2)")
     assert loaded("info", file)["graphs"][0]["index"]["state"] == "stale"

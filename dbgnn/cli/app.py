@@ -90,7 +90,7 @@ def _dbgnn(
     )
 )
 def info(file: File, *, graph: GraphName = None, as_json: Json = False) -> None:
-    """Show graphs, types, counts, columns, and whether the index is true."""
+    """Show graphs, types, counts, columns, and whether the index is up to date."""
     from dbgnn.cli.info import describe_file, describe_text  # noqa: PLC0415
 
     with connect(file, read_only=True) as db:
@@ -167,7 +167,7 @@ def build(
     if as_json:
         typer.echo(_dumps({"graph": built.name, "nodes": nodes, "edges": edges, "seconds": seconds}))
         return
-    typer.echo(f"The index of graph {built.name!r} is true ({seconds:.1f} s).")
+    typer.echo(f"The index of graph {built.name!r} is up to date ({seconds:.1f} s).")
     for label, count in nodes.items():
         typer.echo(f"  {label}: {count:,} nodes")
     for edge in edges:

@@ -96,7 +96,7 @@ def _index(con: duckdb.DuckDBPyConnection, graph: Graph) -> dict[str, Any]:
         return {"state": "missing" if missing else "stale", "why": str(error), "dropped": 0}
     except DbgnnError as error:
         return {"state": "unknown", "why": str(error), "dropped": 0}
-    return {"state": "true", "why": "", "dropped": sum(e.dropped for e in found.edges.values())}
+    return {"state": "up to date", "why": "", "dropped": sum(e.dropped for e in found.edges.values())}
 
 
 def _count(con: duckdb.DuckDBPyConnection, table: TableName) -> int:

@@ -186,7 +186,7 @@ def _tables(loader: NeighborLoader) -> dict[str, Any]:
     """Return the checksums of nodes and edges, and the columns that are served."""
     store = loader.data[0]
     graph = store.graph
-    graph.topology()  # raises if the index is not true
+    graph.topology()  # raises if the index is not up to date
     stored = stored_parts(graph.db.cursor(), graph.name)
     found: dict[str, Any] = {}
     elements: list[VertexTable | EdgeTable] = [*graph.definition.vertices, *graph.definition.edges]

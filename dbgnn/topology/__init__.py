@@ -1,4 +1,4 @@
-"""The topology index: node and edge ids, adjacency lists, and whether they are still true."""
+"""The topology index: node and edge ids, adjacency lists, and whether they are up to date."""
 
 from dbgnn.topology.build import build
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex, ids_of_keys, same_ids

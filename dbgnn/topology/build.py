@@ -14,12 +14,12 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from dbgnn.errors import DataError, DbgnnError, ReadOnlyError, SchemaError
+from dbgnn.errors import DataError, DbgnnError, SchemaError
 from dbgnn.schema import PropertyGraph
 from dbgnn.schema.model import EdgeTable, VertexTable
-from dbgnn.schema.registry import own_table
 from dbgnn.schema.types import comparable
 from dbgnn.sql import quote, quote_all
+from dbgnn.topology.home import home_to_write, is_in_memory, table_in
 from dbgnn.topology.index import VertexIndex, ids_of_keys
 from dbgnn.topology.state import (
     REGISTRY,
@@ -46,11 +46,11 @@ def build(
 ) -> None:
     """Build, or bring up to date, the topology index of ``graph``.
 
-    Only the parts whose tables changed are built. Each part becomes true in one transaction: a kill at any
+    Only the parts whose tables changed are built. Each part is put in force by one transaction: a kill at any
     moment leaves it as it was or as it should be.
 
     Args:
-        db: The database, open for writing.
+        db: The database. Where it is open read-only, what is missing in the file is kept in memory.
         graph: The definition.
         dangling: ``"error"``, or ``"drop"``: leave out, and count, edges with an endpoint that does not exist. None: as
             the last time the edges were indexed, at first ``"error"``.
@@ -59,20 +59,16 @@ def build(
 
     Raises:
         DataError: NULL or duplicate keys, or dangling edges; with their number and the first ones.
-        ReadOnlyError: The database is read-only.
     """
     if dangling not in ("error", "drop", None):
         raise DbgnnError(f"dangling must be 'error' or 'drop', not {dangling!r}")
-    if db.read_only:
-        raise ReadOnlyError(
-            f"The topology index of graph {graph.name!r} has to be built, but {db!s} is open read-only. "
-            "Open it once with read_only=False and call graph.build()."
-        )
     reader, writer = db.new_cursor(), db.new_cursor()
     try:
-        _settle(writer)
-        create_registry(writer)
-        _Build(reader, writer, graph, dangling, progress, force).run()
+        if not db.read_only:
+            _settle(writer)
+        home = home_to_write(writer, read_only=db.read_only)
+        create_registry(writer, home)
+        _Build(reader, writer, home, graph, dangling, progress, force).run()
     finally:
         reader.close()
         writer.close()
@@ -87,18 +83,19 @@ def _settle(con: duckdb.DuckDBPyConnection) -> None:
 
 
 class _Build:
-    """One run of `build`: what is there, what is wanted, and the two cursors (streams go out while inserts go in)."""
+    """One run of `build`: what is there, what is wanted and where; streams go out of one cursor, inserts into another."""
 
     def __init__(
         self,
         reader: duckdb.DuckDBPyConnection,
         writer: duckdb.DuckDBPyConnection,
+        home: str,
         graph: PropertyGraph,
         dangling: str | None,
         progress: bool,  # noqa: FBT001 - private
         force: bool,  # noqa: FBT001 - private
     ) -> None:
-        self.reader, self.writer, self.graph = reader, writer, graph
+        self.reader, self.writer, self.home, self.graph = reader, writer, home, graph
         self.dangling, self.progress = dangling, progress
         self.states = table_states(reader, graph)
         for edge in graph.edges:
@@ -109,18 +106,18 @@ class _Build:
     def run(self) -> None:
         for vertex in self.graph.vertices:
             state = PartState(self.states[part_name(vertex)])
-            if not self._is_true(vertex, state):
+            if not self._is_up_to_date(vertex, state):
                 self._vertex(vertex, state)
         indexed = {v.label: self._vertex_index(v) for v in self.graph.vertices}
         for edge in self.graph.edges:
             before = self.before.get(part_name(edge))
             dangling = self.dangling or (before.state.dangling if before else "error")
             state = PartState(self.states[part_name(edge)], end_keys(self.graph, edge, self.states), dangling)
-            if not self._is_true(edge, state):
+            if not self._is_up_to_date(edge, state):
                 self._edge(edge, state, indexed[edge.source], indexed[edge.destination])
         self._forget_others()
 
-    def _is_true(self, part: VertexTable | EdgeTable, state: PartState) -> bool:
+    def _is_up_to_date(self, part: VertexTable | EdgeTable, state: PartState) -> bool:
         found = self.stored.get(part_name(part))
         if found is None or found.state.own != state.own or found.state.ends != state.ends:
             return False
@@ -152,10 +149,10 @@ class _Build:
             in_order = all(np.array_equal(a, np.arange(s, s + len(a))) for s, a in _numbered(self._stream(ordered)))
         with _transaction(self.writer):
             name = None if in_order else self._map(part_name(vertex), ordered, count)
-            self._register(vertex, StoredPart(state, count, dense, 0, name, None))
+            self._register(vertex, StoredPart(state, count, dense, 0, name, None, self.home))
 
     def _vertex_index(self, vertex: VertexTable) -> VertexIndex:
-        return vertex_index(self.reader, vertex, stored_parts(self.reader, self.graph.name)[part_name(vertex)])
+        return vertex_index(vertex, stored_parts(self.reader, self.graph.name)[part_name(vertex)])
 
     def _map(self, what: str, ordered: str, count: int) -> str:
         """Write the table ``(id, rid)``: the rowids that the query ``ordered`` gives, numbered."""
@@ -195,15 +192,18 @@ class _Build:
                 for lists, edges in _adjacency_lists(self._stream_batches(ordered)):
                     self._insert(adjacency, lists)
                     bar.update(edges)
-            self._register(edge, StoredPart(state, count, dense=False, dropped=dropped, map_table=name, adjacency=adjacency))
+            self._register(
+                edge,
+                StoredPart(state, count, dense=False, dropped=dropped, map_table=name, adjacency=adjacency, home=self.home),
+            )
 
     def _own(self, name: str) -> str:
-        return own_table(self.writer, name)
+        return table_in(self.home, name)
 
     # -- writing ---------------------------------------------------------------------------------------
 
     def _new_table(self, kind: str, columns: str) -> str:
-        taken = [int(str(name).partition("_")[2]) for name in index_tables(self.writer)]
+        taken = [int(name.partition("_")[2]) for name in index_tables(self.writer, self.home)]
         name = f"{kind}_{max(taken, default=0) + 1}"
         self.writer.execute(f"CREATE TABLE {self._own(name)} ({columns})")
         return name
@@ -234,11 +234,13 @@ class _Build:
                 [self.graph.name],
             )
             self.writer.unregister("dbgnn_wanted")
+            if is_in_memory(self.home):
+                return  # other objects may use them still, and no stamp of a file tells them what became of them
             used = self.writer.execute(
                 f"SELECT map_table FROM {registry} UNION ALL SELECT adjacency FROM {registry}"
             ).fetchall()
-            for name in index_tables(self.writer) - {name for (name,) in used}:
-                self.writer.execute(f"DROP TABLE {self._own(str(name))}")
+            for name in index_tables(self.writer, self.home) - {name for (name,) in used}:
+                self.writer.execute(f"DROP TABLE {self._own(name)}")
 
     # -- reading ---------------------------------------------------------------------------------------
 

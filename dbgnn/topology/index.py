@@ -1,4 +1,4 @@
-"""What the topology index consists of, as data; how it is made is in `build.py`, whether it is true in `state.py`.
+"""What the topology index consists of, as data; how it is made is in `build.py`, whether it is up to date in `state.py`.
 
 A node id is the rank of a row by its key, an edge id the rank of a row in table order; both count from 0.
 Keys stay where they are when DuckDB moves rows (an UPDATE of an array column does), so node ids do too.
@@ -59,10 +59,17 @@ class EdgeIndex:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """The index of a whole graph, verified against the tables."""
+    """The index of a whole graph, verified against the tables.
+
+    Attributes:
+        vertices: By label.
+        edges: By edge type.
+        in_memory: Whether some of it is kept in memory, since the file is open read-only.
+    """
 
     vertices: dict[str, VertexIndex]
     edges: dict[EdgeType, EdgeIndex]
+    in_memory: bool = False
 
 
 def ids_of_keys(index: VertexIndex) -> str:

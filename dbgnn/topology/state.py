@@ -1,4 +1,4 @@
-"""Is the index still true? A checksum of what it was made from, compared with the tables as they are.
+"""Is the index up to date? A checksum of what it was made from, compared with the tables as they are.
 
 The checksum of a table is the XOR of ``hash(hash(rowid, key columns))`` over its rows, with their number and the
 types of the columns: exact to 64 bits, whoever made the change and in whatever way, and cheap (20 M edges: 80 ms on
@@ -14,36 +14,39 @@ Features are not part of it: they are read from the tables as they are.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, replace
 
 import duckdb
 
 from dbgnn.errors import StaleIndexError, UnknownNameError
 from dbgnn.schema import PropertyGraph, columns
-from dbgnn.schema.catalog import DECLARE_ANEW, OWN_SCHEMA, current_database
+from dbgnn.schema.catalog import DECLARE_ANEW, OWN_SCHEMA
 from dbgnn.schema.model import EdgeTable, VertexTable
-from dbgnn.schema.registry import has_own_table, own_table
 from dbgnn.sql import quote, quote_all
+from dbgnn.topology.home import homes, is_in_memory, table_in
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex
 
 
 class IncompleteIndexError(StaleIndexError):
-    """Nothing in the index is untrue, and building what is missing changes no id: it needs no word from the user."""
+    """Nothing in the index is out of date, and building what is missing changes no id: it needs no word from the user."""
 
 
 #: The table with one row per indexed vertex or edge table, written in the transaction that makes their index tables.
 REGISTRY = "index_parts"
 
 
-def create_registry(con: duckdb.DuckDBPyConnection) -> None:
+def create_registry(con: duckdb.DuckDBPyConnection, home: str) -> None:
     """Create the registry where it is absent."""
-    catalog, name = quote(current_database(con)), own_table(con, REGISTRY)
-    con.execute(f"CREATE SCHEMA IF NOT EXISTS {catalog}.{quote(OWN_SCHEMA)}")
+    con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(home)}.{quote(OWN_SCHEMA)}")
     con.execute(
-        f"""CREATE TABLE IF NOT EXISTS {name} (graph VARCHAR, part VARCHAR, state VARCHAR, num_rows BIGINT, dense BOOLEAN,
-        dropped BIGINT, map_table VARCHAR, adjacency VARCHAR, PRIMARY KEY (graph, part))"""
+        f"""CREATE TABLE IF NOT EXISTS {table_in(home, REGISTRY)} (graph VARCHAR, part VARCHAR, state VARCHAR, num_rows BIGINT,
+        dense BOOLEAN, dropped BIGINT, map_table VARCHAR, adjacency VARCHAR, PRIMARY KEY (graph, part))"""
     )
 
+
+#: What an index table is called.
+_INDEX_TABLE = re.compile("(map|adj)_[0-9]+")
 
 #: ``hash()`` may change with DuckDB's version; the number counts changes of what this package stores.
 ENGINE = f"DuckDB {duckdb.__version__}, index format 1"
@@ -110,7 +113,7 @@ class PartState:
 
 @dataclass(frozen=True, slots=True)
 class StoredPart:
-    """One row of the registry."""
+    """One row of a registry, and the database that holds it and the part's tables."""
 
     state: PartState
     num_rows: int
@@ -118,6 +121,7 @@ class StoredPart:
     dropped: int
     map_table: str | None
     adjacency: str | None
+    home: str
 
 
 def part_name(part: VertexTable | EdgeTable) -> str:
@@ -126,25 +130,29 @@ def part_name(part: VertexTable | EdgeTable) -> str:
 
 
 def stored_parts(con: duckdb.DuckDBPyConnection, graph: str) -> dict[str, StoredPart]:
-    """Return what the registry holds of a graph, without parts whose index tables are gone."""
-    if not has_own_table(con, REGISTRY):
-        return {}
-    found = con.execute(
-        f"SELECT part, state, num_rows, dense, dropped, map_table, adjacency FROM {own_table(con, REGISTRY)} WHERE graph = ?",
-        [graph],
-    ).fetchall()
-    parts = {row[0]: StoredPart(PartState.read(row[1]), *row[2:]) for row in found}
-    there = index_tables(con) | {None}
-    return {name: part for name, part in parts.items() if {part.map_table, part.adjacency} <= there}
+    """Return what is kept of a graph, in the file or in memory, without parts whose index tables are gone."""
+    parts: dict[str, StoredPart] = {}
+    for home in homes(con):
+        names = own_tables(con, home)
+        if REGISTRY not in names:
+            continue
+        columns = "num_rows, dense, dropped, map_table, adjacency"
+        query = f"SELECT part, state, {columns}, ? FROM {table_in(home, REGISTRY)} WHERE graph = ?"
+        rows = con.execute(query, [home, graph]).fetchall()
+        here = {part: StoredPart(PartState.read(state), *made) for part, state, *made in rows}
+        parts |= {name: part for name, part in here.items() if {part.map_table, part.adjacency} <= names | {None}}
+    return parts
 
 
-def index_tables(con: duckdb.DuckDBPyConnection) -> set[str | None]:
+def own_tables(con: duckdb.DuckDBPyConnection, home: str) -> set[str]:
+    """Return the names of dbgnn's tables in a database."""
+    query = "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
+    return {name for (name,) in con.execute(query, [home, OWN_SCHEMA]).fetchall()}
+
+
+def index_tables(con: duckdb.DuckDBPyConnection, home: str) -> set[str]:
     """Return the names of the index tables that are there, whether a part uses them or not."""
-    rows = con.execute(
-        """SELECT table_name FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = 'dbgnn'
-        AND regexp_matches(table_name, '^(map|adj)_[0-9]+$')"""
-    ).fetchall()
-    return {name for (name,) in rows}
+    return {name for name in own_tables(con, home) if _INDEX_TABLE.fullmatch(name)}
 
 
 def table_states(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> dict[str, TableState]:
@@ -159,14 +167,14 @@ def end_keys(graph: PropertyGraph, edge: EdgeTable, states: dict[str, TableState
     return tuple(f"{s.table} {s.columns} {s.count} {s.keys}" for s in ends)
 
 
-def vertex_index(con: duckdb.DuckDBPyConnection, vertex: VertexTable, found: StoredPart) -> VertexIndex:
+def vertex_index(vertex: VertexTable, found: StoredPart) -> VertexIndex:
     """Return the index of a vertex table from its part of the registry."""
     own = found.state.own
-    return VertexIndex(vertex, found.num_rows, _table(con, found.map_table), found.dense, f"{own.count} {own.keys}")
+    return VertexIndex(vertex, found.num_rows, _table(found, found.map_table), found.dense, f"{own.count} {own.keys}")
 
 
 def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
-    """Return the index of ``graph`` if it is complete and still true.
+    """Return the index of ``graph`` if it is complete and up to date.
 
     Raises:
         IncompleteIndexError: Nothing is stale, but a part was never built, or rows of a vertex table moved.
@@ -189,18 +197,18 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
     vertices, edges = {}, {}
     for v in graph.vertices:
         found = stored[part_name(v)]
-        vertices[v.label] = vertex_index(con, v, found)
+        vertices[v.label] = vertex_index(v, found)
     for e in graph.edges:
         found, ends = stored[part_name(e)], (vertices[e.source].num_nodes, vertices[e.destination].num_nodes)
-        adjacency = own_table(con, str(found.adjacency))
-        edges[e.edge_type] = EdgeIndex(e, found.num_rows, *ends, adjacency, _table(con, found.map_table), found.dropped)
-    return Topology(vertices, edges)
+        adjacency = table_in(found.home, str(found.adjacency))
+        edges[e.edge_type] = EdgeIndex(e, found.num_rows, *ends, adjacency, _table(found, found.map_table), found.dropped)
+    return Topology(vertices, edges, in_memory=any(is_in_memory(part.home) for part in stored.values()))
 
 
 def _check(
     found: StoredPart | None, graph: PropertyGraph, part: VertexTable | EdgeTable, states: dict[str, TableState]
 ) -> None:
-    """Raise unless a part of the index is there and true."""
+    """Raise unless a part of the index is there and up to date."""
     index, table = f"topology index of graph {graph.name!r}", repr(str(part.table))
     remedy = "Call graph.build() to bring it up to date (only what changed is built again)."
     if found is None:
@@ -218,8 +226,8 @@ def _check(
         )
 
 
-def _table(con: duckdb.DuckDBPyConnection, name: str | None) -> str | None:
-    return None if name is None else own_table(con, name)
+def _table(found: StoredPart, name: str | None) -> str | None:
+    return None if name is None else table_in(found.home, name)
 
 
 def _shown(state: TableState) -> str:

@@ -123,16 +123,6 @@ def test_building_again_makes_it_true_and_keeps_what_was(path: Path) -> None:
         assert len(kept) == 1
 
 
-def test_read_only_needs_an_index(path: Path) -> None:
-    with dbgnn.connect(path) as db:
-        db.execute("DELETE FROM dbgnn.index_parts")
-    with dbgnn.connect(path, read_only=True) as db:
-        with pytest.raises(dbgnn.StaleIndexError, match=r"lacks table 'paper'.*read_only=False"):
-            db.graph().topology()
-        with pytest.raises(dbgnn.ReadOnlyError, match="read_only=False"):
-            db.graph().build()
-
-
 def test_an_unknown_type_is_named_with_its_near_misses(path: Path) -> None:
     with dbgnn.connect(path) as db:
         with pytest.raises(dbgnn.UnknownNameError, match="'papr'; did you mean 'paper'"):

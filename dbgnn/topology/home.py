@@ -1,0 +1,43 @@
+"""Where the index is kept: in the file, in its schema ``dbgnn``, or, of a file that is open read-only, in memory.
+
+The index in memory is a database ``:memory:`` attached to the same DuckDB instance, so that its tables join with those of the
+file, and every connection of the process sees them. It ends with the instance; each process has its own.
+"""
+
+from __future__ import annotations
+
+import duckdb
+
+from dbgnn.schema.catalog import OWN_SCHEMA, current_database
+from dbgnn.sql import quote
+
+#: What the name of an index in memory begins with; the name of the database that it is for follows.
+_PREFIX = "dbgnn_index_of_"
+
+
+def homes(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Return the databases that may hold the index of the current one; what the last one says counts."""
+    file = current_database(con)
+    memory = _PREFIX + file
+    query = "SELECT 1 FROM duckdb_databases() WHERE database_name = ?"
+    return [file, memory] if con.execute(query, [memory]).fetchall() else [file]
+
+
+def home_to_write(con: duckdb.DuckDBPyConnection, *, read_only: bool) -> str:
+    """Return the database that the index is to be written to, and make it if it is one in memory."""
+    file = current_database(con)
+    if not read_only:
+        return file
+    memory = _PREFIX + file
+    con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {quote(memory)} (READ_WRITE)")
+    return memory
+
+
+def is_in_memory(home: str) -> bool:
+    """Whether a database is one that `home_to_write` made in memory."""
+    return home.startswith(_PREFIX)
+
+
+def table_in(home: str, name: str) -> str:
+    """Return the quoted full name of one of the index's tables."""
+    return f"{quote(home)}.{quote(OWN_SCHEMA)}.{quote(name)}"
