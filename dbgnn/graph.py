@@ -50,6 +50,10 @@ class Graph:
         """``(source, label, destination)`` of every edge table."""
         return [e.edge_type for e in self.definition.edges]
 
+    def metadata(self) -> tuple[list[str], list[EdgeType]]:
+        """Return ``(node_types, edge_types)``, as ``HeteroData.metadata()`` does: ``to_hetero(model, graph.metadata())``."""
+        return self.node_types, self.edge_types
+
     def build(self, *, dangling: str | None = None, progress: bool | None = None, force: bool = False) -> Graph:
         """Build the topology index, or bring it up to date; only parts whose tables changed are built.
 

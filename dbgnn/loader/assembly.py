@@ -11,6 +11,7 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler.base import SamplerOutput
 
+from dbgnn.sampling.output import forget
 from dbgnn.stores.binding import Label
 from dbgnn.stores.feature_store import NODE_ID, column_name
 
@@ -33,7 +34,7 @@ def attach(out: Any, features: Features) -> None:
 def assemble(loader: NeighborLoader, out: Any) -> Data | HeteroData:
     """Return the mini-batch of a sampler's output: its features are those attached, or else fetched now."""
     features: Features | None = vars(out).pop(_FETCHED, None)
-    store: Any = loader.data[0] if features is None else _Attached(loader.data[0], features)
+    store: Any = _Nodes(loader.data[0]) if features is None else _Attached(loader.data[0], features)
     # What `NodeLoader.filter_fn` reads of a loader. It would transform before the edge features are there.
     view = SimpleNamespace(
         data=(store, loader.data[1]),
@@ -53,15 +54,24 @@ def assemble(loader: NeighborLoader, out: Any) -> Data | HeteroData:
     return batch
 
 
+class _Nodes:
+    """As much of a feature store as PyG asks for. It lists nodes only: edges are fetched here, for any sampler's output."""
+
+    def __init__(self, store: DuckDBFeatureStore) -> None:
+        self.get_all_tensor_attrs = store.node_tensor_attrs
+        self.edge_tensor_attrs = store.edge_tensor_attrs
+        self.multi_get_tensor = store.multi_get_tensor
+
+
 class _Attached:
-    """As much of a feature store as PyG asks for, over features that are there already."""
+    """The same over features that are there already."""
 
     def __init__(self, store: DuckDBFeatureStore, features: Features) -> None:
         self._store, self._features = store, features
 
     def get_all_tensor_attrs(self) -> list[Any]:
         """Return those of the store's that were fetched; a column that came since was not."""
-        return [a for a in self._store.get_all_tensor_attrs() if self._has(a)]
+        return [a for a in self._store.node_tensor_attrs() if self._has(a)]
 
     def edge_tensor_attrs(self) -> list[Any]:
         """Return those of the store's edge attributes that were fetched."""
@@ -69,6 +79,8 @@ class _Attached:
 
     def multi_get_tensor(self, attrs: Sequence[Any]) -> list[Tensor]:
         """Return the features; ids stand for themselves."""
+        for attr in attrs:
+            forget(attr.index)
         return [self._tensor(attr) for attr in attrs]
 
     def _tensor(self, attr: Any) -> Tensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import operator
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.sampler import (
-    BaseSampler,
     EdgeSamplerInput,
     HeteroSamplerOutput,
     NegativeSampling,
@@ -24,9 +24,11 @@ from torch_geometric.sampler.neighbor_sampler import edge_sample
 
 from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
-from dbgnn.sampling.khop import Fanout, KHop, Subgraph
+from dbgnn.sampling.khop import KHop, Subgraph
+from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_output
 from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
+from dbgnn.sampling.settings import Settable, Settings
 from dbgnn.schema.model import EdgeType
 
 if TYPE_CHECKING:
@@ -38,16 +40,15 @@ if TYPE_CHECKING:
 NumNeighborsType: TypeAlias = Sequence[int] | Mapping[EdgeType, Sequence[int]] | Any
 
 
-#: Makes an uninitialised tensor of a shape and a dtype.
-Empty: TypeAlias = Callable[[tuple[int, ...], str], Tensor]
-
-
-class NeighborSampler(BaseSampler):
+class NeighborSampler(Settable):
     """Samples neighborhoods with SQL, for PyG's loaders and for :class:`dbgnn.NeighborLoader`.
 
     The sample is uniform, without replacement unless ``replace``; it depends on ``seed`` and the number of the
     batch alone, not on threads or processes. Neighbors are in-neighbors, as in PyG (Hamilton et al., "Inductive
     Representation Learning on Large Graphs", 2017).
+
+    The arguments from ``num_neighbors`` to ``share_memory``, and ``seed``, are attributes that can be set later, as PyG's can;
+    so is PyG's ``keep_orig_edges``. See :meth:`configure`.
 
     Args:
         data: ``(feature_store, graph_store)`` of
@@ -67,6 +68,10 @@ class NeighborSampler(BaseSampler):
             different length.
     """
 
+    graph: Graph
+    homogeneous: bool
+    edge_types: list[EdgeType]
+
     def __init__(
         self,
         data: tuple[DuckDBFeatureStore, DuckDBGraphStore] | Graph,
@@ -77,31 +82,32 @@ class NeighborSampler(BaseSampler):
         temporal_strategy: str = "uniform",
         time_attr: str | None = None,
         weight_attr: str | None = None,
-        is_sorted: bool = False,  # noqa: FBT001, FBT002, ARG002 - PyG's signature
-        share_memory: bool = False,  # noqa: FBT001, FBT002, ARG002 - PyG's signature
+        is_sorted: bool = False,  # noqa: FBT001, FBT002 - PyG's signature
+        share_memory: bool = False,  # noqa: FBT001, FBT002 - PyG's signature
         *,
         seed: int = 0,
         homogeneous: bool = False,
     ) -> None:
-        if time_attr is not None or weight_attr is not None or temporal_strategy != "uniform":
-            raise DbgnnError("time_attr, weight_attr and temporal_strategy are not supported yet; leave them out.")
-        self.graph, self.homogeneous = _graph_of(data, homogeneous=homogeneous)
-        self.edge_types = self.graph.edge_types
-        self.subgraph_type = SubgraphType(subgraph_type)
-        try:
-            self.seed = operator.index(seed)
-        except TypeError:
-            raise RequestError(f"seed must be an integer, not {seed!r}.") from None
-        per_type, num_hops = _per_edge_type(num_neighbors, self.edge_types)
-        self.fanout = Fanout(
-            num_neighbors=per_type,
-            num_hops=num_hops,
-            replace=replace,
-            disjoint=disjoint,
-            induced=self.subgraph_type == SubgraphType.induced,
-        )
-        self._khop = KHop(self.graph.db, self.fanout)
+        graph, homogeneous = _graph_of(data, homogeneous=homogeneous)
+        self.__dict__.update(graph=graph, homogeneous=homogeneous, edge_types=graph.edge_types)
+        self._given = {
+            "num_neighbors": copy.deepcopy(num_neighbors),  # a list that the caller changes later changes nothing here
+            "subgraph_type": subgraph_type,
+            "replace": replace,
+            "disjoint": disjoint,
+            "temporal_strategy": temporal_strategy,
+            "time_attr": time_attr,
+            "weight_attr": weight_attr,
+            "is_sorted": is_sorted,
+            "share_memory": share_memory,
+            "seed": seed,
+            "keep_orig_edges": False,
+        }
+        self._settings = self._judged(self._given)
         self._calls = itertools.count()
+
+    def _judged(self, given: Mapping[str, Any]) -> Settings:
+        return Settings.of(given, _per_edge_type(given["num_neighbors"], self.edge_types))
 
     @property
     def is_hetero(self) -> bool:
@@ -109,9 +115,14 @@ class NeighborSampler(BaseSampler):
         return not self.homogeneous
 
     @property
-    def disjoint(self) -> bool:
-        """Whether every seed gets a subgraph of its own."""
-        return self.fanout.disjoint
+    def is_temporal(self) -> bool:
+        """False: time is not supported yet."""
+        return False
+
+    @property
+    def node_types(self) -> list[Any]:
+        """The node types as PyG names them: ``[None]`` if homogeneous."""
+        return [None] if self.homogeneous else self.graph.node_types
 
     @property
     def num_nodes(self) -> int | dict[str, int]:
@@ -146,7 +157,7 @@ class NeighborSampler(BaseSampler):
             **kwargs: Taken for PyG's sake, without effect.
         """
         key = self._batch_key(epoch, batch)
-        (subgraph,) = self._khop.sample(self.graph.topology(), [self._node_seeds(index)], [key])
+        (subgraph,) = self._khop().sample(self.graph.topology(), [self._node_seeds(index)], [key])
         return self.output(index, subgraph)
 
     def sample_from_edges(
@@ -189,7 +200,7 @@ class NeighborSampler(BaseSampler):
             UnknownNameError: There is no such node type.
         """
         keys = [self._batch_key(epoch, batch) for epoch, batch in counters]
-        return self._khop.sample(topology, [self._node_seeds(index) for index in inputs], keys, clock)
+        return self._khop().sample(topology, [self._node_seeds(index) for index in inputs], keys, clock)
 
     def output(
         self, inputs: NodeSamplerInput, subgraph: Subgraph, empty: Empty | None = None
@@ -201,11 +212,18 @@ class NeighborSampler(BaseSampler):
             subgraph: The subgraph.
             empty: Makes an uninitialised tensor of a shape and a dtype (by NumPy's name); None: fresh memory.
         """
-        out = self._tensors(subgraph, empty or _fresh)
+        out = self._tensors(subgraph, empty or fresh)
         out.metadata = (torch.arange(len(inputs.node)) if inputs.input_id is None else inputs.input_id, inputs.time)
         return self._directed(out)
 
     # -- inside --------------------------------------------------------------------------------------
+
+    def _khop(self) -> KHop:
+        """Return the driver for the settings as they are now; it keeps tables per thread, so it is made once for each."""
+        made: KHop | None = self.__dict__.get("_made")
+        if made is None or made.fanout is not self._settings.fanout:
+            made = self._made = KHop(self.graph.db, self._settings.fanout)
+        return made
 
     def _batch_key(self, epoch: int | None, batch: int | None) -> int:
         if batch is not None:
@@ -238,18 +256,25 @@ class NeighborSampler(BaseSampler):
         self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None, *, key: int
     ) -> SamplerOutput | HeteroSamplerOutput:
         """Sample as PyG's edge sampling asks for it."""
-        (subgraph,) = self._khop.sample(self.graph.topology(), [self._seeds(seed, seed_time)], [key])
-        return self._tensors(subgraph, _fresh)
+        (subgraph,) = self._khop().sample(self.graph.topology(), [self._seeds(seed, seed_time)], [key])
+        return self._tensors(subgraph, fresh)
 
     def _tensors(self, found: Subgraph, empty: Empty) -> SamplerOutput | HeteroSamplerOutput:
-        form = _homogeneous if self.homogeneous else _heterogeneous
+        form = homogeneous_output if self.homogeneous else hetero_output
         return form(found, empty, disjoint=self.disjoint)
 
     def _directed(self, out: SamplerOutput | HeteroSamplerOutput) -> SamplerOutput | HeteroSamplerOutput:
-        return out.to_bidirectional() if self.subgraph_type == SubgraphType.bidirectional else out
+        if self.subgraph_type != SubgraphType.bidirectional:
+            return out
+        return out.to_bidirectional(keep_orig_edges=self.keep_orig_edges)
+
+    def __copy__(self) -> Self:
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__ | {"_calls": itertools.count()})
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_calls": None}
+        return self.__dict__ | {"_calls": None, "_made": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state | {"_calls": itertools.count()})
@@ -324,48 +349,3 @@ def _as_ids(label: str, seeds: Tensor) -> Ids:
     if seeds.is_floating_point() or seeds.is_complex() or seeds.dtype == torch.bool:
         raise RequestError(f"Seeds of node type {label!r} must be integer ids, not {seeds.dtype}.")
     return seeds.detach().cpu().numpy().astype(np.int64)
-
-
-def _heterogeneous(found: Subgraph, empty: Empty, *, disjoint: bool) -> HeteroSamplerOutput:
-    def tensors(arrays: Mapping[Any, Ids]) -> dict[Any, Tensor]:
-        return {key: _tensor(array, empty) for key, array in arrays.items()}
-
-    induced = found.num_edges is None
-    return HeteroSamplerOutput(
-        node=tensors(found.node),
-        row=tensors(found.row),
-        col=tensors(found.col),
-        edge=tensors(found.edge),
-        batch=tensors(found.tree) if disjoint else None,
-        num_sampled_nodes=None if induced else found.num_nodes,
-        num_sampled_edges=found.num_edges,
-    )
-
-
-def _homogeneous(found: Subgraph, empty: Empty, *, disjoint: bool) -> SamplerOutput:
-    (label,), edge_types = found.node, list(found.row)
-    row, col, edge = (
-        _tensor(part[edge_types[0]] if edge_types else np.empty(0, dtype=np.int64), empty)
-        for part in (found.row, found.col, found.edge)
-    )
-    induced = found.num_edges is None
-    return SamplerOutput(
-        node=_tensor(found.node[label], empty),
-        row=row,
-        col=col,
-        edge=edge,
-        batch=_tensor(found.tree[label], empty) if disjoint else None,
-        num_sampled_nodes=None if induced else found.num_nodes[label],
-        num_sampled_edges=None if found.num_edges is None or not edge_types else found.num_edges[edge_types[0]],
-    )
-
-
-def _tensor(array: Ids, empty: Empty) -> Tensor:
-    """Return an array as an int64 tensor."""
-    tensor = empty((len(array),), "int64")
-    tensor.numpy()[:] = array
-    return tensor
-
-
-def _fresh(shape: tuple[int, ...], dtype: str) -> Tensor:
-    return torch.empty(shape, dtype=getattr(torch, dtype))

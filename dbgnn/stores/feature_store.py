@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from dbgnn.arrow import dtype_of
 from dbgnn.clock import Clock
 from dbgnn.database import translated
 from dbgnn.errors import RequestError, SchemaError, StaleIndexError, UnknownNameError
+from dbgnn.sampling.output import edge_ids, forget
 from dbgnn.schema import Column
 from dbgnn.stores import features
 from dbgnn.stores import keys as key_lookup
@@ -62,6 +64,21 @@ class DuckDBTensorAttr(TensorAttr):
         if len(args) == 1 and not kwargs and args[0] is None:
             return cls(None)  # PyG returns None: store[None] is the homogeneous group
         return super().cast(*args, **kwargs)
+
+
+class ListedEdgeAttr(DuckDBTensorAttr):
+    """An edge attribute among those of a homogeneous graph: the index that is set later is of nodes if PyG's loaders set it."""
+
+
+def _warn_lacking(attrs: Sequence[TensorAttr]) -> None:
+    names = sorted({str(attr.attr_name) for attr in attrs})
+    warnings.warn(
+        f"The edge attributes {names} were asked for with ids that may be those of nodes: that is all that PyG's loaders have "
+        "from another sampler than dbgnn's, so mini-batches lack these attributes. Use dbgnn.NeighborSampler or "
+        "dbgnn.NeighborLoader; or name the edge type: store.get_tensor(edge_type, name, index=e_id).",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def same_index(a: Any, b: Any) -> bool:
@@ -116,15 +133,24 @@ class DuckDBFeatureStore(FeatureStore):
     def _multi_get_tensor(self, attrs: Sequence[TensorAttr]) -> list[Tensor]:
         """Read any number of attributes with one statement per group and index."""
         requests: list[tuple[Label, Any, list[int]]] = []
+        lacking: dict[int, None] = {}
         for i, attr in enumerate(attrs):
             label = self._binding.label(attr.group_name)
+            asked = attr.index if isinstance(label, str) or (ids := edge_ids(attr.index)) is None else ids
+            if isinstance(attr, ListedEdgeAttr) and asked is attr.index and isinstance(asked, Tensor):
+                lacking[i] = None
+                continue
             for known, index, members in requests:
-                if known == label and same_index(index, attr.index):
+                if known == label and same_index(index, asked):
                     members.append(i)
                     break
             else:
-                requests.append((label, attr.index, [i]))
-        out: dict[int, Tensor] = {}
+                requests.append((label, asked, [i]))
+        for attr in attrs:
+            forget(attr.index)
+        if lacking:
+            _warn_lacking([attrs[i] for i in lacking])
+        out: dict[int, Any] = dict(lacking)
         for label, index, members in requests:
             names = [column_name(attrs[i].attr_name) for i in members]
             tensors = self._steady(lambda label=label, index=index, names=names: self._read(label, index, names))  # type: ignore[misc]
@@ -254,16 +280,22 @@ class DuckDBFeatureStore(FeatureStore):
     def get_all_tensor_attrs(self) -> list[DuckDBTensorAttr]:
         """Return the attributes that loaders fetch, without an index; fresh objects at every call.
 
-        A node type without any lists ``n_id``: its ids. Edge attributes are listed under their edge type; in a homogeneous
-        graph they are not, because PyG would fetch them with node ids: see :meth:`edge_tensor_attrs`.
+        A node type without any lists ``n_id``: its ids. Edge attributes are listed under their edge type. PyG's loaders set the
+        sampled nodes as their index; from what :class:`dbgnn.NeighborSampler` sampled, that leads to the ids of the edges.
         """
+        edges = self.edge_tensor_attrs()
+        if self.homogeneous:
+            edges = [ListedEdgeAttr(a.group_name, a.attr_name) for a in edges]
+        return self.node_tensor_attrs() + edges
+
+    def node_tensor_attrs(self) -> list[DuckDBTensorAttr]:
+        """Return the node attributes that loaders fetch, by ``n_id``."""
         binding = self._binding
-        attrs = [
+        return [
             DuckDBTensorAttr(binding.group_name(v.label), attr_name(name))
             for v in binding.definition.vertices
             for name in binding.source(v.label).listed or (NODE_ID,)
         ]
-        return attrs if binding.homogeneous else attrs + self.edge_tensor_attrs()
 
     def edge_tensor_attrs(self) -> list[DuckDBTensorAttr]:
         """Return the edge attributes that loaders fetch, by ``e_id``; the group is the edge type in any graph."""

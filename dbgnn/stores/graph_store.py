@@ -81,15 +81,15 @@ class DuckDBGraphStore(GraphStore):
 
     def _edges_to_layout(self, layout: EdgeLayout, edge_types: list[Any] | None = None, store: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyG's signature
         known = [e.edge_type for e in self._binding.definition.edges]
-        if self._binding.homogeneous:
+        if self._binding.homogeneous and edge_types is None:
             if not known:
                 raise UnknownNameError(f"Graph {self.graph.name!r} has no edges; put_edge_index first.")
             return self._edge_to_layout(EdgeAttr(None, layout), layout, store)
         if edge_types is None:
             _check_joined_names(known)
-        else:
-            known = [self._known(edge_type) for edge_type in edge_types]
-        found = {t: self._edge_to_layout(EdgeAttr(t, layout), layout, store) for t in known}
+        # Under the names that were asked for: a homogeneous type's may be None, as link loaders ask for all its edges.
+        asked = known if edge_types is None else edge_types
+        found = {t: self._edge_to_layout(EdgeAttr(t, layout), layout, store) for t in asked}
         return tuple({t: parts[i] for t, parts in found.items()} for i in range(3))
 
     # -- writing ---------------------------------------------------------------------------------------

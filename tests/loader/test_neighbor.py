@@ -135,7 +135,7 @@ def test_pygs_own_homogeneous_loader_takes_the_sampler(homogeneous: Stores) -> N
     )
     for batch in loader:
         assert (batch.x[:, 0] == batch.n_id).all()
-        assert "w" not in batch  # PyG would have fetched it with node ids
+        assert (batch.w == batch.e_id / 8).all()
 
 
 @pytest.mark.skipif(

@@ -364,7 +364,7 @@ def test_a_graph_of_one_type_can_be_served_without_names(db: dbgnn.Database) -> 
         "EDGE TABLES (e SOURCE KEY (s) REFERENCES n (id) DESTINATION KEY (d) REFERENCES n (id))"
     )
     fs, gs = db.get_torch_geometric_remote_backend(homogeneous=True)
-    assert [(a.group_name, a.attr_name) for a in fs.get_all_tensor_attrs()] == [(None, "x")]
+    assert [(a.group_name, a.attr_name) for a in fs.get_all_tensor_attrs()] == [(None, "x"), (("n", "e", "n"), "w")]
     assert fs[None, "x", [2]].tolist() == [4]
     assert fs["n", "x", [2]].tolist() == [4]
     (attr,) = fs.edge_tensor_attrs()

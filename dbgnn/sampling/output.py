@@ -1,0 +1,191 @@
+"""PyG's sampler outputs, whose node ids also lead PyG's loaders to the features of the sampled edges.
+
+PyG's loaders ask a feature store for every attribute it lists with ``out.node`` as index: a tensor, or if heterogeneous what
+it holds for the attribute's group. Edges have no other way in. So the node ids of a homogeneous output know the output, and
+`edge_ids` takes the ids of its edges from there; those of a heterogeneous one also answer for edge types.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
+
+from dbgnn.errors import RequestError
+from dbgnn.sampling.khop import Subgraph
+from dbgnn.sampling.relabel import Ids
+from dbgnn.schema.model import EdgeType
+
+#: Makes an uninitialised tensor of a shape and a dtype (by NumPy's name).
+Empty: TypeAlias = Callable[[tuple[int, ...], str], Tensor]
+
+#: The attribute of a tensor of node ids that says which output they are of.
+_OUTPUT = "_dbgnn_output"
+
+#: In an output whose features were fetched just now: who asks for its node ids next puts them into a mini-batch.
+_FETCHED = "_dbgnn_fetched"
+
+
+class EdgeIds:
+    """The ids of sampled edges, where PyG expects an index of node ids.
+
+    Attributes:
+        ids: int64 ``[edges]``.
+    """
+
+    def __init__(self, ids: Tensor) -> None:
+        self.ids = ids
+
+    def size(self, dim: int) -> None:
+        """Return None, which PyG sets as the number of nodes of the edge type: so it sets none."""
+
+
+class _Nodes(dict[Any, Tensor]):
+    """Node ids by node type, and for those who ask for an edge type by name, the ids of its edges."""
+
+    def __init__(self, nodes: Mapping[Any, Tensor], out: HeteroOutput) -> None:
+        super().__init__(nodes)
+        self._out: HeteroOutput | None = out
+        self._asked = False
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(key) or (isinstance(key, tuple) and self._out is not None and key in self._out.row)
+
+    def __missing__(self, key: EdgeType) -> EdgeIds:
+        if key not in self:
+            raise KeyError(key)
+        assert self._out is not None
+        self._asked = True
+        ids = (self._out.edge or {}).get(key)
+        if ids is None:
+            raise RequestError(
+                f"The sampled edges of {key!r} have no ids, so their features cannot be fetched: PyG's bidirectional "
+                f"subgraphs of heterogeneous graphs have none. Leave the features out with columns={{{key!r}: []}}."
+            )
+        return EdgeIds(ids)
+
+    def items(self) -> Any:
+        if self._asked:  # PyG asks an output of ours for its nodes once more, and gets another object
+            raise RequestError(
+                "transform_sampler_output returned an output that it made by itself, so it cannot be said whether its edges "
+                "are those whose features were fetched. Change the output that it is given, or use dataclasses.replace()."
+            )
+        return super().items()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (dict(super().items()),)
+
+
+class HeteroOutput(HeteroSamplerOutput):
+    """PyG's output; ``node`` also answers for edge types."""
+
+    @property
+    def node(self) -> Any:
+        """Node ids by node type."""
+        return _Nodes(self.__dict__["node"], self)
+
+    @node.setter
+    def node(self, nodes: Mapping[Any, Tensor]) -> None:
+        self.__dict__["node"] = dict(nodes)
+
+
+class Output(SamplerOutput):
+    """PyG's output; ``node`` leads to ``edge`` until features were fetched with it."""
+
+    @property
+    def node(self) -> Any:
+        """Node ids."""
+        ids = self.__dict__["node"]
+        if not self.__dict__.pop(_FETCHED, False) and isinstance(ids, Tensor):
+            setattr(ids, _OUTPUT, _Link(self))
+        return ids
+
+    @node.setter
+    def node(self, ids: Tensor) -> None:
+        self.__dict__["node"] = ids
+
+
+class _Link:
+    """Which output node ids are of; it keeps nothing alive, and no copy of the ids has it."""
+
+    def __init__(self, out: Output | None = None) -> None:
+        self.out = None if out is None else weakref.ref(out)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Link, ()
+
+
+def edge_ids(index: Any) -> Tensor | None:
+    """Return the edge ids that an index set by PyG's loaders leads to; None if it leads to none."""
+    if isinstance(index, EdgeIds):
+        return index.ids
+    link: _Link | None = getattr(index, _OUTPUT, None)
+    out = None if link is None or link.out is None else link.out()
+    return None if out is None else out.edge
+
+
+def forget(index: Any) -> None:
+    """Take from node ids what leads to edge ids: they become a part of the mini-batch."""
+    link: _Link | None = getattr(index, _OUTPUT, None)
+    if link is not None:
+        delattr(index, _OUTPUT)
+        out = None if link.out is None else link.out()
+        if out is not None:
+            out.__dict__[_FETCHED] = True
+
+
+# -- making them -----------------------------------------------------------------------------------------
+
+
+def hetero_output(found: Subgraph, empty: Empty, *, disjoint: bool) -> HeteroSamplerOutput:
+    """Return a subgraph as PyG's output, of int64 tensors."""
+
+    def tensors(arrays: Mapping[Any, Ids]) -> dict[Any, Tensor]:
+        return {key: _tensor(array, empty) for key, array in arrays.items()}
+
+    induced = found.num_edges is None
+    return HeteroOutput(
+        node=tensors(found.node),
+        row=tensors(found.row),
+        col=tensors(found.col),
+        edge=tensors(found.edge),
+        batch=tensors(found.tree) if disjoint else None,
+        num_sampled_nodes=None if induced else found.num_nodes,
+        num_sampled_edges=found.num_edges,
+    )
+
+
+def homogeneous_output(found: Subgraph, empty: Empty, *, disjoint: bool) -> SamplerOutput:
+    """Return a subgraph of a graph without type names as PyG's output, of int64 tensors."""
+    (label,), edge_types = found.node, list(found.row)
+    row, col, edge = (
+        _tensor(part[edge_types[0]] if edge_types else np.empty(0, dtype=np.int64), empty)
+        for part in (found.row, found.col, found.edge)
+    )
+    induced = found.num_edges is None
+    return Output(
+        node=_tensor(found.node[label], empty),
+        row=row,
+        col=col,
+        edge=edge,
+        batch=_tensor(found.tree[label], empty) if disjoint else None,
+        num_sampled_nodes=None if induced else found.num_nodes[label],
+        num_sampled_edges=None if found.num_edges is None or not edge_types else found.num_edges[edge_types[0]],
+    )
+
+
+def _tensor(array: Ids, empty: Empty) -> Tensor:
+    """Return an array as an int64 tensor."""
+    tensor = empty((len(array),), "int64")
+    tensor.numpy()[:] = array
+    return tensor
+
+
+def fresh(shape: tuple[int, ...], dtype: str) -> Tensor:
+    """Return an uninitialised tensor in memory of its own."""
+    return torch.empty(shape, dtype=getattr(torch, dtype))
