@@ -536,6 +536,17 @@ def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
             f"{path!r} is already open in this process with other settings; close that connection first, "
             "or pass it to dbgnn.connect()."
         )
+    if "encrypted" in text:
+        return ConnectionError(
+            f"{path!r} is encrypted. Attach it with its key to a connection of DuckDB's, and connect to that: con = "
+            f'duckdb.connect(); con.execute("ATTACH {literal(path)} AS g (ENCRYPTION_KEY \'…\')"); con.execute("USE g"); '
+            f"dbgnn.connect(con). Worker processes have no key: use num_workers=0. DuckDB says: {text}"
+        )
+    if "Permission denied" in text or "Read-only file system" in text:
+        return ConnectionError(
+            f"{path!r} cannot be opened for writing: {text}. To read it, connect with read_only=True; an index that it lacks "
+            "is then built in memory."
+        )
     return ConnectionError(f"{path!r} cannot be opened: {text}")
 
 
@@ -574,6 +585,11 @@ def translated(database: Database) -> Iterator[None]:
         if any(sign in str(error) for sign in ("No space left", "File too large", "disk full")):
             raise ResourceError(
                 f"{database!s}: the disk is full. Free space, or set temp_directory elsewhere. DuckDB says: {error}"
+            ) from error
+        if "Failed to create directory" in str(error):
+            raise ResourceError(
+                f"{database!s}: what is larger than memory_limit goes to a temporary folder, which cannot be made. Connect "
+                f"with temp_directory on a disk with room, or raise memory_limit. DuckDB says: {error}"
             ) from error
         raise
     except duckdb.ConnectionException as error:

@@ -16,6 +16,7 @@ import pytest
 
 import dbgnn
 from dbgnn.loader.limits import memory_limit, read_bytes
+from dbgnn.sql import literal
 
 CITES = ("paper", "cites", "paper")
 
@@ -205,6 +206,65 @@ def test_what_was_asked_for_and_is_locked_is_an_error_with_the_remedy() -> None:
             dbgnn.connect(con, **{name: value})
     with pytest.raises(dbgnn.ResourceError, match="threads='1' cannot be set, since the configuration is locked"):
         dbgnn.connect(con).get_torch_geometric_remote_backend(num_threads=1)
+
+
+# -- encrypted files, and those that may not be written ----------------------------------------------------
+
+
+@pytest.fixture
+def encrypted(tmp_path: Path) -> Path:
+    """A file with a key, which DuckDB writes without its httpfs extension only if it is told to."""
+    path = tmp_path / "it's.duckdb"
+    with duckdb.connect() as con:
+        con.execute("SET GLOBAL force_mbedtls_unsafe = 'true'")
+        con.execute(f"ATTACH {literal(str(path))} AS g (ENCRYPTION_KEY 'secret'); USE g")
+        with dbgnn.connect(con) as db:
+            fill(db)
+            assert_trains(db)
+            assert db.graph().write_back("paper", n_id=np.arange(50), pred=np.arange(50.0)) == 50
+            assert db.sql("SELECT count(*) FROM paper WHERE pred = id").fetchall() == [(50,)]
+    assert b"paper" not in path.read_bytes()
+    return path
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_error_for_an_encrypted_file_says_how_to_connect(encrypted: Path, read_only: bool) -> None:
+    with pytest.raises(dbgnn.ConnectionError, match=r"is encrypted\. Attach it with its key") as caught:
+        dbgnn.connect(encrypted, read_only=read_only)
+    code = str(caught.value).split("connect to that: ")[1].split(". Worker")[0]
+    assert code.endswith("; dbgnn.connect(con)")
+    # Without the extension, DuckDB reads only.
+    code = code.replace("'…'", "'secret', READ_ONLY").replace("dbgnn.connect(con)", "db = dbgnn.connect(con)")
+    scope: dict[str, Any] = {"duckdb": duckdb, "dbgnn": dbgnn}
+    exec(code, scope)
+    with scope["con"], scope["db"] as db:
+        assert_trains(db)
+        with pytest.raises(dbgnn.ConnectionError, match=r"Worker processes have no key: use num_workers=0"):
+            list(loader(db, num_workers=1))
+        assert_trains(db)
+
+
+@pytest.mark.parametrize("said", ["Permission denied", "Read-only file system"])
+def test_a_file_that_may_only_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str) -> None:
+    """As DuckDB says it; root, whom tests may run as, may write anywhere."""
+    dbgnn.connect(tmp_path / "g.duckdb").close()
+
+    def refuse(*args: Any, **options: Any) -> None:
+        raise duckdb.IOException(f'IO Error: Cannot open file "g.duckdb": {said}')
+
+    monkeypatch.setattr(duckdb, "connect", refuse)
+    with pytest.raises(dbgnn.ConnectionError, match="connect with read_only=True"):
+        dbgnn.connect(tmp_path / "g.duckdb")
+
+
+def test_a_temporary_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = r"temporary folder, which cannot be made\. Connect with temp_directory"
+    with (
+        dbgnn.connect(tmp_path / "g.duckdb", memory_limit="20MB", temp_directory=tmp_path / "file" / "spill") as db,
+        pytest.raises(dbgnn.ResourceError, match=said),
+    ):
+        db.execute("CREATE TEMP TABLE t AS SELECT i, hash(i) AS h FROM range(3000000) t(i)")
 
 
 # -- notebooks ---------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ decide what it holds, so its neighbours in a super-batch, threads and plans do n
 from __future__ import annotations
 
 import itertools
+import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -252,11 +253,16 @@ def _rows_of_output(out: Any, served: Served) -> Ids:
 
 
 def temp_folder(store: DuckDBFeatureStore) -> str:
-    """Return where DuckDB puts what does not fit in memory: its temporary directory, or where that would come to be."""
+    """Return where to put what does not fit in memory: DuckDB's temporary directory, or where that would come to be.
+
+    Beside a file in a place without the permission to write, that is the system's.
+    """
     found: str = store.graph.db.cursor().execute("SELECT current_setting('temp_directory')").fetchall()[0][0]
     if not found:
         return tempfile.gettempdir()
     folder = Path(found).expanduser()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
+    if not Path(found).expanduser().is_dir() and not os.access(folder, os.W_OK):
+        return tempfile.gettempdir()
     return str(folder)
