@@ -16,7 +16,7 @@ from sqlglot import Token
 
 from dbgnn.errors import CopyError, UnknownNameError
 from dbgnn.ingest.statement import plain_copy
-from dbgnn.ingest.target import Column, find_target
+from dbgnn.ingest.target import Column, Target, find_target
 
 #: Files that COPY reads in another format than CSV unless told.
 _OTHER_FORMATS = (".parquet", ".json", ".jsonl", ".ndjson", ".geojson", ".avro", ".arrow", ".arrows", ".xlsx", ".npy")
@@ -49,9 +49,10 @@ _STRICT = {
 
 
 def check_header(con: duckdb.DuckDBPyConnection, tokens: Sequence[Token]) -> None:
-    """Refuse a COPY of one CSV file whose first line DuckDB would drop though it is not the names of the columns.
+    """Refuse a COPY of a CSV file whose first line DuckDB would drop though it is not the names of the columns.
 
-    Reads the beginning of the file only. What cannot be read is left to COPY and its errors.
+    Reads the beginning of the file only, or of each file that a pattern names. What cannot be read is left to COPY and its
+    errors.
 
     Args:
         con: The connection the COPY is to run on, whose transaction may have made the table.
@@ -74,14 +75,21 @@ def check_header(con: duckdb.DuckDBPyConnection, tokens: Sequence[Token]) -> Non
     try:
         target = find_target(con, table)
         columns = target.columns if names is None else target.pick(names)
-        first = _first_row(con, file, {_DIALECT[name]: value for name, value in options.items()})
-        if first is None or len(first) != len(columns) or _is_header(first, columns) or _is_row(con, first, columns):
-            return
     except (duckdb.Error, UnknownNameError, CopyError):
         return
+    try:
+        for (part,) in con.execute("SELECT file FROM glob(?)", [file]).fetchall():
+            first = _first_row(con, part, {_DIALECT[name]: value for name, value in options.items()})
+            if not (first is None or len(first) != len(columns) or _is_header(first, columns) or _is_row(con, first, columns)):
+                raise _bad_header(target, part, columns, first)
+    except duckdb.Error:
+        return
+
+
+def _bad_header(target: Target, file: str, columns: Sequence[Column], first: Sequence[str | None]) -> CopyError:
     listed = ",".join(column.name for column in columns)
     line = ",".join("" if cell is None else cell for cell in first)
-    raise CopyError(
+    return CopyError(
         f"COPY {target} from {file!r}: the first line is {line!r}, which is neither a header with the names of the columns "
         f"{listed!r} nor a row that is sure to be kept. Add (HEADER true) if it is a header to leave out (the "
         f"columns are then filled in the order of the table: name them, COPY {target} (…), if the file has another), "

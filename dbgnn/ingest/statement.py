@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NoReturn
+from typing import NoReturn, TypeAlias
 
 from sqlglot import Token, TokenType
 from sqlglot.dialects.duckdb import DuckDB
@@ -22,6 +22,8 @@ FORM = "COPY table [(column, …)] FROM 'file.npy' | ('file.npy', …) [BY COLUM
 
 #: The options in parentheses.
 OPTIONS = ("FORMAT", "PROGRESS")
+
+_QUOTED = (TokenType.STRING, TokenType.IDENTIFIER)
 
 _SWITCH = {"true": True, "on": True, "1": True, "false": False, "off": False, "0": False}
 
@@ -96,10 +98,14 @@ def parse_copy(query: str) -> CopyStatement | None:
     return CopyStatement(table, columns, files, progress)
 
 
-def plain_copy(
-    tokens: Sequence[Token],
-) -> tuple[tuple[str, ...], tuple[str, ...] | None, str, dict[str, str]] | None:
-    """Return table, columns, file and options of DuckDB's own ``COPY table FROM 'one file'``; None for any other form.
+#: Table, columns, file and options of a COPY.
+PlainCopy: TypeAlias = tuple[tuple[str, ...], tuple[str, ...] | None, str, dict[str, str]]
+
+
+def plain_copy(tokens: Sequence[Token]) -> PlainCopy | None:
+    """Return table, columns, file and options of DuckDB's own ``COPY table FROM 'file'``; None for any other form.
+
+    Like DuckDB, take a name in double quotes or without quotes for a file's as well.
 
     Args:
         tokens: What :func:`copy_tokens` returned.
@@ -108,11 +114,11 @@ def plain_copy(
     try:
         table = reader.names(separator=TokenType.DOT)
         columns = reader.parenthesised_names() if reader.at(TokenType.L_PAREN) else None
-        if not reader.take(TokenType.FROM) or not reader.at(TokenType.STRING):
+        if not reader.take(TokenType.FROM):
             return None
         (file,) = reader.files()
         _, options = reader.tail(own=False)
-    except CopyError:
+    except (CopyError, ValueError):  # another form, or several files
         return None
     return table, columns, file, options
 
@@ -124,7 +130,8 @@ def _is_npy(file: str) -> bool:
 def _mentions_npy(tokens: Sequence[Token]) -> bool:
     """Whether a file ends in .npy, or the words ``FORMAT npy`` or ``BY COLUMN`` are there."""
     words = [t.text.upper() for t in tokens]
-    return any(t.token_type == TokenType.STRING and _is_npy(t.text) for t in tokens) or not {
+    return any(t.token_type in _QUOTED and _is_npy(t.text) for t in tokens) or not {
+        (".", "NPY"),
         ("FORMAT", "NPY"),
         ("BY", "COLUMN"),
     }.isdisjoint(pairwise(words))
@@ -195,8 +202,13 @@ class _Reader:
         return found
 
     def _file(self) -> str:
-        token = self.take(TokenType.STRING)
-        return token.text if token else self.fail("a file name in single quotes")
+        """Take a file name: text, or as in DuckDB (and in Kùzu's double quotes) a name, which is never a table's here."""
+        if token := self.take(*_QUOTED):
+            return token.text
+        try:
+            return ".".join(self.names(separator=TokenType.DOT))
+        except CopyError:
+            self.fail("a file name in quotes")
 
     def files(self) -> tuple[str, ...]:
         opened = self.take(TokenType.L_PAREN, TokenType.L_BRACKET)

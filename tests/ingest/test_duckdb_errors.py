@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+import dbgnn
 from dbgnn.errors import CopyError
 from dbgnn.ingest.duckdb_errors import copy_error
 
@@ -31,8 +32,14 @@ def table(con: Con) -> None:
     ("content", "message"),
     [
         ("a,b\n1,x\nzz,y\n", 'Line: 3; Original Line: zz,y; .*column "a". Could not convert string "zz"'),
-        ("a,b\n1,x\n2,y,more\n3,z\n", "Line: 3; Original Line: 2,y,more; Expected Number of Columns: 2 Found: 3"),
-        ("a,b\n" + "".join(f"{i},x\n" for i in range(1000, 51_000)) + "51000\n", "Line: 50002; Original Line: 51000;"),
+        (
+            "a,b\n1,x\n2,y,more\n3,z\n",
+            r"line 3 has 3 columns, not 2 \(a, b\): 2,y,more\. No row was kept\. Correct the row, or say \(IGNORE",
+        ),
+        (
+            "a,b\n" + "".join(f"{i},x\n" for i in range(1000, 51_000)) + "51000\n",
+            r"line 50002 has 1 column, not 2 \(a, b\): 51000\.",
+        ),
     ],
 )
 def test_a_bad_csv_row(con: Con, table: None, folder: Path, content: str, message: str, begin: bool) -> None:
@@ -44,6 +51,7 @@ def test_a_bad_csv_row(con: Con, table: None, folder: Path, content: str, messag
     assert error.args[0].startswith("COPY t from 'bad.csv': ")
     error_text = str(error)
     assert re.search(message, error_text), error_text
+    assert "\n" not in error_text
     assert "No row was kept. Correct the row" in error_text
     if begin:
         con.execute("ROLLBACK")
@@ -68,6 +76,38 @@ def test_other_errors_of_a_copy(con: Con, table: None, folder: Path, query: str,
     assert message in str(error)
     assert "COPY t from" in str(error)
     assert con.execute("FROM t").fetchall() == [(100, "kept")]
+
+
+WIDE, NARROW = "a,b,c\n1,x,3\n2,y,4\n", "a\n1\n2\n"
+
+
+@pytest.mark.parametrize("file", ["'f.csv'", '"f.csv"', '("f.csv")', "f.csv"])
+@pytest.mark.parametrize(
+    ("content", "options", "remedy", "count"),
+    [
+        ("a,b\n1,x\n2,y,z\n", "", "COPY t FROM {file} (IGNORE_ERRORS true)", 1),
+        ("a,b\n1,x\n2,y,z\n", "(HEADER, DELIM ',')", "COPY t FROM {file} (HEADER, DELIM ',', IGNORE_ERRORS true)", 1),
+        ("a,b\n1,x\n2,y,z\n", "(HEADER, NULL_PADDING false)", "COPY t FROM {file} (HEADER, IGNORE_ERRORS true)", 1),
+        ("1\tx\n2\ty\tz\n", "", "COPY t FROM {file} (IGNORE_ERRORS true)", 1),
+        ("1;$x$\n2;$y$;z\n", "(QUOTE '$')", "COPY t FROM {file} (QUOTE '$', IGNORE_ERRORS true)", 1),
+        (WIDE, "", "INSERT INTO t SELECT a, b FROM {file}", 2),
+        (WIDE, "(HEADER true)", "INSERT INTO t SELECT a, b FROM {file}", 2),
+        (NARROW, "", "ALTER TABLE t ALTER b SET DEFAULT ''; COPY t (a) FROM {file}", 2),
+    ],
+)
+def test_a_wrong_number_of_columns_is_one_line_and_its_remedy_works(
+    folder: Path, file: str, content: str, options: str, remedy: str, count: int
+) -> None:
+    (folder / "f.csv").write_text(content)
+    with dbgnn.connect() as db:
+        db.execute("CREATE TABLE t (a INTEGER, b VARCHAR NOT NULL)")
+        with pytest.raises(
+            CopyError, match=r"^COPY t from 'f.csv': line \d has (1 column|3 columns), not 2 \(a, b\): "
+        ) as caught:
+            db.execute(f"COPY t FROM {file} {options}")
+        assert "\n" not in str(caught.value)
+        db.execute(remedy.format(file=file if remedy.startswith("COPY") else "'f.csv'"))
+        assert db.sql("SELECT count(*) FROM t").fetchall() == [(count,)]
 
 
 @pytest.mark.parametrize(

@@ -106,3 +106,13 @@ def test_a_pipe_is_read_once(con: Con, folder: Path) -> None:
     writer.start()
     assert copy(con, "COPY t FROM 'pipe.csv'") == [(1, 2), (3, 4)]
     writer.join()
+
+
+@pytest.mark.parametrize("file", ["'a.csv'", '"a.csv"', '("a.csv")', "a.csv", "'*.csv'", '"?.csv"'])
+def test_however_the_file_is_named(con: Con, folder: Path, file: str) -> None:
+    (folder / "0.csv").write_text("src,dst\n1,2\n")
+    (folder / "a.csv").write_text("dst,src\n3,4\n")
+    con.execute("CREATE TABLE t (src BIGINT, dst BIGINT)")
+    with pytest.raises(dbgnn.CopyError, match=r"COPY t from 'a\.csv': the first line is 'dst,src', which is neither"):
+        copy(con, f"COPY t FROM {file}")
+    assert con.execute("FROM t").fetchall() == []
