@@ -258,8 +258,8 @@ class Graph:
         """Write tensors, such as predictions or embeddings, to columns of a node type's table or to a table of their own.
 
         ``graph.write_back("paper", n_id=batch.n_id, pred=logits.argmax(-1))``. Everything is written in one transaction, or
-        nothing. What is written is no feature: loaders fetch what they fetched before, which the graph's definition lists as
-        ``PROPERTIES`` from now on; to serve the column, name it there, or in ``columns=`` of the stores.
+        nothing. What is written is no feature: loaders fetch what they fetched before. To serve a new column, name it in the
+        graph's ``PROPERTIES``, or in ``columns=`` of the stores.
 
         Args:
             label: The node type; an edge type works with ``n_id`` for its ``e_id``.

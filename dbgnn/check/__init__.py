@@ -25,7 +25,7 @@ from dbgnn.check.topology import (
     group_end,
 )
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.schema import INFERRED, columns
+from dbgnn.schema import INFERRED, columns, written
 from dbgnn.schema.catalog import DECLARE_ANEW
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.types import comparable, served
@@ -112,7 +112,7 @@ class _Checker:
         if isinstance(element, EdgeTable):
             self._check_ends(element, parts)
             rows = edge_rows(self.graph, element)
-        return Part(element, rows, tuple(dict.fromkeys(keys)), tuple(served(self.graph, element, types)))
+        return Part(element, rows, tuple(dict.fromkeys(keys)), tuple(served(self.graph, element, types, written(self.con))))
 
     def _check_ends(self, edge: EdgeTable, parts: dict[str | EdgeType, Part]) -> None:
         for label, names in ((edge.source, edge.source_key), (edge.destination, edge.destination_key)):

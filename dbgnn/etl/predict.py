@@ -31,8 +31,8 @@ from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError
 from dbgnn.etl.staging import Target
 from dbgnn.etl.write import PART, append, create, finish, lent
 from dbgnn.schema import TableName
-from dbgnn.schema.catalog import OWN_SCHEMA
-from dbgnn.schema.registry import own_table, transaction
+from dbgnn.schema.catalog import OWN_SCHEMA, own_table
+from dbgnn.schema.registry import transaction
 from dbgnn.sql import literal
 from dbgnn.stores.binding import Label, Source
 from dbgnn.stores.request import Ids, rows_of

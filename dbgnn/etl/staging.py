@@ -15,10 +15,9 @@ import duckdb
 from dbgnn import schema
 from dbgnn.errors import DataError, ReadOnlyError, RequestError, SchemaError, StaleIndexError, UnknownNameError
 from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.registry import stored
 from dbgnn.sql import quote, quote_all
 from dbgnn.stores import features, tables
-from dbgnn.stores.binding import Binding, Label, Source
+from dbgnn.stores.binding import Binding, Source
 from dbgnn.topology import Topology, same_ids, verify
 
 if TYPE_CHECKING:
@@ -215,9 +214,12 @@ class Target:
         if self.into is not None:
             self._move_aside(con, staged, kinds)
             return count, self.graph.definition
-        definition = self._pin(con, [name for name in kinds if self.serve or name not in self.source.columns])
         self._move_into(con, staged, kinds)
-        return count, definition
+        if self.serve:
+            schema.unmark_written(con, self.source.table, kinds)
+            return count, self._listing(con, kinds)
+        schema.mark_written(con, self.source.table, [name for name in kinds if name not in self.source.columns])
+        return count, schema.current(con, self.graph.definition)
 
     def settle(self, definition: PropertyGraph, kinds: Mapping[str, str]) -> None:
         """Serve the definition that `move` returned, and bring the index up to date with rows that were moved."""
@@ -275,9 +277,12 @@ class Target:
             columns = [f"{quote(k)} {source.columns[k].sql_type}" for k in keys]
             columns += [f"{quote(name)} {kind}" for name, kind in kinds.items()]
             con.execute(f"CREATE TABLE {side.sql} ({', '.join(columns)}, PRIMARY KEY ({quote_all(keys)}))")
+            schema.mark_written(con, side, kinds, whole=True)
         known = schema.columns(con, side)
-        for name in [name for name in kinds if name not in known]:
-            con.execute(f"ALTER TABLE {side.sql} ADD COLUMN {quote(name)} {kinds[name]}")
+        if new := [name for name in kinds if name not in known]:
+            for name in new:
+                con.execute(f"ALTER TABLE {side.sql} ADD COLUMN {quote(name)} {kinds[name]}")
+            schema.mark_written(con, side, new)
         # Names of our own: a key may be called c0.
         named = ", ".join(f"t.{quote(k)} AS k{i}" for i, k in enumerate(keys))
         values = "".join(f", w.c{i}" for i in range(len(kinds)))
@@ -324,38 +329,22 @@ class Target:
 
     # -- what loaders fetch ------------------------------------------------------------------------------
 
-    def _pin(self, con: duckdb.DuckDBPyConnection, new: Collection[str]) -> PropertyGraph:
-        """Save which columns loaders fetch, where new ones would change it, and return this graph's definition.
+    def _listing(self, con: duckdb.DuckDBPyConnection, names: Collection[str]) -> PropertyGraph:
+        """Return this graph's definition, in which a type that lists its PROPERTIES lists these columns; save it as that."""
+        current, label = schema.current(con, self.graph.definition), self.source.label
+        element = current.vertex(label) if isinstance(label, str) else current.edge(label)
+        if element.properties is None or not (new := [n for n in names if n not in element.properties]):
+            return current  # what foreign keys give has them already
 
-        With ``serve``, a type that lists its PROPERTIES lists the new columns too. Without, every type of the table, in any
-        graph of the file, that does not list them lists from now on what it served so far.
-        """
-        kept = [stored(con, name) for name in schema.graph_names(con)]
-        current = schema.current(con, self.graph.definition)
-        if not new:
-            return current
-        for graph in [*kept, current]:
-            pinned = self._pinned(con, graph, new)
-            if pinned != graph and (graph in kept or not kept):  # a second one would make db.graph() ambiguous
-                schema.save(con, pinned)
-        return self._pinned(con, current, new)
+        listed_now = (*element.properties, *new)
 
-    def _pinned(self, con: duckdb.DuckDBPyConnection, graph: PropertyGraph, new: Collection[str]) -> PropertyGraph:
-        def pin(element: _Element) -> _Element:
-            if element.table != self.source.table or (element.properties is None) == self.serve:
-                return element
-            if not self.serve:
-                served = [c.name for c in schema.served_columns(con, graph, element) if c.reason is None]
-                return replace(element, properties=tuple(name for name in served if name not in new))
-            ours = graph.name == self.graph.name and _label(element) == self.source.label
-            listed: tuple[str, ...] = element.properties or ()
-            return replace(element, properties=(*listed, *(n for n in new if n not in listed))) if ours else element
+        def listing(elements: tuple[_Element, ...]) -> tuple[_Element, ...]:
+            return tuple(replace(each, properties=listed_now) if each == element else each for each in elements)
 
-        return replace(graph, vertices=tuple(map(pin, graph.vertices)), edges=tuple(map(pin, graph.edges)))
-
-
-def _label(element: VertexTable | EdgeTable) -> Label:
-    return element.label if isinstance(element, VertexTable) else element.edge_type
+        listed = replace(current, vertices=listing(current.vertices), edges=listing(current.edges))
+        if listed.name in schema.graph_names(con):
+            schema.save(con, listed)
+        return listed
 
 
 def _assignments(kinds: Mapping[str, str]) -> str:

@@ -50,12 +50,10 @@ def write_back(
 ) -> int:
     """Write values by node to columns; see :meth:`dbgnn.Graph.write_back`.
 
-    What is written back is no feature: what loaders fetch stays as it was. Where a node type lists its ``PROPERTIES``, a new
-    column is not among them. Where it does not, and so serves every column, the graph's definition lists from now on what it
-    served so far, saved in the same transaction; a graph inferred from foreign keys is declared by that, under its name, if no
-    other graph is. Beside declared graphs, ``db.graph("inferred")``, opened anew, serves what was written.
-    To serve the column nevertheless, name it in ``PROPERTIES``, or in ``columns=`` of the stores. Other columns added later
-    have to be named there as well.
+    What is written back is no feature: what loaders fetch stays as it was. A column that the write makes is remembered as
+    written back, in the same transaction, and left out wherever ``PROPERTIES`` or ``columns=`` does not name it; so is a side
+    table where a graph is inferred from foreign keys. A column that was there before is served as before. See
+    :mod:`dbgnn.schema.written` for what a user's own SQL changes of that.
 
     Values are kept as they are, NaN too; a NULL of an Arrow array becomes NULL. In a table with a primary key, index, default
     or constraint, DuckDB moves every row whose array changes, which is slower than a side table; where a foreign key refers to

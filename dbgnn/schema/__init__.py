@@ -10,10 +10,11 @@ from dbgnn.schema.ddl import CreateGraph, DropGraph, Statement, parse_statement
 from dbgnn.schema.describe import describe
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.registry import current, graph_names, in_transaction, load, save, transaction
+from dbgnn.schema.registry import current, graph_names, in_transaction, is_inferred, load, save, transaction
 from dbgnn.schema.render import to_sql
 from dbgnn.schema.resolve import resolve, run
 from dbgnn.schema.types import Column, served_columns, tensor_columns
+from dbgnn.schema.written import mark_written, unmark_written, written
 
 __all__ = [
     "INFERRED",
@@ -35,7 +36,9 @@ __all__ = [
     "graph_names",
     "in_transaction",
     "infer",
+    "is_inferred",
     "load",
+    "mark_written",
     "parse_statement",
     "primary_keys",
     "resolve",
@@ -46,4 +49,6 @@ __all__ = [
     "tensor_columns",
     "to_sql",
     "transaction",
+    "unmark_written",
+    "written",
 ]

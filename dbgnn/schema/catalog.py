@@ -14,6 +14,7 @@ import duckdb
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema.model import TableName
 from dbgnn.schema.render import shown
+from dbgnn.sql import quote
 
 #: The schema in which dbgnn keeps what is its own.
 OWN_SCHEMA = "dbgnn"
@@ -197,3 +198,27 @@ def check_tables(con: duckdb.DuckDBPyConnection, used: Iterable[TableName]) -> N
                 f"file (or what ATTACH … AS says), or the table a schema of another name: CREATE TABLE "
                 f"main.{shown(table.name)} AS FROM {full}."
             )
+
+
+def create_own_schema(con: duckdb.DuckDBPyConnection) -> None:
+    """Make dbgnn's own schema if it is not there."""
+    con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(current_database(con))}.{quote(OWN_SCHEMA)}")
+
+
+def own_table(con: duckdb.DuckDBPyConnection, name: str) -> str:
+    """Return the quoted full name of one of dbgnn's own tables.
+
+    The database is part of it: in a file ``dbgnn.duckdb`` the database is called ``dbgnn`` too, and
+    ``dbgnn.graphs`` is ambiguous there.
+    """
+    return f"{quote(current_database(con))}.{quote(OWN_SCHEMA)}.{quote(name)}"
+
+
+def has_own_table(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether one of dbgnn's own tables is there."""
+    found = first_row(
+        con,
+        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        [OWN_SCHEMA, name],
+    )
+    return found is not None

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import duckdb
 
-from dbgnn.schema.catalog import DECLARE_ANEW, all_columns, columns, first_row
-from dbgnn.schema.infer import INFERRED
+from dbgnn.schema.catalog import DECLARE_ANEW, all_columns, columns, first_row, foreign_keys
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.registry import is_inferred
 from dbgnn.schema.types import NOT_NAMED, Column, served
+from dbgnn.schema.written import Written, written
 
 #: Per table, the SQL types of its columns by name.
 Types = Mapping[TableName, Mapping[str, str]]
@@ -37,21 +38,22 @@ def describe(
     for table in graph.tables:
         if table not in types:  # spelled otherwise, or gone, which is an error with the near misses
             types[table] = columns(con, table)
-    blocks = [_title(graph)]
+    inferred = is_inferred(con, graph)
+    back, foreign = written(con), _foreign_columns(con) if inferred else None
+    blocks = [_title(graph, inferred=inferred)]
     for vertex in graph.vertices:
-        shown = _served(types, graph, vertex)
+        shown = _served(types, graph, vertex, back, foreign)
         count = known[vertex.label] if vertex.label in known else _count(con, vertex.table)
         keys = [("key", _typed(types[vertex.table], vertex.key))]
         heading = f"Node type {vertex.label!r}: {count:,} rows of table {vertex.table}"
-        blocks.append("\n".join([heading, *_rows(keys, shown, count, instead=_instead(graph, vertex))]))
+        blocks.append("\n".join([heading, *_rows(keys, shown, count, instead=_instead(graph, vertex, inferred=inferred))]))
     for edge in graph.edges:
-        shown = _served(types, graph, edge)
+        shown = _served(types, graph, edge, back, foreign)
         count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge.table)
+        ends = _ends(types[edge.table], graph, edge)
         heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {edge.table}"
-        blocks.append(
-            "\n".join([heading, *_rows(_ends(types[edge.table], graph, edge), shown, count, instead=_instead(graph, edge))])
-        )
-    if graph.name == INFERRED and (rest := _unused(types, graph)):
+        blocks.append("\n".join([heading, *_rows(ends, shown, count, instead=_instead(graph, edge, inferred=inferred))]))
+    if inferred and (rest := _unused(types, graph)):
         blocks.append(f"Tables without a part in it: {', '.join(map(str, rest))}")
     if gone := _gone(types, graph):
         blocks.append(f"Key columns that are gone: {', '.join(gone)}. {DECLARE_ANEW}")
@@ -63,27 +65,41 @@ def _gone(types: Types, graph: PropertyGraph) -> list[str]:
     return list(dict.fromkeys(f"{table}.{name}" for table, names in keys for name in names if name not in types[table]))
 
 
-def _served(types: Types, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
-    """Return the columns with their reasons; in an inferred graph, what PROPERTIES does not name is a foreign key."""
-    found = served(graph, element, types[element.table])
-    if graph.name == INFERRED:
-        return [replace(c, reason="a foreign key") if c.reason == NOT_NAMED else c for c in found]
-    return found
+def _foreign_columns(con: duckdb.DuckDBPyConnection) -> set[tuple[TableName, str]]:
+    return {(f.table, name) for f in foreign_keys(con) for name in f.columns}
 
 
-def _instead(graph: PropertyGraph, element: VertexTable | EdgeTable) -> str | None:
+def _served(
+    types: Types,
+    graph: PropertyGraph,
+    element: VertexTable | EdgeTable,
+    back: Written,
+    foreign: set[tuple[TableName, str]] | None,
+) -> list[Column]:
+    """Return the columns with their reasons; ``foreign`` holds the foreign keys where the graph is inferred from them."""
+    found = served(graph, element, types[element.table], back)
+    if foreign is None:
+        return found
+    return [replace(c, reason="a foreign key") if _is_foreign(c, element.table, foreign) else c for c in found]
+
+
+def _is_foreign(column: Column, table: TableName, foreign: set[tuple[TableName, str]]) -> bool:
+    return column.reason == NOT_NAMED and (table, column.name) in foreign
+
+
+def _instead(graph: PropertyGraph, element: VertexTable | EdgeTable, *, inferred: bool) -> str | None:
     """Return what to say instead of a line for every column left out, where one sentence says it all."""
     if element.properties != ():
         return None
-    if graph.name != INFERRED:
+    if not inferred:
         return "every column (NO PROPERTIES)"
     nodes = [v.label for v in graph.vertices if v.table == element.table and isinstance(element, EdgeTable)]
     return f"every column (they are those of node type {nodes[0]!r})" if nodes else None
 
 
-def _title(graph: PropertyGraph) -> str:
+def _title(graph: PropertyGraph, *, inferred: bool) -> str:
     nodes, edges = len(graph.vertices), len(graph.edges)
-    kind = " (homogeneous)" if graph.homogeneous else " (from foreign keys)" if graph.name == INFERRED else ""
+    kind = " (homogeneous)" if graph.homogeneous else " (from foreign keys)" if inferred else ""
     return f"Property graph {graph.name!r}{kind}: {nodes} node type{'s' * (nodes != 1)}, {edges} edge type{'s' * (edges != 1)}"
 
 

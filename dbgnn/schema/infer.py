@@ -13,6 +13,7 @@ from dbgnn.schema.catalog import ForeignKey, all_columns, check_tables, foreign_
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.suggest import suggest
 from dbgnn.schema.types import tensor_type
+from dbgnn.schema.written import Written, written
 
 #: The name of the inferred graph.
 INFERRED = "inferred"
@@ -30,7 +31,8 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
     - A foreign key of a vertex table is an edge type too, over the same rows: from the row to the one it
       refers to, labelled with the foreign key's columns. A NULL there is no edge.
 
-    Foreign key columns are not served as features. Tables and edge types come in the order of their names
+    Foreign key columns are not served as features, nor is what was written back; a side table that was made for it takes no
+    part. Tables and edge types come in the order of their names
     and of the foreign keys in the definition. The name of the graph is ``"inferred"``.
 
     Raises:
@@ -39,7 +41,9 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
     """
     keys = foreign_keys(con)
     types, primary = all_columns(con), primary_keys(con)
-    known = list(types)
+    back = written(con)
+    referring = {table for f in keys for table in (f.table, f.target)}
+    known = [table for table in types if table in referring or not back.side_table(table)]
     if not keys:
         raise SchemaError(
             "No property graph is declared, and no table has a foreign key to infer one from. Declare one; a guess to adapt:\n"
@@ -52,11 +56,12 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
         key = _vertex_key(table, primary.get(table), keys)
         if key is not None and table not in edge_tables:
             label = _label(table, known)
-            vertices[table] = VertexTable(table, label, key, _features(types[table], key, by_table[table]))
+            vertices[table] = VertexTable(table, label, key, _features(table, types[table], key, by_table[table], back))
     edges: list[EdgeTable] = []
     for table in known:
         if table in edge_tables:
-            edges += _edges_of_pairs(table, types[table], by_table[table], vertices, _label(table, known))
+            features = _features(table, types[table], (), by_table[table], back)
+            edges += _edges_of_pairs(table, features, by_table[table], vertices, _label(table, known))
         elif table in vertices:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
     graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_distinct(edges)))
@@ -83,22 +88,23 @@ def _vertex_key(table: TableName, primary: tuple[str, ...] | None, keys: Sequenc
     return referred[0] if referred else primary
 
 
-def _features(types: Mapping[str, str], key: Sequence[str], own: Sequence[ForeignKey]) -> tuple[str, ...] | None:
-    """Return None, for all columns, or those that are neither key nor foreign key."""
+def _features(
+    table: TableName, types: Mapping[str, str], key: Sequence[str], own: Sequence[ForeignKey], back: Written
+) -> tuple[str, ...] | None:
+    """Return None, for all columns, or those that are neither key nor foreign key nor written back."""
     if not own:
         return None
-    without = {*key, *(name for f in own for name in f.columns)}
+    without = {*key, *(name for f in own for name in f.columns), *(name for name in types if back.column(table, name))}
     return tuple(name for name, t in types.items() if name not in without and tensor_type(name, t).reason is None)
 
 
 def _edges_of_pairs(
     table: TableName,
-    types: Mapping[str, str],
+    features: tuple[str, ...] | None,
     own: Sequence[ForeignKey],
     vertices: Mapping[TableName, VertexTable],
     label: str,
 ) -> Iterable[EdgeTable]:
-    features = _features(types, (), own)
     for one, two in combinations(own, 2):
         source, destination = vertices[one.target], vertices[two.target]
         yield EdgeTable(

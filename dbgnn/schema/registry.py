@@ -15,10 +15,9 @@ from typing import Any, TypeVar
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.schema.catalog import OWN_SCHEMA, check_tables, current_database, first_row
+from dbgnn.schema.catalog import check_tables, create_own_schema, first_row, has_own_table, own_table
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
-from dbgnn.sql import quote
 
 _Element = TypeVar("_Element", VertexTable, EdgeTable)
 
@@ -97,14 +96,25 @@ def stored(con: duckdb.DuckDBPyConnection, name: str) -> PropertyGraph:
     return from_json(row[0])
 
 
+def is_inferred(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> bool:
+    """Whether a graph is what the foreign keys give, not one that was declared under that name."""
+    return graph.name == INFERRED and INFERRED not in graph_names(con)
+
+
 def current(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> PropertyGraph:
     """Return a graph with the PROPERTIES that the file has by now for types that are the same otherwise.
 
-    Writing predictions back lists what was served before; objects that are older than that must not serve them as features.
+    Objects that are older than a change of the file see it, whichever object made it.
     """
-    if graph.name not in graph_names(con):
+    if is_inferred(con, graph):
+        try:
+            kept = infer(con)
+        except SchemaError:  # the foreign keys are gone
+            return graph
+    elif graph.name in graph_names(con):
+        kept = stored(con, graph.name)
+    else:
         return graph
-    kept = stored(con, graph.name)
 
     def known(elements: tuple[_Element, ...], now: tuple[_Element, ...]) -> tuple[_Element, ...]:
         return tuple(next((n for n in now if replace(n, properties=e.properties) == e), e) for e in elements)
@@ -115,7 +125,7 @@ def current(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> PropertyGra
 def save(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> None:
     """Keep ``graph`` in the file, in the place of the one with its name, if any."""
     with transaction(con):
-        con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(current_database(con))}.{quote(OWN_SCHEMA)}")
+        create_own_schema(con)
         target = own_table(con, "graphs")
         con.execute(f"CREATE TABLE IF NOT EXISTS {target} (name VARCHAR PRIMARY KEY, definition VARCHAR NOT NULL)")
         con.execute(f"INSERT OR REPLACE INTO {target} VALUES (?, ?)", [graph.name, to_json(graph)])
@@ -132,25 +142,6 @@ def forget_index(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Remove the entries of the graph's topology index, whose tables go at the next build."""
     if has_own_table(con, "index_parts"):
         con.execute(f"DELETE FROM {own_table(con, 'index_parts')} WHERE graph = ?", [name])
-
-
-def own_table(con: duckdb.DuckDBPyConnection, name: str) -> str:
-    """Return the quoted full name of one of dbgnn's own tables.
-
-    The database is part of it: in a file ``dbgnn.duckdb`` the database is called ``dbgnn`` too, and
-    ``dbgnn.graphs`` is ambiguous there.
-    """
-    return f"{quote(current_database(con))}.{quote(OWN_SCHEMA)}.{quote(name)}"
-
-
-def has_own_table(con: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether one of dbgnn's own tables is there."""
-    found = first_row(
-        con,
-        "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
-        [OWN_SCHEMA, name],
-    )
-    return found is not None
 
 
 def to_json(graph: PropertyGraph) -> str:

@@ -22,6 +22,7 @@ from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import find_graph, forget_index, graph_names, remove, save, stored, transaction
 from dbgnn.schema.render import shown, shown_table
 from dbgnn.schema.types import comparable, tensor_columns
+from dbgnn.schema.written import written
 
 
 def run(con: duckdb.DuckDBPyConnection, statement: Statement) -> None:
@@ -185,8 +186,9 @@ def _properties(con: duckdb.DuckDBPyConnection, table: TableName, clause: Proper
         return None
     found = {c.name: c for c in tensor_columns(con, table)}
     if clause.names is None:
-        without = {find_column(con, table, name) for name in clause.without} | keys
-        return tuple(c.name for c in found.values() if c.reason is None and c.name not in without)
+        without, back = {find_column(con, table, name) for name in clause.without} | keys, written(con)
+        all_others = (c.name for c in found.values() if c.reason is None and c.name not in without)
+        return tuple(name for name in all_others if not back.column(table, name))
     names = tuple(find_column(con, table, name) for name in clause.names)
     for name in names:
         if (reason := found[name].reason) is not None:

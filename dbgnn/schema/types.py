@@ -10,6 +10,7 @@ import duckdb
 from dbgnn.errors import UnknownNameError, near_misses
 from dbgnn.schema.catalog import DECLARE_ANEW, columns
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.written import Written, written
 
 _NUMBERS = {
     "BOOLEAN": "bool",
@@ -59,6 +60,9 @@ _REASONS = {
 
 #: The reason of a column that could be served, but is not asked for.
 NOT_NAMED = "not among the PROPERTIES"
+
+#: The reason of a column that `graph.write_back` or `graph.predict` made.
+WRITTEN_BACK = "written back by dbgnn; PROPERTIES or columns= can name it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +116,14 @@ def tensor_columns(con: duckdb.DuckDBPyConnection, table: TableName, exclude: Co
 def served_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
     """Return every column of a vertex or edge table; those without a reason are served, in this order.
 
-    Keys, foreign ones too, are left out unless ``PROPERTIES`` names them, as is what ``PROPERTIES`` does not name.
+    Keys, foreign ones too, and what was written back are left out unless ``PROPERTIES`` names them, as is what
+    ``PROPERTIES`` does not name.
     """
-    return served(graph, element, columns(con, element.table))
+    return served(graph, element, columns(con, element.table), written(con))
 
 
-def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str]) -> list[Column]:
-    """Return :func:`served_columns` of an element whose table has columns of these SQL types."""
+def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str], back: Written) -> list[Column]:
+    """Return :func:`served_columns` of an element whose table has columns of these SQL types; ``back`` was written back."""
     found = [tensor_type(name, sql_type) for name, sql_type in types.items()]
     named = element.properties or ()
     roles = _key_roles(graph, element)
@@ -129,7 +134,12 @@ def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mappin
             f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph names in PROPERTIES"
             f"{near_misses(gone[0], by_name)}. {DECLARE_ANEW}"
         )
-    rest = (replace(c, reason=roles.get(c.name) or c.reason or other) for c in found if c.name not in named)
+
+    def reason(column: Column) -> str | None:
+        no_feature = WRITTEN_BACK if back.column(element.table, column.name) else other
+        return roles.get(column.name) or column.reason or no_feature
+
+    rest = (replace(c, reason=reason(c)) for c in found if c.name not in named)
     return [*(by_name[name] for name in named), *rest]
 
 

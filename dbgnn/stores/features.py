@@ -77,9 +77,9 @@ def remove(binding: Binding, source: Source, column: Column) -> None:
     definition = _with_property(binding.definition, source, column.name, present=False)
     try:
         with tables.transaction(con):
+            schema.unmark_written(con, source.table, [column.name])
             con.execute(f"ALTER TABLE {source.table.sql} DROP COLUMN {quote(column.name)}")
-            if definition != binding.definition:
-                schema.save(con, definition)
+            _keep(con, binding.definition, definition)
     except (duckdb.DependencyException, duckdb.CatalogException, duckdb.BinderException) as error:
         raise SchemaError(f"Column {column.name!r} of table {str(source.table)!r} cannot be dropped: {error}") from error
     binding.redefine(definition)
@@ -181,8 +181,8 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
                 moved = _write(con, source, name, kind, tensor, rows)
                 if tables.comment_of(con, source.table) == tables.NODES_COUNTED:
                     tables.set_comment(con, source.table, None)
-                if definition != binding.definition:
-                    schema.save(con, definition)
+                schema.unmark_written(con, source.table, [name])
+                _keep(con, binding.definition, definition)
         except duckdb.ConstraintException as error:
             raise DataError(
                 f"Column {name!r} of table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays "
@@ -348,6 +348,12 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
 def _holds_all(con: duckdb.DuckDBPyConnection, source: Source) -> bool:
     """Whether every row of the table has an id; edges left out as dangling have none."""
     return bool(tables.one(con, f"SELECT count(*) FROM {source.table.sql}") == source.num_rows)
+
+
+def _keep(con: duckdb.DuckDBPyConnection, before: PropertyGraph, after: PropertyGraph) -> None:
+    """Save a definition whose PROPERTIES changed; what foreign keys give is inferred from the tables as they are."""
+    if after != before and not schema.is_inferred(con, after):
+        schema.save(con, after)
 
 
 def _with_property(definition: PropertyGraph, source: Source, name: str, *, present: bool) -> PropertyGraph:

@@ -118,8 +118,6 @@ def bound_by(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
           (SELECT 'a default or generated value of column ' || column_name FROM duckdb_columns()
            WHERE database_name = current_database() AND schema_name = $s AND table_name = $t
              AND column_default IS NOT NULL LIMIT 1),
-          (SELECT 'a comment on column ' || column_name FROM duckdb_columns()
-           WHERE database_name = current_database() AND schema_name = $s AND table_name = $t AND comment IS NOT NULL LIMIT 1),
           (SELECT 'a trigger' FROM duckdb_triggers()
            WHERE database_name = current_database() AND schema_name = $s AND table_name = $t LIMIT 1))""",
         {"s": table.schema, "t": table.name},
@@ -128,14 +126,21 @@ def bound_by(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
 
 
 def remake(con: duckdb.DuckDBPyConnection, table: TableName, query: str) -> None:
-    """Put the rows of ``query``, in its order, in the place of a table that nothing binds (`bound_by`)."""
+    """Put the rows of ``query``, in its order, in the place of a table that nothing binds (`bound_by`); comments stay."""
     comment = comment_of(con, table)
+    of_columns = con.execute(
+        "SELECT column_name, comment FROM duckdb_columns() WHERE database_name = current_database() AND schema_name = ? "
+        "AND table_name = ? AND comment IS NOT NULL",
+        [table.schema, table.name],
+    ).fetchall()
     fresh = TableName(free_name(con, f"{table.name}_dbgnn_new").name, table.schema)
     con.execute(f"CREATE TABLE {fresh.sql} AS {query}")
     con.execute(f"DROP TABLE {table.sql}")
     con.execute(f"ALTER TABLE {fresh.sql} RENAME TO {quote(table.name)}")
     if comment is not None:
         set_comment(con, table, comment)
+    for name, text in of_columns:
+        con.execute(f"COMMENT ON COLUMN {table.sql}.{quote(name)} IS {literal(text)}")
 
 
 def check_new_column(table: TableName, column: str, known: Iterable[str]) -> None:

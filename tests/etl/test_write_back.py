@@ -508,17 +508,6 @@ def test_other_graphs_of_the_same_table_do_not_serve_it_either(graph: dbgnn.Grap
     }
 
 
-def test_a_graph_of_foreign_keys_is_declared_by_it(open_db: Open) -> None:
-    db = open_db()
-    db.execute("CREATE TABLE paper (id BIGINT PRIMARY KEY, x FLOAT[2])")
-    db.execute("INSERT INTO paper SELECT i, [i, i] FROM range(4) AS r(i)")
-    db.execute("CREATE TABLE cites (s BIGINT REFERENCES paper (id), d BIGINT REFERENCES paper (id))")
-    graph = db.graph()
-    graph.write_back("paper", pred=torch.arange(4))
-    for again in (graph, db.graph(), db.graph(graph.name)):
-        assert fetched(loader_of(again)) == ["x"]
-
-
 def test_definitions_do_not_change_order(open_db: Open) -> None:
     db = open_db()
     for statement in SCHOLARS:
