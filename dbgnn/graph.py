@@ -266,8 +266,8 @@ class Graph:
             n_id: int64 ``[n]``: ids as loaders give them.
             keys: The user's own keys instead: a list, array or tensor; for a composite key a list of tuples. Without
                 either, the rows are all nodes in the order of their keys.
-            into: A table of its own, made if absent, with the key columns as primary key; None: columns of the node table,
-                added if absent.
+            into: A table of its own, ``"table"`` or ``"schema.table"``, made if absent, with the key columns as primary key;
+                None: columns of the node table, added if absent.
             on_conflict: ``"update"``, or ``"error"`` where a row has a value already.
             progress: Show a progress bar; None: as the database does.
             columns: Tensors or arrays by name: ``[n]``, or ``[n, k]`` for a column ``FLOAT[k]``.
@@ -305,7 +305,8 @@ class Graph:
         Args:
             model: Called in evaluation mode, without gradients.
             loader: A ``NeighborLoader``, dbgnn's or PyG's, over this graph.
-            into: ``"paper.pred"``: a column of a node type; ``"pred"``: a table of its own.
+            into: ``"paper.pred"``: a column of a node type; ``"pred"``, ``"schema.pred"`` or ``"schema.table.column"``: a
+                table of its own.
             forward: ``forward(model, batch)``, which returns one row per seed or per node of the batch; None:
                 ``model(batch)``.
             device: Where the batches are moved to; None: where the model's parameters are.

@@ -28,12 +28,13 @@ from dbgnn import schema
 from dbgnn.arrow import as_tensor, from_tensor, sql_type
 from dbgnn.database import translated
 from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
+from dbgnn.etl.side import find_schema, path_of
 from dbgnn.etl.staging import Target
 from dbgnn.etl.write import PART, append, create, finish, lent
 from dbgnn.schema import TableName
 from dbgnn.schema.catalog import OWN_SCHEMA, own_table
 from dbgnn.schema.registry import transaction
-from dbgnn.sql import literal
+from dbgnn.sql import literal, quote
 from dbgnn.stores.binding import Label, Source
 from dbgnn.stores.request import Ids, rows_of
 
@@ -74,8 +75,9 @@ def predict(
         model: A ``torch.nn.Module``, put in evaluation mode and back into its own afterwards.
         loader: Gives ``Data`` or ``HeteroData`` with ``n_id`` and ``batch_size``: the first ``batch_size`` nodes are the seeds,
             as dbgnn's and PyG's loaders have them. Without a ``batch_size`` every node of a batch counts as a seed.
-        into: ``"paper.pred"``: the column ``pred`` of node type ``paper`` (if several types fit, the longest name);
-            without a point: a side table of the key columns and ``pred``.
+        into: ``"paper.pred"``: the column ``pred`` of node type ``paper`` (if several types fit, the longest name). Where no
+            node type fits, a side table of the key columns and ``pred``: ``"table"``, ``"schema.table"``, or with a column of
+            another name ``"schema.table.column"``. Names are quoted as in SQL, and what begins with a quoted name is a table.
         forward: ``forward(model, batch)``, None: ``model(batch)``; gives a tensor ``[n, …]``, n ≥ ``batch_size``, whose first
             rows are the seeds', or such tensors by node type.
         device: Where model and batches are moved to; None: batches go where the model is.
@@ -86,7 +88,7 @@ def predict(
         The number of rows written.
 
     Raises:
-        UnknownNameError: ``into`` names no node type.
+        UnknownNameError: ``into`` names neither a node type nor a table of a schema that is there.
         RequestError: A loader of another graph, batches without ``n_id``, seeds of another type, or fewer rows than seeds.
         SchemaError: The predictions do not fit the column.
         DataError: The table cannot take arrays; see :func:`dbgnn.etl.write.write_back`.
@@ -129,17 +131,22 @@ def _resolve(graph: Graph, into: str) -> tuple[str | None, str, str | None]:
     """Return node type, column, and side table that ``into`` names; the node type of a side table is that of the seeds."""
     if not into:
         raise SchemaError(f"into must be 'type.column', or the name of a side table, not {into!r}.")
-    if "." not in into:
-        return None, _COLUMN, into
     fits = [label for label in graph.node_types if into.startswith(f"{label}.") and len(into) > len(label) + 1]
-    if not fits:
-        raise UnknownNameError(
-            f"into={into!r} should be a node type of graph {graph.name!r}, a point, and a column"
-            + near_misses(into.rpartition(".")[0], graph.node_types)
-            + ". The name of a side table has no point."
-        )
-    label = max(fits, key=len)
-    return label, into[len(label) + 1 :], None
+    if fits:
+        label = max(fits, key=len)
+        return label, into[len(label) + 1 :], None
+    path = () if into.endswith(".") else path_of(into)
+    if len(path) == 1:
+        return None, _COLUMN, into
+    with translated(graph.db):
+        if not 1 < len(path) < 4 or find_schema(graph.db.cursor(), path[0]) is None:
+            raise UnknownNameError(
+                f"into={into!r} should be a node type of graph {graph.name!r}, a point, and a column"
+                + near_misses(into.rpartition(".")[0], graph.node_types)
+                + ", or a side table: 'table', 'schema.table' or 'schema.table.column', of a schema that is there. A name that "
+                f"holds a point is quoted: into={quote(into)!r}."
+            )
+    return None, path[2] if len(path) == 3 else _COLUMN, ".".join(map(quote, path[:2]))
 
 
 def _check_loader(graph: Graph, loader: Any) -> None:

@@ -14,7 +14,9 @@ import duckdb
 
 from dbgnn import schema
 from dbgnn.errors import DataError, ReadOnlyError, RequestError, SchemaError, StaleIndexError, UnknownNameError
+from dbgnn.etl.side import side_table
 from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.catalog import folded
 from dbgnn.sql import quote, quote_all
 from dbgnn.stores import features, tables
 from dbgnn.stores.binding import Binding, Source
@@ -34,7 +36,7 @@ class Target:
         graph: The graph.
         topology: The index that ids are of.
         source: The node or edge type, and its table.
-        into: The name of a side table; None: columns of the type's own table.
+        into: A side table; None: columns of the type's own table.
         on_conflict: ``"update"``, or ``"error"`` where a row has a value already.
         serve: Whether loaders fetch new columns of the type's own table from now on.
     """
@@ -42,18 +44,20 @@ class Target:
     graph: Graph
     topology: Topology
     source: Source
-    into: str | None = None
+    into: TableName | None = None
     on_conflict: str = "update"
     serve: bool = False
 
     @staticmethod
-    def of(graph: Graph, label: Any, *, into: str | None, on_conflict: str = "update", serve: bool = False) -> Target:
+    def of(
+        graph: Graph, label: Any, *, into: str | TableName | None, on_conflict: str = "update", serve: bool = False
+    ) -> Target:
         """Return the target that a caller names.
 
         Raises:
             ReadOnlyError: The database is open read-only.
-            UnknownNameError: There is no such node or edge type.
-            SchemaError: ``into`` names a table of the graph, or ``on_conflict`` is neither of the two.
+            UnknownNameError: There is no such node or edge type, or no such schema.
+            SchemaError: ``into`` names a table of the graph or none, or ``on_conflict`` is neither of the two.
         """
         if graph.db.read_only:
             raise ReadOnlyError(f"Writing to {label!r} needs {graph.db!s} open for writing. Connect with read_only=False.")
@@ -64,12 +68,13 @@ class Target:
             raise SchemaError(f"into='' names no side table for {label!r}; for columns of its own table, leave into out.")
         binding = Binding(graph.db, graph.definition)
         topology, source = binding.topology(), binding.source(binding.label(label))
-        if into is not None and any(t.name.lower() == into.lower() for t in graph.definition.tables):
+        side = into if into is None or isinstance(into, TableName) else side_table(graph.db.cursor(), into)
+        if side is not None and any(_same(side, table) for table in graph.definition.tables):
             raise SchemaError(
-                f"into={into!r} is a table of graph {graph.name!r}; a side table is one of its own. For columns of the table "
-                f"of {source.label!r} itself, leave into out."
+                f"into={str(side)!r} is a table of graph {graph.name!r}; a side table is one of its own. For columns of the "
+                f"table of {source.label!r} itself, leave into out."
             )
-        return Target(graph, topology, source, into, on_conflict, serve)
+        return Target(graph, topology, source, side, on_conflict, serve)
 
     def now(self) -> Target:
         """Return the same target as the tables are now: rows may have moved, and columns come, since this one was made.
@@ -176,9 +181,10 @@ class Target:
             )
 
     def _side(self, con: duckdb.DuckDBPyConnection) -> TableName | None:
-        """Return the side table if it is there."""
+        """Return the side table, as the catalog spells it, if it is there."""
+        assert self.into is not None
         try:
-            return schema.find_table(con, str(self.into), tables.current_schema(con))
+            return schema.find_table(con, self.into.name, self.into.schema)
         except UnknownNameError:
             return None
 
@@ -273,7 +279,8 @@ class Target:
         source, keys = self.source, self.source.keys
         side = self._side(con)
         if side is None:
-            side = tables.free_name(con, str(self.into))
+            assert self.into is not None
+            side = self.into
             columns = [f"{quote(k)} {source.columns[k].sql_type}" for k in keys]
             columns += [f"{quote(name)} {kind}" for name, kind in kinds.items()]
             con.execute(f"CREATE TABLE {side.sql} ({', '.join(columns)}, PRIMARY KEY ({quote_all(keys)}))")
@@ -323,8 +330,8 @@ class Target:
         if found:
             *key, count = found[0]
             raise DataError(
-                f"{count:,} parallel edges of {self.source.label!r} have {self._shown(key)}: table {self.into!r} could not "
-                "tell them apart. Leave into out."
+                f"{count:,} parallel edges of {self.source.label!r} have {self._shown(key)}: table {str(self.into)!r} could "
+                "not tell them apart. Leave into out."
             )
 
     # -- what loaders fetch ------------------------------------------------------------------------------
@@ -345,6 +352,10 @@ class Target:
         if listed.name in schema.graph_names(con):
             schema.save(con, listed)
         return listed
+
+
+def _same(one: TableName, other: TableName) -> bool:
+    return (folded(one.schema), folded(one.name)) == (folded(other.schema), folded(other.name))
 
 
 def _assignments(kinds: Mapping[str, str]) -> str:

@@ -65,8 +65,9 @@ def write_back(
         columns: By name, ``[n]`` or ``[n, …]``: a tensor or array of numbers, or an Arrow array of anything.
         n_id: ids ``[n]`` as loaders give them: integers of any width, or a bool mask of all rows.
         keys: Instead, the user's own keys, as :meth:`dbgnn.DuckDBFeatureStore.ids` takes them. Neither: all rows by id.
-        into: A side table: the key columns, which are its primary key, and ``columns``; made if absent, else rows are updated
-            or added. None: the type's own table; rows not named keep their values, or have NULL in a new column.
+        into: A side table, ``"table"`` or ``"schema.table"``, quoted as in SQL where a name holds a point: the key columns,
+            which are its primary key, and ``columns``; made if absent, else rows are updated or added. None: the type's own
+            table; rows not named keep their values, or have NULL in a new column.
         on_conflict: ``"update"``, or ``"error"`` where a row has a value (not NULL) already.
         progress: Show a progress bar on what takes more than two seconds; None: as the database does.
 
@@ -75,7 +76,7 @@ def write_back(
 
     Raises:
         RequestError: Ids out of range or twice, unknown keys, or another number of values than of rows.
-        UnknownNameError: No such node type.
+        UnknownNameError: No such node type, or no such schema.
         SchemaError: A column is a key, of another type or shape than the values, or of a dtype that DuckDB does not have.
         DataError: A value is there already, or the table cannot take arrays without a change of ids.
         ReadOnlyError: The database is open read-only.

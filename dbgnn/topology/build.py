@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from dbgnn.errors import DataError, DbgnnError, SchemaError
 from dbgnn.schema import PropertyGraph
-from dbgnn.schema.catalog import own_table
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.schema.types import comparable
 from dbgnn.sql import quote, quote_all
