@@ -22,6 +22,7 @@ import duckdb
 import pyarrow as pa
 
 from dbgnn.configuration import lock_last, prefer, require, without_lock
+from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SchemaError, SqlError
 from dbgnn.sql import literal, quote, split_statements
 
@@ -106,12 +107,16 @@ def connect(
     return Database(settings, connection=own)
 
 
-class Database:
+class Database(Listed):
     """A DuckDB database that holds graphs. Made by :func:`connect`; a context manager.
 
     Every thread gets its own cursor and every process its own connection, so one `Database` may be
     used from many threads, and from the workers of a loader when it is read-only.
     """
+
+    _internal = frozenset(
+        "arrow build_lock built_in_memory cursor need_catalog need_no_transaction new_cursor relations stamp statements".split()
+    )
 
     def __init__(self, settings: Settings, *, connection: duckdb.DuckDBPyConnection | None = None) -> None:
         self.settings = settings

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dbgnn import schema, topology
+from dbgnn.display import Listed, Shown
 from dbgnn.errors import StaleIndexError, UnknownNameError, near_misses
 from dbgnn.schema.model import EdgeType, PropertyGraph
 from dbgnn.topology import Topology
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
     from dbgnn.etl.encoders import FittedEncoder
 
 
-class Graph:
+class Graph(Listed, Shown):
     """A property graph in a database: its definition, and the index that samplers and stores read.
 
     Made by :meth:`Database.graph`. ``print(graph)`` shows types, counts, keys, tensor columns, and every
     column left out with the reason.
     """
+
+    _internal = frozenset({"topology"})
 
     def __init__(self, db: Database, definition: PropertyGraph) -> None:
         self.db = db

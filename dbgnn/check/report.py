@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from dbgnn.display import Shown
 from dbgnn.schema.model import EdgeType
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class Finding:
         return f"{self.where}: {self.text}{shown}.{f' {self.remedy}' if self.remedy else ''}"
 
 
-@dataclass(frozen=True, slots=True)
-class CheckReport:
+@dataclass(frozen=True, slots=True, repr=False)
+class CheckReport(Shown):
     """What :meth:`Graph.check` found. ``print(report)`` shows all of it, ``rich.print(report)`` in colours.
 
     Attributes:
@@ -139,6 +140,10 @@ class CheckReport:
         console.print(self, soft_wrap=True, markup=False, highlight=False)
         text: str = console.file.getvalue()  # type: ignore[attr-defined]
         return "\n".join(line.rstrip() for line in text.splitlines())
+
+    def __repr__(self) -> str:
+        told = [_number(len(self.errors), "error"), _number(len(self.warnings), "warning")]
+        return f"dbgnn.CheckReport({self.graph!r}: {', '.join(told)}; print() shows all)"
 
     def __rich__(self) -> Group:
         from rich.console import Group  # noqa: PLC0415

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from dbgnn.display import Text
 from dbgnn.loader.planner import Plan, size
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _PLANS = {
 }
 
 
-def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> str:
+def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> Text:
     """Return the text.
 
     Args:
@@ -43,7 +44,7 @@ def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> 
     lines += [f"  {name:<32}{estimated:>14}{actual:>14}" for name, estimated, actual in _figures(plan, stats, pipeline)]
     if not stats.num_steps:
         lines.append("  (no step was made yet)")
-    return "\n".join(lines)
+    return Text("\n".join(lines))
 
 
 def _figures(plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> list[tuple[str, str, str]]:

@@ -14,6 +14,7 @@ from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler import BaseSampler, NodeSamplerInput
 from torch_geometric.sampler.base import HeteroSamplerOutput, SamplerOutput, SubgraphType
 
+from dbgnn.display import Listed, Text
 from dbgnn.errors import ConnectionError, DbgnnError, RequestError, StaleIndexError
 from dbgnn.graph import Graph
 from dbgnn.loader.assembly import assemble
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from dbgnn.topology import Topology
 
 
-class NeighborLoader(NodeLoader):
+class NeighborLoader(Listed, NodeLoader):
     """Mini-batches of sampled neighborhoods with their features, straight from the database.
 
     The signature is that of ``torch_geometric.loader.NeighborLoader``. Batches are ``HeteroData``, or ``Data`` if the
@@ -72,6 +73,8 @@ class NeighborLoader(NodeLoader):
         ConnectionError: ``num_workers > 0``, but the database is not a file opened read-only.
         RequestError, SqlError, UnknownNameError: See :func:`dbgnn.loader.seeds.input_nodes`.
     """
+
+    _internal = frozenset({"has_edge_features"})
 
     def __init__(
         self,
@@ -316,10 +319,10 @@ class NeighborLoader(NodeLoader):
         """Return what the steps so far took: time by part, bytes, hit rate, memory. It goes on counting."""
         return self._stats
 
-    def explain(self) -> str:
+    def explain(self) -> Text:
         """Return what the loader does and why, with estimated and, once it ran, actual sizes: ``print(loader.explain())``."""
         if not self._is_ahead:
-            return (
+            return Text(
                 f"{self!r}\nMini-batches are sampled and fetched one at a time, in {self.num_workers or 'no'} worker processes."
             )
         return explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline)

@@ -20,6 +20,7 @@ import xxhash
 from torch import Tensor
 from tqdm import tqdm
 
+from dbgnn.display import Listed
 from dbgnn.errors import DataError, DbgnnError, RequestError
 from dbgnn.loader.pack_format import MANIFEST, Batch, Manifest, PartWriter, StoredFile, part_path, read_part, whole
 from dbgnn.loader.seeds import NumberedBatch
@@ -227,7 +228,7 @@ def _compare(folder: Path, packed: dict[str, Any], now: dict[str, Any]) -> None:
 # -- replay --------------------------------------------------------------------------------------------
 
 
-class PackedLoader:
+class PackedLoader(Listed):
     """Replays the mini-batches that :meth:`dbgnn.NeighborLoader.pack` wrote, without graph and database.
 
     Every iteration is the next epoch of the pack, and after the last the first again. The batches are bit for bit those of the
@@ -292,6 +293,6 @@ class PackedLoader:
     def __repr__(self) -> str:
         size = sum(part.bytes for part in self._manifest.parts)
         return (
-            f"dbgnn.PackedLoader({str(self.path)!r}: {self.num_epochs} epochs, {self._manifest.packed:,} mini-batches, "
-            f"{size / 1e6:,.1f} MB)"
+            f"dbgnn.PackedLoader({str(self.path)!r}: {self.num_epochs} epoch{'s' * (self.num_epochs != 1)}, "
+            f"{self._manifest.packed:,} mini-batch{'es' * (self._manifest.packed != 1)}, {size / 1e6:,.1f} MB)"
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from dbgnn.display import Listed, Shown
 from dbgnn.errors import DbgnnError
 
 if TYPE_CHECKING:
@@ -85,13 +86,15 @@ _summed = attrgetter(*_SUMMED)
 _WORK = ("sampling", "grouping", "relabelling", "features", "scatter")
 
 
-class LoaderStats:
+class LoaderStats(Listed, Shown):
     """What the steps of a loader took: the last 10,000 one by one, and all in total. ``print()`` shows a table.
 
     Attributes:
         steps: The last 10,000 steps, oldest first.
         num_steps: How many there were in all.
     """
+
+    _internal = frozenset({"add"})
 
     def __init__(self) -> None:
         self.steps: deque[StepStats] = deque(maxlen=_KEPT)
@@ -176,7 +179,7 @@ class LoaderStats:
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        return f"dbgnn.LoaderStats({self.num_steps:,} steps, {self.total.seconds:.3f} s)"
+        return f"dbgnn.LoaderStats({self.num_steps:,} step{'s' * (self.num_steps != 1)}, {self.total.seconds:.3f} s)"
 
 
 def _ratio(part: float, whole: float) -> float:

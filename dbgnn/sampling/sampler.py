@@ -22,6 +22,7 @@ from torch_geometric.sampler import (
 from torch_geometric.sampler.base import SubgraphType
 from torch_geometric.sampler.neighbor_sampler import edge_sample
 
+from dbgnn.display import Listed
 from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.sampling.khop import KHop, Subgraph
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 NumNeighborsType: TypeAlias = Sequence[int] | Mapping[EdgeType, Sequence[int]] | Any
 
 
-class NeighborSampler(Settable):
+class NeighborSampler(Listed, Settable):
     """Samples neighborhoods with SQL, for PyG's loaders and for :class:`dbgnn.NeighborLoader`.
 
     The sample is uniform, without replacement unless ``replace``; it depends on ``seed`` and the number of the
@@ -71,6 +72,8 @@ class NeighborSampler(Settable):
     graph: Graph
     homogeneous: bool
     edge_types: list[EdgeType]
+
+    _internal = frozenset({"fanout", "output", "sample_batches"})
 
     def __init__(
         self,

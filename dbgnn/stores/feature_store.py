@@ -17,6 +17,7 @@ from torch_geometric.data.feature_store import _FieldStatus
 from dbgnn.arrow import dtype_of
 from dbgnn.clock import Clock
 from dbgnn.database import translated
+from dbgnn.display import Listed
 from dbgnn.errors import RequestError, SchemaError, StaleIndexError, UnknownNameError
 from dbgnn.sampling.output import edge_ids, forget
 from dbgnn.schema import Column
@@ -92,7 +93,7 @@ def same_index(a: Any, b: Any) -> bool:
     return type(a) is type(b) and not isinstance(a, (Tensor, np.ndarray)) and bool(a == b)
 
 
-class DuckDBFeatureStore(FeatureStore):
+class DuckDBFeatureStore(Listed, FeatureStore):
     """Features of nodes and edges, read from and written to the columns of DuckDB tables.
 
     Made by :meth:`dbgnn.Database.get_torch_geometric_remote_backend`. A group is a node type (``"paper"``), an edge
@@ -109,6 +110,8 @@ class DuckDBFeatureStore(FeatureStore):
     ids out of range, :class:`SchemaError` for columns that are no tensors, :class:`DataError` for NULL without a
     :meth:`fill`, :class:`StaleIndexError`, :class:`ReadOnlyError`.
     """
+
+    _internal = frozenset("edge_tensor_attrs fills label node_tensor_attrs read_into rowids served".split())
 
     def __init__(self, binding: Binding) -> None:
         super().__init__(tensor_attr_cls=DuckDBTensorAttr)

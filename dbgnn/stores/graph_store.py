@@ -9,6 +9,7 @@ from torch_geometric.data import EdgeAttr, GraphStore
 from torch_geometric.data.graph_store import EdgeLayout
 
 from dbgnn.database import translated
+from dbgnn.display import Listed
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema import EdgeType
 from dbgnn.stores import edges
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _READ = {EdgeLayout.COO: coo, EdgeLayout.CSC: csc, EdgeLayout.CSR: csr}
 
 
-class DuckDBGraphStore(GraphStore):
+class DuckDBGraphStore(Listed, GraphStore):
     """Edges of the edge tables, served from the topology index in every layout.
 
     Made by :meth:`dbgnn.Database.get_torch_geometric_remote_backend`. An edge type is ``(source, label, destination)``, or

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dbgnn.display import Listed
 from dbgnn.errors import DataError, DbgnnError, SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.encoders.category import MultiHot, OneHot, Ordinal
 from dbgnn.etl.encoders.dates import Datetime
@@ -26,7 +27,7 @@ _KINDS: dict[str, Callable[..., Encoder]] = {
 _FORMAT, _VERSION = "dbgnn encoders", 1
 
 
-class Encoders:
+class Encoders(Listed):
     """Encoders by node or edge type and attribute, with what fitting found.
 
     ``Encoders({"movie": {"genres": MultiHot(sep="|"), "x": Stack("year", Normalize("budget"))}})``. They are fitted at their
