@@ -6,7 +6,7 @@ What is found is in `report`; `columns` looks at values, `topology` at keys and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -27,8 +27,9 @@ from dbgnn.check.topology import (
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema import INFERRED, columns, written
 from dbgnn.schema.catalog import DECLARE_ANEW
+from dbgnn.schema.keys import check_reference, table_key_types, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.types import comparable, served
+from dbgnn.schema.types import served
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
@@ -74,7 +75,7 @@ class _Checker:
         self.num_rows: dict[str | EdgeType, int] = {}
         self.nodes: dict[str, int] = {}  # distinct keys, by label
         self.types: dict[TableName, dict[str, str]] = {}
-        self.degrees: dict[tuple[str, tuple[str, ...]], str] = {}  # temporary table by the rows and columns it is made from
+        self.degrees: dict[tuple[str, tuple[str, ...], tuple[str, ...]], str] = {}  # by rows, columns, and types of the key
         self.ends: dict[str, list[End]] = {v.label: [] for v in graph.vertices}
         # Several elements may share a table (edges in both directions, foreign keys): what one has looked at, by table.
         self.seen: set[tuple[TableName, str | frozenset[tuple[str, ...]]]] = set()
@@ -90,7 +91,7 @@ class _Checker:
                 findings.append(_undefined(element, str(error)))
                 continue
             parts[part.label] = part
-        steps = [step for part in parts.values() for step in self._steps(part)]
+        steps = [step for part in parts.values() for step in self._steps(part, parts)]
         steps += [self._isolated(parts[label], ends) for label, ends in self.ends.items() if ends]
         with tqdm(total=len(steps), delay=2, disable=not progress, unit=" scans") as bar:
             for name, step in steps:
@@ -112,28 +113,25 @@ class _Checker:
         if isinstance(element, EdgeTable):
             self._check_ends(element, parts)
             rows = edge_rows(self.graph, element)
-        return Part(element, rows, tuple(dict.fromkeys(keys)), tuple(served(self.graph, element, types, written(self.con))))
+            key_types = table_key_types(self.con, element.table, keys)
+        else:
+            key_types = vertex_key_types(self.con, element)
+        shown = tuple(served(self.graph, element, types, written(self.con)))
+        return Part(element, rows, tuple(dict.fromkeys(keys)), key_types, shown)
 
     def _check_ends(self, edge: EdgeTable, parts: dict[str | EdgeType, Part]) -> None:
         for label, names in ((edge.source, edge.source_key), (edge.destination, edge.destination_key)):
             if label not in parts:
                 raise SchemaError(f"Its node type {label!r} cannot be read")
-            vertex = self.graph.vertex(label)
-            for name, key in zip(names, vertex.key, strict=True):
-                own, their = self.types[edge.table][name], self.types[vertex.table][key]
-                if not comparable(own, their):
-                    raise SchemaError(
-                        f"Column {name!r} of edge table {str(edge.table)!r} is {own}, but the key {key!r} of {label!r} is "
-                        f"{their}. Give both the same type"
-                    )
+            check_reference(self.con, edge.table, self.graph.vertex(label), names)
 
-    def _steps(self, part: Part) -> Iterator[_Step]:
+    def _steps(self, part: Part, parts: Mapping[str | EdgeType, Part]) -> Iterator[_Step]:
         name = part.label if isinstance(part.label, str) else "-".join(part.label)
         yield f"columns of {name}", lambda: self._columns(part)
         if isinstance(part.element, VertexTable):
             yield f"keys of {name}", lambda: self._keys(part)
             return
-        ends = self._ends(part, part.element)
+        ends = self._ends(part, part.element, parts)
         for end in ends:
             yield f"{end.word}s of {name}", lambda end=end: self._degrees(part, end)  # type: ignore[misc]
         yield f"loops of {name}", lambda: check_loops(self.con, part, ends)
@@ -141,11 +139,11 @@ class _Checker:
         if not unique and self._is_new(part.element.table, frozenset(e.columns for e in ends)):
             yield f"duplicates of {name}", lambda: check_duplicates(self.con, part, ends)
 
-    def _ends(self, part: Part, edge: EdgeTable) -> tuple[End, End]:
+    def _ends(self, part: Part, edge: EdgeTable, parts: Mapping[str | EdgeType, Part]) -> tuple[End, End]:
         def end(word: str, label: str, names: tuple[str, ...]) -> End:
-            made_from = (part.rows, names)
-            name = self.degrees.setdefault(made_from, f"temp.main.dbgnn_degrees_{len(self.degrees)}")
-            found = End(word, self.graph.vertex(label), names, name)
+            types = parts[label].key_types
+            name = self.degrees.setdefault((part.rows, names, types), f"temp.main.dbgnn_degrees_{len(self.degrees)}")
+            found = End(word, self.graph.vertex(label), names, types, name)
             self.ends[label].append(found)
             return found
 

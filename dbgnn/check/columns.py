@@ -13,9 +13,10 @@ from typing import Any
 import duckdb
 
 from dbgnn.check.report import Finding
+from dbgnn.schema.key_values import carried, key_rows
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.schema.types import Column, tensor_type
-from dbgnn.sql import quote, quote_all
+from dbgnn.sql import quote
 
 #: How many example rows a finding names, and how many classes a balance.
 EXAMPLES, CLASSES = 3, 20
@@ -35,12 +36,14 @@ class Part:
         element: The table of the graph.
         rows: SQL of its rows, for FROM: those that are nodes or edges.
         keys: The columns that name a row in examples.
+        key_types: Their types, with collations.
         columns: All of its columns, with their tensors.
     """
 
     element: VertexTable | EdgeTable
     rows: str
     keys: tuple[str, ...]
+    key_types: tuple[str, ...]
     columns: tuple[Column, ...]
 
     @property
@@ -189,6 +192,7 @@ def examples(con: duckdb.DuckDBPyConnection, part: Part, rids: Sequence[int] | N
     if not rids:
         return ()
     listed = ", ".join(str(int(rid)) for rid in rids)
-    keys = quote_all(part.keys)
-    rows = con.execute(f"SELECT {keys} FROM {part.element.table.sql} WHERE rowid IN ({listed}) ORDER BY rowid").fetchall()
-    return tuple(row[0] if len(row) == 1 else tuple(row) for row in rows)
+    keys = ", ".join(carried(quote(name), kind) for name, kind in zip(part.keys, part.key_types, strict=True))
+    query = f"SELECT {keys} FROM {part.element.table.sql} WHERE rowid IN ({listed}) ORDER BY rowid ASC"
+    rows = key_rows(con, query, part.key_types)
+    return tuple(row[0] if len(row) == 1 else row for row in rows)

@@ -16,6 +16,8 @@ import numpy as np
 
 from dbgnn.check.columns import EXAMPLES, Part, examples
 from dbgnn.check.report import Finding
+from dbgnn.schema.key_values import carried, key_rows
+from dbgnn.schema.keys import compared, same
 from dbgnn.schema.model import EdgeTable, PropertyGraph, VertexTable
 from dbgnn.sql import quote
 
@@ -28,12 +30,14 @@ class End:
         word: ``"source"`` or ``"destination"``.
         vertex: The vertex table there.
         columns: The edge table's columns that hold its key.
+        types: The types of the key, with collations.
         degrees: The name of the temporary table ``(k0, k1, …, degree)``, a row per key.
     """
 
     word: str
     vertex: VertexTable
     columns: tuple[str, ...]
+    types: tuple[str, ...]
     degrees: str
 
     @property
@@ -43,7 +47,7 @@ class End:
 
     def same(self, degrees: str, nodes: str) -> str:
         """Return the condition under which a row of the degrees and a row of the nodes, so called, have the same key."""
-        return " AND ".join(f"{degrees}.k{i} = {nodes}.k{i}" for i in range(len(self.columns)))
+        return same(((f"{degrees}.k{i}", f"{nodes}.k{i}") for i in range(len(self.columns))), self.types)
 
 
 def edge_rows(graph: PropertyGraph, edge: EdgeTable) -> str:
@@ -65,12 +69,14 @@ def check_keys(con: duckdb.DuckDBPyConnection, part: Part) -> Iterator[Finding]:
             "error", "NULL keys", column, nulls, total, f"{nulls:,} of {total:,} rows have NULL in the key",
             examples=examples(con, part, rids) if len(part.keys) > 1 else (), remedy="Delete them, or give them keys.",
         )  # fmt: skip
-    rows = _repeated(con, part, part.keys)
+    rows = _repeated(con, part, part.keys, part.key_types)
     if rows:
         extra = int(rows[0][-1])
+        collated = [kind for kind in part.key_types if " COLLATE " in kind]
+        under = f", as {collated[0]} compares them" if collated else ""
         yield part.finding(
             "error", "duplicate keys", column, extra, total,
-            f"{extra:,} of {total:,} rows repeat the key of another",
+            f"{extra:,} of {total:,} rows repeat the key of another{under}",
             examples=tuple(_key(row[:-2]) for row in rows),
             remedy="A key names one row: delete the others, or declare the columns that tell them apart as the KEY.",
         )  # fmt: skip
@@ -81,9 +87,10 @@ def check_loops(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End])
     source, destination = ends
     if source.vertex.label != destination.vertex.label:
         return
-    same = " AND ".join(f"{quote(s)} = {quote(d)}" for s, d in zip(source.columns, destination.columns, strict=True))
+    pairs = zip(map(quote, source.columns), map(quote, destination.columns), strict=True)
+    loop = same(pairs, source.types)
     [(total, loops, rids)] = con.execute(
-        f"SELECT count(*), count(*) FILTER (WHERE {same}), min(rowid, {EXAMPLES}) FILTER (WHERE {same}) FROM {part.rows}"
+        f"SELECT count(*), count(*) FILTER (WHERE {loop}), min(rowid, {EXAMPLES}) FILTER (WHERE {loop}) FROM {part.rows}"
     ).fetchall()
     if loops:
         text = f"{loops:,} of {total:,} edges lead from a node to itself"
@@ -92,8 +99,8 @@ def check_loops(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End])
 
 def check_duplicates(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End]) -> Iterator[Finding]:
     """Yield edges between the same two nodes, by one GROUP BY, which spills."""
-    names = tuple(dict.fromkeys([*ends[0].columns, *ends[1].columns]))
-    rows = _repeated(con, part, names)
+    types = {name: kind for end in ends for name, kind in zip(end.columns, end.types, strict=True)}
+    rows = _repeated(con, part, tuple(types), tuple(types.values()))
     if rows:
         extra, total = int(rows[0][-1]), _count(con, part)
         yield part.finding(
@@ -107,7 +114,7 @@ def check_duplicates(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[
 def group_end(con: duckdb.DuckDBPyConnection, part: Part, end: End) -> None:
     """Make the temporary table of an end, unless another edge type has: the keys, and how many edges each has."""
     con.execute(
-        f"CREATE TEMP TABLE IF NOT EXISTS {end.degrees} AS SELECT {_numbered(end.columns)}, count(*) AS degree "
+        f"CREATE TEMP TABLE IF NOT EXISTS {end.degrees} AS SELECT {_compared(end.columns, end.types)}, count(*) AS degree "
         f"FROM {part.rows} WHERE {_all_there(end.columns)} GROUP BY ALL"
     )
 
@@ -120,13 +127,12 @@ def check_end(con: duckdb.DuckDBPyConnection, part: Part, end: End, nodes: int) 
     [(missing,)] = con.execute(f"SELECT coalesce(sum(degree), 0) {lost}").fetchall()
     nulls, missing = total - int(keyed), int(missing)
     if nulls or missing:
-        keys = ", ".join(f"k{i}" for i in range(len(end.columns)))
-        first = con.execute(f"SELECT {keys} {lost} ORDER BY {keys} LIMIT {EXAMPLES}").fetchall() if missing else []
+        first = _first(con, f"SELECT * {lost}", end.types) if missing else []
         null = f", {nulls:,} of them NULL" if nulls else ""
         yield part.finding(
             "error", "dangling", column, nulls + missing, total,
             f"{nulls + missing:,} of {total:,} edges have a {end.word} that is no key of {str(end.vertex.table)!r}{null}",
-            examples=tuple(map(_key, first)),
+            examples=tuple(_key(row[:-1]) for row in first),
             remedy="Add the nodes, delete the edges, or leave them out by graph.build(dangling='drop').",
         )  # fmt: skip
     there = f"SEMI JOIN {end.nodes} ON {end.same('d', 'v')}" if missing else ""
@@ -176,13 +182,26 @@ def _count(con: duckdb.DuckDBPyConnection, part: Part) -> int:
     return int(con.execute(f"SELECT count(*) FROM {part.rows}").fetchall()[0][0])
 
 
-def _repeated(con: duckdb.DuckDBPyConnection, part: Part, names: Sequence[str]) -> list[tuple[Any, ...]]:
+def _repeated(con: duckdb.DuckDBPyConnection, part: Part, names: Sequence[str], types: Sequence[str]) -> list[tuple[Any, ...]]:
     """Return the first values that these columns hold more than once, how often, and how many rows are too many in all."""
-    keys = ", ".join(f"k{i}" for i in range(len(names)))
     groups = (
-        f"SELECT {_numbered(names)}, count(*) AS n FROM {part.rows} WHERE {_all_there(names)} GROUP BY ALL HAVING count(*) > 1"
+        f"SELECT {_compared(names, types)}, count(*) AS n FROM {part.rows} WHERE {_all_there(names)} GROUP BY ALL "
+        "HAVING count(*) > 1"
     )
-    return con.execute(f"SELECT *, sum(n - 1) OVER () FROM ({groups}) ORDER BY {keys} LIMIT {EXAMPLES}").fetchall()
+    return _first(con, f"SELECT *, sum(n - 1) OVER () AS extra FROM ({groups})", types)
+
+
+def _first(con: duckdb.DuckDBPyConnection, query: str, types: Sequence[str]) -> list[tuple[Any, ...]]:
+    """Return the first rows, by key, of a query of ``(k0, k1, …)`` and other columns, as Python values."""
+    keys = ", ".join(carried(f"k{i}", kind) for i, kind in enumerate(types))
+    rest = f"* EXCLUDE ({', '.join(f'k{i}' for i in range(len(types)))})"
+    order = ", ".join(f"{compared(f'k{i}', kind)} ASC NULLS LAST" for i, kind in enumerate(types))
+    return key_rows(con, f"SELECT {keys}, {rest} FROM ({query}) ORDER BY {order} LIMIT {EXAMPLES}", types)
+
+
+def _compared(names: Sequence[str], types: Sequence[str]) -> str:
+    """Return the columns as ``k0``, ``k1`` …, so that GROUP BY takes equal keys for one."""
+    return ", ".join(f"{compared(quote(name), kind)} AS k{i}" for i, (name, kind) in enumerate(zip(names, types, strict=True)))
 
 
 def _numbered(names: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery
 from dbgnn.etl.query import ROWID, query_errors
 from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable, columns, current, served_columns
 from dbgnn.schema.catalog import current_database
+from dbgnn.schema.keys import compared, same, vertex_key_types
 from dbgnn.sql import check_filter, quote, quote_all
 
 #: Per node or edge type, a query of the rowids, ``(rid)``, that are chosen.
@@ -117,10 +118,11 @@ def _node_query(
                 f"rename it: ALTER TABLE … RENAME {SEED_MASK} TO …."
             )
         mask, served = f", rowid IN ({seeds[vertex.label]}) AS {SEED_MASK}", (*served, SEED_MASK)
-    order = " ORDER BY " + ", ".join(f"{quote_all([k])} ASC" for k in vertex.key)
+    ranks = [compared(quote(k), kind) for k, kind in zip(vertex.key, vertex_key_types(con, vertex), strict=True)]
+    order = " ORDER BY " + ", ".join(f"{k} ASC NULLS LAST" for k in ranks)
     if chosen is None:
         # Sorting whole rows is dear; a table filled in the order of its key stays as it is.
-        row = f"SELECT row({quote_all(vertex.key)}) AS k FROM {table}{condition}"
+        row = f"SELECT row({', '.join(ranks)}) AS k FROM {table}{condition}"
         query = f"SELECT coalesce(bool_and(k >= p), true) FROM (SELECT k, lag(k) OVER () AS p FROM ({row}))"
         with query_errors(f"nodes {vertex.label!r}", row):
             order = "" if con.execute(query).fetchall()[0][0] else order
@@ -240,15 +242,15 @@ def _step(
         condition = _condition(vertex.label, where, None)
         return f"(SELECT rowid AS rid, {keys} FROM {full_name(con, vertex.table)}{condition}) AS {name}"
 
-    def on(name: str, own: Sequence[str]) -> str:
-        return " AND ".join(f"{name}.k{i} = e.{quote_all([c])}" for i, c in enumerate(own))
+    def on(vertex: VertexTable, name: str, own: Sequence[str]) -> str:
+        return same(((f"{name}.k{i}", f"e.{quote(c)}") for i, c in enumerate(own)), vertex_key_types(con, vertex))
 
     edges = f"(SELECT * FROM {full_name(con, edge.table)}{_condition(edge.edge_type, where, None)}) AS e"
     return f"""INSERT INTO {tables[edge.source]}
         SELECT DISTINCT s.rid, {hop} FROM {edges}
-        JOIN {rows(destination, "d")} ON {on("d", edge.destination_key)}
+        JOIN {rows(destination, "d")} ON {on(destination, "d", edge.destination_key)}
         SEMI JOIN {tables[edge.destination]} AS f ON f.rid = d.rid AND f.hop = {hop - 1}
-        JOIN {rows(source, "s")} ON {on("s", edge.source_key)}
+        JOIN {rows(source, "s")} ON {on(source, "s", edge.source_key)}
         ANTI JOIN {tables[edge.source]} AS seen ON seen.rid = s.rid"""
 
 

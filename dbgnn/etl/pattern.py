@@ -20,6 +20,7 @@ from dbgnn.errors import UnknownNameError, near_misses
 from dbgnn.etl.marker import Query, Tree
 from dbgnn.etl.query import Params, check_query, query_errors, tree_of
 from dbgnn.schema.catalog import current_database, folded
+from dbgnn.schema.keys import same, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.render import shown
 from dbgnn.sql import quote
@@ -268,9 +269,9 @@ def _role(query: Query, definition: PropertyGraph, item: Tree, source: _Source) 
     if not wanted:
         message = f"{alias!r} is {source.what}, which is several things in the graph; say in the SELECT list {known}."
         raise query.error(message, query.at(item))
-    for same in (str, folded):  # as it is spelled, or else in any case
+    for spelled in (str, folded):  # as it is spelled, or else in any case
         for names in (_full_name, lambda role: role.label):
-            found = [role for role in roles if same(names(role)) == same(wanted)]
+            found = [role for role in roles if spelled(names(role)) == spelled(wanted)]
             if len(found) == 1:
                 return found[0]
             if found:
@@ -367,7 +368,7 @@ def _queries(found: Match, definition: PropertyGraph, roles: Sequence[Role]) -> 
         else:
             middle, rowid = first + len(role.source_key), first + len(role.source_key) + len(role.destination_key)
             for label, at in ((role.source, first), (role.destination, middle)):
-                nodes.setdefault(label, []).append(_ends(definition.vertex(label), database, found.table, at))
+                nodes.setdefault(label, []).append(_ends(found.con, definition.vertex(label), database, found.table, at))
             edges.setdefault(role.edge_type, []).append(f"SELECT c{rowid} AS rid FROM {found.table}")
         first += len(_read("", role))
     found.nodes.update((v.label, _distinct(nodes[v.label])) for v in definition.vertices if v.label in nodes)
@@ -379,7 +380,8 @@ def _distinct(rows: Sequence[str]) -> str:
     return f"SELECT DISTINCT rid FROM ({' UNION ALL '.join(rows)}) WHERE rid IS NOT NULL"
 
 
-def _ends(vertex: VertexTable, database: str, table: str, first: int) -> str:
+def _ends(con: duckdb.DuckDBPyConnection, vertex: VertexTable, database: str, table: str, first: int) -> str:
     """Return a query for the rowids of the nodes whose keys stand in the columns of the match's table from ``first`` on."""
-    same = " AND ".join(f"v.{quote(name)} = m.c{first + i}" for i, name in enumerate(vertex.key))
-    return f"SELECT v.rowid AS rid FROM {database}.{vertex.table.sql} AS v SEMI JOIN {table} AS m ON {same}"
+    pairs = ((f"v.{quote(name)}", f"m.c{first + i}") for i, name in enumerate(vertex.key))
+    on = same(pairs, vertex_key_types(con, vertex))
+    return f"SELECT v.rowid AS rid FROM {database}.{vertex.table.sql} AS v SEMI JOIN {table} AS m ON {on}"

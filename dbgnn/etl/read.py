@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +18,7 @@ from dbgnn.etl.memory import Growing
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.query import POSITION, Params, query_errors
 from dbgnn.schema import Column
+from dbgnn.schema.key_values import carried
 from dbgnn.sql import quote
 
 if TYPE_CHECKING:
@@ -109,23 +109,11 @@ class Encoded:
         return {self._name: self._encoder.concat(self._parts) if self._rows is None else self._rows.finish()}
 
 
-#: Types of keys that Arrow carries there and back as they are; others travel as text.
-_CARRIED = frozenset(
-    "BOOLEAN TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT FLOAT DOUBLE DECIMAL VARCHAR BLOB "
-    "UUID DATE TIME TIMESTAMP TIMESTAMP_S TIMESTAMP_MS TIMESTAMP_NS".split()
-) | {"TIMESTAMP WITH TIME ZONE"}
-
-
-def carried(sql_type: str) -> bool:
-    """Whether keys of a type arrive as they are; otherwise as text."""
-    return re.split(r"[(\[]", sql_type)[0] in _CARRIED
-
-
 class Keys:
     """The key columns of nodes, kept as Arrow for the edges that will look them up."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self.expressions = tuple(f"q.{quote(c.name)}" + ("" if carried(c.sql_type) else "::VARCHAR") for c in columns)
+        self.expressions = tuple(carried(f"q.{quote(c.name)}", c.sql_type) for c in columns)
         self._names = [f"k{i}" for i in range(len(columns))]
         self._parts: list[pa.Table] = []
 

@@ -23,15 +23,16 @@ from dbgnn.etl.encoders import Encoders, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery, Options
 from dbgnn.etl.query import Params, check_query, columns_named, described, names_bound, query_errors
-from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried, numbered, read
+from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, numbered, read
 from dbgnn.etl.relabel import NodeKeys
 from dbgnn.etl.reverse import add_reverse
 from dbgnn.etl.splits import ColumnSplit, PredicateSplit, Split
 from dbgnn.schema import Column, transaction
 from dbgnn.schema.catalog import folded
+from dbgnn.schema.key_values import carried, key_rows, python_values, shown_key, shown_value
+from dbgnn.schema.keys import key_types, kind_of
 from dbgnn.schema.types import tensor_type
-from dbgnn.sql import check_filter, quote, quote_all
-from dbgnn.stores.keys import values_of
+from dbgnn.sql import check_filter, quote
 
 
 class Reader:
@@ -118,10 +119,11 @@ class Reader:
             if name not in types:
                 raise UnknownNameError(f"keys: the query for {where} has no column {name!r}" + near_misses(name, types))
         columns = [tensor_type(name, types[name]) for name in keys]
+        kinds = self._key_types(query.text, params, types, keys, where)
         sinks: list[Sink] = [Keys(columns), *self._sinks(query.label, query.text, params, types, keys, query.served)]
         num_nodes, found = self._read(query.text, params, sinks, types, where=where, keys=keys)
         table = found.pop(KEYS)
-        index = NodeKeys.of(query.label, columns, table, view=f"dbgnn_keys_{uuid.uuid4().hex}")
+        index = NodeKeys.of(query.label, columns, kinds, table, view=f"dbgnn_keys_{uuid.uuid4().hex}")
         self._lend(index)
         if query.attach or (query.attach is None and (query.filtered or index.first != 0)):
             found = {
@@ -144,11 +146,11 @@ class Reader:
         self._views.append(index.view)
         self._con.complete()
         self._con.register(index.view, index.with_positions())
-        if index.first is None and (twice := self._con.execute(index.duplicates()).fetchall()):
+        if index.first is None and (twice := key_rows(self._con, index.duplicates(), index.types)):
             *key, count = twice[0]
             raise DataError(
                 f"The query for nodes {index.label!r} gives {count} rows for one key, ({', '.join(index.names)}) = "
-                f"{key[0] if len(key) == 1 else tuple(key)!r}. A node is one row: use DISTINCT, GROUP BY, or keys= to name "
+                f"{shown_value(key[0] if len(key) == 1 else key)}. A node is one row: use DISTINCT, GROUP BY, or keys= to name "
                 "the columns that identify it."
             )
 
@@ -165,7 +167,7 @@ class Reader:
                 f"{len(types)} columns: {', '.join(types)}."
             )
         *own, value = types
-        index.check_types(own, types, f"The query for {where}")
+        index.check_types(own, self._key_types(text, params, types, own, where), f"The query for {where}")
         position, join = index.position("dbgnn_s", own, [types[c] for c in own])
         ends = Ends(position, position)
         sinks: list[Sink] = [ends, Values(_tensor_column(value, types[value], where), name)]
@@ -194,7 +196,7 @@ class Reader:
         ends = _end_columns(query, types, source, destination, where)
         positions, joins = [], []
         for alias, index, own in zip(("dbgnn_s", "dbgnn_d"), (source, destination), ends, strict=True):
-            index.check_types(own, types, f"The query for {where}")
+            index.check_types(own, self._key_types(query.text, params, types, own, where), f"The query for {where}")
             position, join = index.position(alias, own, [types[c] for c in own])
             positions.append(position)
             joins.append(join)
@@ -213,7 +215,7 @@ class Reader:
         sinks: list[Sink] = [first, *self._sinks(query.edge_type, kept, params, types, keys, query.served)]
         num_edges, found = self._read(text, params, sinks, types, where=where, keys=keys, joins=joins)
         if first.dangling and not drop:
-            raise self._dangling(query, params, first, keys, joins, where)
+            raise self._dangling(query, params, first, keys, types, joins, where)
         for name, value in found.items():
             data[query.edge_type][name] = value
         if not drop or query.rowid is None:
@@ -222,16 +224,26 @@ class Reader:
         return int(total) - num_edges
 
     def _dangling(
-        self, query: EdgeQuery, params: Params, ends: Ends, keys: Sequence[str], joins: Sequence[str], where: str
+        self,
+        query: EdgeQuery,
+        params: Params,
+        ends: Ends,
+        keys: Sequence[str],
+        types: Mapping[str, str],
+        joins: Sequence[str],
+        where: str,
     ) -> DataError:
         source, destination = ends.expressions
-        row = self._con.execute(
-            f"SELECT {quote_all(keys, prefix='q.')}, ({source}) IS NULL FROM {numbered(query.text)} {' '.join(joins)} "
+        kinds = [types[name] for name in keys]
+        [(*row, no_source)] = key_rows(
+            self._con,
+            f"SELECT {_carried(keys, kinds)}, ({source}) IS NULL AS s FROM {numbered(query.text)} {' '.join(joins)} "
             f"WHERE ({source}) IS NULL OR ({destination}) IS NULL ORDER BY q.{POS} ASC LIMIT 1",
+            kinds,
             params,
-        ).fetchall()[0]
-        end = query.edge_type[0 if row[-1] else 2]
-        shown = ", ".join(f"{k} = {v!r}" for k, v in zip(keys, row[:-1], strict=True))
+        )
+        end = query.edge_type[0 if no_source else 2]
+        shown = shown_key(keys, row)
         return DataError(
             f"{ends.dangling:,} {where} lead from or to nodes that the node queries do not give; the first ({shown}) has no "
             f"{end!r}. Leave them out by dangling='drop', which counts them in data.num_dropped, or mend the tables."
@@ -300,9 +312,9 @@ class Reader:
         try:
             return read(self._con, text, params, sinks, joins=joins, row_bytes=row_bytes, where=where, progress=progress)
         except NullValueError as error:
-            sql = f"SELECT {quote_all(keys, prefix='q.')} FROM {numbered(text)} WHERE q.{POS} = {int(error.row)}"
-            row = self._con.execute(sql, params).fetchall()[0]
-            shown = ", ".join(f"{k} = {v!r}" for k, v in zip(keys, row, strict=True))
+            kinds = [types[key] for key in keys]
+            sql = f"SELECT {_carried(keys, kinds)} FROM {numbered(text)} WHERE q.{POS} = {int(error.row)}"
+            shown = shown_key(keys, key_rows(self._con, sql, kinds, params)[0])
             name = error.column
             raise DataError(
                 f"Column {name!r} of {where} is NULL, or holds NULL, where {shown}. Fill it, by UPDATE or as "
@@ -319,6 +331,20 @@ class Reader:
                 return self._con.sql(sql, params=used or None).to_arrow_table()
 
         return run
+
+    def _key_types(
+        self, text: str, params: Params, types: Mapping[str, str], names: Sequence[str], where: str
+    ) -> tuple[str, ...]:
+        """Return the types of keys in a query, with collations."""
+        for name in names:
+            if kind_of(types[name]) in ("UNION", "VARIANT"):
+                raise SchemaError(
+                    f"The query for {where}: {name!r} is {types[name]}, which cannot be a key. Cast it to the type that its "
+                    f"values have: {quote(name)}::VARCHAR."
+                )
+        with query_errors(where, text):
+            found = key_types(self._con, f"({text}\n)", types, names, params)
+        return tuple(dict(zip(dict.fromkeys(names), found, strict=True))[name] for name in names)
 
     def _bound(self, text: str) -> dict[str, object] | None:
         """Return those of the values that a query wants."""
@@ -372,16 +398,16 @@ def _tensor_column(name: str, sql_type: str, where: str) -> Column:
     return column
 
 
+def _carried(names: Sequence[str], types: Sequence[str]) -> str:
+    """Return keys of the row ``q`` as `key_rows` takes them."""
+    return ", ".join(carried(f"q.{quote(name)}", kind) for name, kind in zip(names, types, strict=True))
+
+
 def _objects_or_tensor(values: pa.ChunkedArray, column: Column) -> Any:
     """Return a key column as a tensor, or where it is none, as a list of Python values."""
-    if column.reason is None and not column.unit and carried(column.sql_type):
+    if column.reason is None and not column.unit:
         return to_tensor(values, column)
-    try:
-        return values_of(values, column.sql_type)
-    except (OverflowError, ValueError) as error:  # such as the date 'infinity'
-        raise DataError(
-            f"The key {column.name!r} ({column.sql_type}) holds a value that Python does not have: {error}. Cast it to VARCHAR."
-        ) from error
+    return python_values(values, column.sql_type)
 
 
 def _bytes(column: Column) -> int:

@@ -6,7 +6,7 @@ it; else a join with the Arrow table of the keys.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.schema import Column
-from dbgnn.schema.types import comparable
+from dbgnn.schema.key_values import python_values
+from dbgnn.schema.keys import compared, fits, same, sql_type_of
 from dbgnn.sql import quote
 
 #: Integer types whose difference from another key fits a BIGINT.
@@ -33,8 +34,8 @@ class NodeKeys:
     Attributes:
         label: The node type.
         names: The key columns.
-        types: Their SQL types.
-        table: Arrow table ``(k0, k1, …)``; for SQL see `with_positions`.
+        types: Their SQL types, with collations.
+        table: Arrow table ``(k0, k1, …)``, carried; for SQL see `with_positions`.
         view: The name under which it is registered for SQL.
         first: The key at position 0 where the keys are ``first``, ``first + 1``, … in order; None where they are not.
     """
@@ -47,13 +48,13 @@ class NodeKeys:
     first: int | None
 
     @staticmethod
-    def of(label: str, columns: Sequence[Column], table: pa.Table, *, view: str) -> NodeKeys:
+    def of(label: str, columns: Sequence[Column], types: Sequence[str], table: pa.Table, *, view: str) -> NodeKeys:
         """Look at the keys: none may be NULL, and are they neighbours?
 
         Raises:
             DataError: A key is NULL.
         """
-        names, types = tuple(c.name for c in columns), tuple(c.sql_type for c in columns)
+        names = tuple(c.name for c in columns)
         for name, column in zip(names, table.columns, strict=True):
             if column.null_count:
                 at = int(np.flatnonzero(column.is_null().to_numpy())[0])
@@ -61,7 +62,7 @@ class NodeKeys:
                     f"The key {name!r} of nodes {label!r} is NULL in {column.null_count:,} of {len(column):,} rows; the first "
                     f"is row {at} of the query. Leave them out: WHERE {quote(name)} IS NOT NULL."
                 )
-        return NodeKeys(label, names, types, table, view, _first(types, table))
+        return NodeKeys(label, names, tuple(types), table, view, _first(types, table))
 
     def with_positions(self) -> pa.Table:
         """Return `table` with a column of positions, under names that no user's table has, for SQL."""
@@ -69,10 +70,15 @@ class NodeKeys:
         return named.append_column(f"{_PREFIX}pos", pa.array(np.arange(len(self.table))))
 
     def duplicates(self) -> str:
-        """Return a query of the first key that several nodes have, ``(k0, …, count)``."""
-        keys = ", ".join(f"{_PREFIX}k{i}" for i in range(len(self.names)))
+        """Return a query of the first key that several nodes have, ``(k0, …, count)``, carried."""
         first = f"min({_PREFIX}pos)"
-        return f"SELECT {keys}, count(*) FROM {self.view} GROUP BY {keys} HAVING count(*) > 1 ORDER BY {first} ASC LIMIT 1"
+        shown = ", ".join(f"arg_min({_PREFIX}k{i}, {_PREFIX}pos)" for i in range(len(self.names)))
+        keys = ", ".join(compared(self._key(i), kind) for i, kind in enumerate(self.types))
+        return f"SELECT {shown}, count(*) FROM {self.view} GROUP BY {keys} HAVING count(*) > 1 ORDER BY {first} ASC LIMIT 1"
+
+    def _key(self, i: int, alias: str = "") -> str:
+        """Return SQL of a key column of the registered table, in its own type."""
+        return f"{alias}{_PREFIX}k{i}::{sql_type_of(self.types[i])}"
 
     def position(self, alias: str, columns: Sequence[str], types: Sequence[str]) -> tuple[str, str]:
         """Return how the node is found that columns of ``q`` name.
@@ -89,23 +95,24 @@ class NodeKeys:
             name = f"q.{quote(columns[0])}"
             last = self.first + len(self.table) - 1
             return f"CASE WHEN {name} BETWEEN {self.first} AND {last} THEN {name}::BIGINT - {self.first} END", ""
-        on = " AND ".join(
-            f"{alias}.{_PREFIX}k{i}::{kind} = q.{quote(c)}" for i, (kind, c) in enumerate(zip(self.types, columns, strict=True))
-        )
+        on = same(((self._key(i, f"{alias}."), f"q.{quote(c)}") for i, c in enumerate(columns)), self.types)
         return f"{alias}.{_PREFIX}pos", f"LEFT JOIN {self.view} AS {alias} ON {on}"
 
-    def check_types(self, columns: Sequence[str], types: Mapping[str, str], what: str) -> None:
-        """Raise unless columns of these types can be compared with the key."""
-        for name, kind, own in zip(self.names, self.types, columns, strict=True):
-            if not comparable(kind, types[own]):
+    def check_types(self, columns: Sequence[str], types: Sequence[str], what: str) -> None:
+        """Raise unless columns of these types, with collations, can be compared with the key."""
+        for name, kind, own, own_type in zip(self.names, self.types, columns, types, strict=True):
+            if not fits(kind, own_type):
+                base, _, collation = kind.partition(" COLLATE ")
+                cast = f"{quote(own)}::{base}" + (f" COLLATE {collation or 'C'}" if base == "VARCHAR" else "")
                 raise SchemaError(
-                    f"{what}: column {own!r} is {types[own]}, but the key {name!r} of nodes {self.label!r} is {kind}. Give "
-                    f"both one type: {quote(own)}::{kind}."
+                    f"{what}: column {own!r} is {own_type}, but the key {name!r} of nodes {self.label!r} is {kind}. Give both "
+                    f"one type: {cast}."
                 )
 
     def at(self, pos: int) -> Any:
         """Return the key of a position: a value, or a tuple of a composite key's."""
-        values = tuple(column[pos].as_py() for column in self.table.columns)
+        row = self.table.slice(pos, 1)
+        values = tuple(python_values(c, kind)[0] for c, kind in zip(row.columns, self.types, strict=True))
         return values[0] if len(values) == 1 else values
 
 

@@ -17,6 +17,8 @@ from dbgnn.errors import DataError, ReadOnlyError, RequestError, SchemaError, St
 from dbgnn.etl.side import side_table
 from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import folded
+from dbgnn.schema.key_values import carried, key_rows, shown_key
+from dbgnn.schema.keys import compared, same, table_key_types
 from dbgnn.sql import quote, quote_all
 from dbgnn.stores import features, tables
 from dbgnn.stores.binding import Binding, Source
@@ -277,11 +279,12 @@ class Target:
 
     def _move_aside(self, con: duckdb.DuckDBPyConnection, staged: str, kinds: Mapping[str, str]) -> None:
         source, keys = self.source, self.source.keys
+        types = self._key_types(con)
         side = self._side(con)
         if side is None:
             assert self.into is not None
             side = self.into
-            columns = [f"{quote(k)} {source.columns[k].sql_type}" for k in keys]
+            columns = [f"{quote(k)} {kind}" for k, kind in zip(keys, types, strict=True)]
             columns += [f"{quote(name)} {kind}" for name, kind in kinds.items()]
             con.execute(f"CREATE TABLE {side.sql} ({', '.join(columns)}, PRIMARY KEY ({quote_all(keys)}))")
             schema.mark_written(con, side, kinds, whole=True)
@@ -299,7 +302,7 @@ class Target:
         )
         if isinstance(source.element, EdgeTable):
             self._check_parallel(con, by_key)
-        on = " AND ".join(f"t.{quote(k)} = w.k{i}" for i, k in enumerate(keys))
+        on = same(((f"t.{quote(k)}", f"w.k{i}") for i, k in enumerate(keys)), types)
         self._check_conflict(con, side, f"({by_key}) AS w JOIN {side.sql} AS t ON {on}", set(kinds) & set(known))
         con.execute(f"UPDATE {side.sql} AS t SET {_assignments(kinds)} FROM ({by_key}) AS w WHERE {on}")
         con.execute(
@@ -312,22 +315,33 @@ class Target:
         if self.on_conflict == "update" or not names:
             return
         some = " OR ".join(f"t.{quote(name)} IS NOT NULL" for name in sorted(names))
-        keys = quote_all(self.source.keys, prefix="t.")
-        found = con.execute(f"SELECT count(*) OVER (), {keys} FROM {joined} WHERE {some} ORDER BY ALL LIMIT 1").fetchall()
-        if found:
-            count, *key = found[0]
+        types = self._key_types(con)
+        named = [(f"t.{quote(name)}", kind) for name, kind in zip(self.source.keys, types, strict=True)]
+        keys = ", ".join(carried(key, kind) for key, kind in named)
+        order = ", ".join(f"{compared(key, kind)} ASC NULLS LAST" for key, kind in named)
+        query = f"SELECT {keys}, count(*) OVER () AS n FROM {joined} WHERE {some} ORDER BY {order} LIMIT 1"
+        if found := key_rows(con, query, types):
+            *key, count = found[0]
             raise DataError(
                 f"{count:,} of the rows of table {str(table)!r} have a value in {', '.join(sorted(names))} already; the first "
                 f"has {self._shown(key)}. Leave them out, or write with on_conflict='update'."
             )
 
     def _shown(self, key: Sequence[Any]) -> str:
-        return ", ".join(f"{name} = {value!r}" for name, value in zip(self.source.keys, key, strict=True))
+        return shown_key(self.source.keys, key)
+
+    def _key_types(self, con: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+        """Return the types of the keys, with collations."""
+        names = self.source.keys
+        found = dict(zip(dict.fromkeys(names), table_key_types(con, self.source.table, names), strict=True))
+        return tuple(found[name] for name in names)
 
     def _check_parallel(self, con: duckdb.DuckDBPyConnection, by_key: str) -> None:
-        keys = ", ".join(f"k{i}" for i in range(len(self.source.keys)))
-        found = con.execute(f"SELECT {keys}, count(*) FROM ({by_key}) GROUP BY ALL HAVING count(*) > 1 LIMIT 1").fetchall()
-        if found:
+        types = self._key_types(con)
+        keys = ", ".join(carried(f"min(k{i})", kind) for i, kind in enumerate(types))
+        groups = ", ".join(compared(f"k{i}", kind) for i, kind in enumerate(types))
+        query = f"SELECT {keys}, count(*) AS n FROM ({by_key}) GROUP BY {groups} HAVING count(*) > 1 LIMIT 1"
+        if found := key_rows(con, query, types):
             *key, count = found[0]
             raise DataError(
                 f"{count:,} parallel edges of {self.source.label!r} have {self._shown(key)}: table {str(self.into)!r} could "

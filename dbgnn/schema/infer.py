@@ -10,6 +10,7 @@ import duckdb
 
 from dbgnn.errors import SchemaError
 from dbgnn.schema.catalog import ForeignKey, all_columns, check_tables, foreign_keys, primary_keys
+from dbgnn.schema.keys import check_key_types
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.suggest import suggest
 from dbgnn.schema.types import tensor_type
@@ -37,7 +38,8 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
 
     Raises:
         SchemaError: There are no foreign keys (the message shows the statement to write), or two of them refer to
-            different columns of one table, or a table's schema has the name of the database.
+            different columns of one table, a key and what refers to it differ in type or collation, or a table's schema has
+            the name of the database.
     """
     keys = foreign_keys(con)
     types, primary = all_columns(con), primary_keys(con)
@@ -66,6 +68,7 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
     graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_distinct(edges)))
     check_tables(con, graph.tables)
+    check_key_types(con, graph)
     return graph
 
 

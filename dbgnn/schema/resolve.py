@@ -18,10 +18,10 @@ from dbgnn.schema.catalog import (
     primary_keys,
 )
 from dbgnn.schema.ddl import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
+from dbgnn.schema.keys import check_reference, vertex_key_types
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import find_graph, forget_index, graph_names, remove, save, stored, transaction
-from dbgnn.schema.render import shown, shown_table
-from dbgnn.schema.types import comparable, tensor_columns
+from dbgnn.schema.types import tensor_columns
 from dbgnn.schema.written import written
 
 
@@ -103,7 +103,9 @@ def _vertex(con: duckdb.DuckDBPyConnection, spec: VertexSpec) -> VertexTable:
             )
         key = found
     label = spec.label or spec.alias or table.name
-    return VertexTable(table, label, key, _properties(con, table, spec.properties, set(key)))
+    vertex = VertexTable(table, label, key, _properties(con, table, spec.properties, set(key)))
+    vertex_key_types(con, vertex)
+    return vertex
 
 
 def _edge(con: duckdb.DuckDBPyConnection, spec: EdgeSpec, vertices: dict[str, VertexTable]) -> EdgeTable:
@@ -139,14 +141,7 @@ def _end(
     if len(own) != len(theirs):
         raise SchemaError(f"{where}: {len(own)} and {len(theirs)} columns; each column of the key needs one.")
     by_key = dict(zip(theirs, own, strict=True))
-    own_types, key_types = columns(con, table), columns(con, vertex.table)
-    for key, column in by_key.items():
-        if not comparable(own_types[column], key_types[key]):
-            raise SchemaError(
-                f"{where}: column {column!r} of {str(table)!r} is {own_types[column]}, but column {key!r} of "
-                f"{str(vertex.table)!r} is {key_types[key]}. Give both one type: "
-                f"ALTER TABLE {shown_table(table)} ALTER {shown(column)} TYPE {key_types[key]}."
-            )
+    check_reference(con, table, vertex, [by_key[key] for key in vertex.key], f"{where}: ")
     return vertex, tuple(by_key[key] for key in vertex.key)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from dbgnn.errors import RequestError, SqlError
+from dbgnn.schema.key_values import ARRAYS, given_keys, python_values
+from dbgnn.schema.keys import key_types, kind_of
 from dbgnn.sql import check_filter, first_line
 from dbgnn.stores.request import Rows
 from dbgnn.stores.select import REQUEST, request_table, select_ids, select_keys, select_where
@@ -19,10 +21,6 @@ from dbgnn.stores.select import REQUEST, request_table, select_ids, select_keys,
 if TYPE_CHECKING:
     from dbgnn.database import Database
     from dbgnn.stores.binding import Source
-
-#: Key types whose keys come back as a NumPy array; those of all others as a list.
-_ARRAYS = frozenset("BOOLEAN TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT FLOAT DOUBLE".split())
-_INTEGERS = _ARRAYS - {"BOOLEAN", "FLOAT", "DOUBLE"}
 
 #: What may go wrong while a filter runs without being its fault.
 _NOT_OF_THE_FILTER = (
@@ -38,23 +36,22 @@ def keys_of(db: Database, source: Source, rows: Rows) -> Any:
     """Return the keys of ``rows``, in their order, duplicates kept.
 
     Returns:
-        For a key of one column of numbers a NumPy array ``[n]``, of another type a list of Python values (``str``,
-        ``uuid.UUID``, ``datetime.date`` …); for a composite key, and for edges, a list of tuples.
+        For a key of one column of numbers, or TIMESTAMP_NS, a NumPy array ``[n]`` of one's own, of another type a list of
+        Python values (``str``, ``uuid.UUID``, ``datetime.date`` …); for a composite key, and for edges, a list of tuples.
     """
-    table = db.arrow(select_keys(source), **{REQUEST: request_table(rows.array())})
-    kinds = [source.columns[k].sql_type for k in source.keys]
-    if len(kinds) == 1 and kinds[0] in _ARRAYS:
-        return table.column(0).to_numpy()
-    columns = [values_of(column, kind) for column, kind in zip(table.columns, kinds, strict=True)]
+    types = _key_types(db, source)
+    table = db.arrow(select_keys(source, types), **{REQUEST: request_table(rows.array())})
+    if len(types) == 1 and kind_of(types[0]) in ARRAYS:
+        return np.array(table.column(0).to_numpy())
+    columns = [python_values(column, kind) for column, kind in zip(table.columns, types, strict=True)]
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
 
-def values_of(column: pa.ChunkedArray, kind: str) -> list[Any]:
-    """Return a key column of the SQL type ``kind`` as Python values."""
-    values: list[Any] = column.to_pylist()
-    if kind == "UUID":
-        return [v if v is None or isinstance(v, uuid.UUID) else uuid.UUID(v) for v in values]
-    return values
+def _key_types(db: Database, source: Source) -> tuple[str, ...]:
+    types = {name: column.sql_type for name, column in source.columns.items()}
+    with db.relations() as cursor:
+        found = dict(zip(dict.fromkeys(source.keys), key_types(cursor, source.table.sql, types, source.keys), strict=True))
+    return tuple(found[name] for name in source.keys)
 
 
 def ids_of(db: Database, source: Source, keys: Any) -> Tensor:
@@ -69,18 +66,14 @@ def ids_of(db: Database, source: Source, keys: Any) -> Tensor:
     Raises:
         RequestError: A key does not exist, or is not of the key's type.
     """
-    kinds = [source.columns[k].sql_type for k in source.keys]
-    columns = _key_arrays(source, keys)
-    for name, kind, column in zip(source.keys, kinds, columns, strict=True):
-        # a cast would round 1.5 to 2 and find it
-        if kind in _INTEGERS and pa.types.is_floating(column.type):
-            raise RequestError(f"Keys of {source.label!r} are {kind} (column {name!r}), not {column.type}; convert them.")
+    types = _key_types(db, source)
+    columns = _key_arrays(source, types, keys)
     request = pa.table({"pos": np.arange(len(columns[0])), **{f"k{i}": c for i, c in enumerate(columns)}})
     try:
-        found = db.arrow(select_ids(source, kinds), **{REQUEST: request})
-    except (duckdb.ConversionException, duckdb.BinderException) as error:
+        found = db.arrow(select_ids(source, types), **{REQUEST: request})
+    except (duckdb.ConversionException, duckdb.BinderException, duckdb.InvalidInputException) as error:
         raise RequestError(
-            f"The keys given for {source.label!r} are not of the key's type ({', '.join(kinds)}): {error}"
+            f"The keys given for {source.label!r} are not of the key's type ({', '.join(types)}): {first_line(error)}"
         ) from error
     ids = found.column("id")
     if ids.null_count:
@@ -98,7 +91,7 @@ def _first_null(ids: pa.ChunkedArray) -> int:
     return int(np.flatnonzero(ids.is_null().to_numpy())[0])
 
 
-def _key_arrays(source: Source, keys: Any) -> list[pa.ChunkedArray]:
+def _key_arrays(source: Source, types: Sequence[str], keys: Any) -> list[pa.ChunkedArray]:
     """Return one Arrow column per key column."""
     width = len(source.keys)
     if isinstance(keys, pa.Table):
@@ -107,11 +100,13 @@ def _key_arrays(source: Source, keys: Any) -> list[pa.ChunkedArray]:
         columns = [keys]
     else:
         values = keys.cpu().numpy() if isinstance(keys, Tensor) else keys
-        split = [values] if width == 1 else _transposed(source, values)
-        columns = [_array(source, part) for part in split]
+        columns = [values] if width == 1 else _transposed(source, values)
     if len(columns) != width:
         raise RequestError(f"Keys of {source.label!r} have {width} columns ({', '.join(source.keys)}), not {len(columns)}.")
-    return [c if isinstance(c, pa.ChunkedArray) else pa.chunked_array([c]) for c in columns]
+    arrays = [
+        given_keys(column, kind, source.label, name) for name, kind, column in zip(source.keys, types, columns, strict=True)
+    ]
+    return [array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array]) for array in arrays]
 
 
 def _transposed(source: Source, values: Any) -> list[Any]:
@@ -121,16 +116,6 @@ def _transposed(source: Source, values: Any) -> list[Any]:
             f"A key of {source.label!r} is a tuple of {len(source.keys)} ({', '.join(source.keys)}); found {wrong[0]!r}."
         )
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in source.keys]
-
-
-def _array(source: Source, values: Any) -> pa.Array:
-    if not isinstance(values, np.ndarray):
-        values = [str(v) if isinstance(v, uuid.UUID) else v for v in values]
-    try:
-        array = pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise RequestError(f"The keys given for {source.label!r} are not of one type: {error}") from error
-    return array.cast(pa.string()) if pa.types.is_null(array.type) else array
 
 
 def ids_where(db: Database, source: Source, condition: str) -> Tensor:

@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from dbgnn.schema import Column
-from dbgnn.sql import quote, quote_all
+from dbgnn.schema.key_values import carried
+from dbgnn.schema.keys import same, sql_type_of
+from dbgnn.sql import quote
 from dbgnn.stores.request import Ids
 
 if TYPE_CHECKING:
@@ -73,24 +75,27 @@ def request_table(ids: Ids, pos: Ids | None = None) -> pa.Table:
     return pa.table({"id": ids, "pos": np.arange(len(ids)) if pos is None else pos})
 
 
-def select_keys(source: Source) -> str:
-    """Return a query of ``(key columns…)`` for the registered table `REQUEST`, in its order."""
-    keys, table = quote_all(source.keys, prefix="t."), source.table.sql
-    if source.map_table is None:
-        return f"SELECT {keys} FROM {REQUEST} AS r JOIN {table} AS t ON t.rowid = r.id ORDER BY r.pos"
-    joined = f"{REQUEST} AS r JOIN {source.map_table} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid"
-    return f"SELECT {keys} FROM {joined} ORDER BY r.pos"
-
-
-def select_ids(source: Source, key_types: Sequence[str]) -> str:
-    """Return a query of ``(pos, id)`` for the registered table `REQUEST` ``(pos, k0, k1, …)``; id is NULL for no key."""
-    on = " AND ".join(f"t.{quote(k)} = r.k{i}::{kind}" for i, (k, kind) in enumerate(zip(source.keys, key_types, strict=True)))
+def select_keys(source: Source, types: Sequence[str]) -> str:
+    """Return a query of ``(key columns…)``, carried, for the registered table `REQUEST`, in its order."""
+    keys = ", ".join(carried(f"t.{quote(name)}", kind) for name, kind in zip(source.keys, types, strict=True))
     table = source.table.sql
     if source.map_table is None:
-        return f"SELECT r.pos, t.rowid AS id FROM {REQUEST} AS r LEFT JOIN {table} AS t ON {on} ORDER BY r.pos"
+        return f"SELECT {keys} FROM {REQUEST} AS r JOIN {table} AS t ON t.rowid = r.id ORDER BY r.pos ASC"
+    joined = f"{REQUEST} AS r JOIN {source.map_table} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid"
+    return f"SELECT {keys} FROM {joined} ORDER BY r.pos ASC"
+
+
+def select_ids(source: Source, types: Sequence[str]) -> str:
+    """Return a query of ``(pos, id)`` for the registered table `REQUEST` ``(pos, k0, k1, …)``; id is NULL for no key."""
+    pairs = [
+        (f"t.{quote(k)}", f"r.k{i}::{sql_type_of(kind)}") for i, (k, kind) in enumerate(zip(source.keys, types, strict=True))
+    ]
+    table, on = source.table.sql, same(pairs, types)
+    if source.map_table is None:
+        return f"SELECT r.pos, t.rowid AS id FROM {REQUEST} AS r LEFT JOIN {table} AS t ON {on} ORDER BY r.pos ASC"
     return (
         f"SELECT r.pos, m.id FROM {REQUEST} AS r LEFT JOIN ({table} AS t JOIN {source.map_table} AS m ON m.rid = t.rowid) "
-        f"ON {on} ORDER BY r.pos"
+        f"ON {on} ORDER BY r.pos ASC"
     )
 
 

@@ -6,7 +6,8 @@ destinations, and inserted: ``list()`` aggregation does not spill, and 20 M edge
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -14,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 from tqdm import tqdm
 
-from dbgnn.errors import DataError, DbgnnError, SchemaError
+from dbgnn.errors import DataError, DbgnnError
 from dbgnn.schema import PropertyGraph
+from dbgnn.schema.keys import check_key_types, compared, same
 from dbgnn.schema.model import EdgeTable, VertexTable
-from dbgnn.schema.types import comparable
-from dbgnn.sql import quote, quote_all
+from dbgnn.sql import quote
+from dbgnn.topology.faults import check_keys, dangling
 from dbgnn.topology.home import home_to_write, is_in_memory, table_in
 from dbgnn.topology.index import VertexIndex, ids_of_keys
 from dbgnn.topology.state import (
@@ -98,8 +100,7 @@ class _Build:
         self.reader, self.writer, self.home, self.graph = reader, writer, home, graph
         self.dangling, self.progress = dangling, progress
         self.states = table_states(reader, graph)
-        for edge in graph.edges:
-            self._check_types(edge)
+        check_key_types(reader, graph)  # ALTER may have changed them since the declaration
         self.before = stored_parts(reader, graph.name)
         self.stored = {} if force else self.before
 
@@ -109,13 +110,21 @@ class _Build:
             if not self._is_up_to_date(vertex, state):
                 self._vertex(vertex, state)
         indexed = {v.label: self._vertex_index(v) for v in self.graph.vertices}
-        for edge in self.graph.edges:
-            before = self.before.get(part_name(edge))
-            dangling = self.dangling or (before.state.dangling if before else "error")
-            state = PartState(self.states[part_name(edge)], end_keys(self.graph, edge, self.states), dangling)
-            if not self._is_up_to_date(edge, state):
-                self._edge(edge, state, indexed[edge.source], indexed[edge.destination])
+        due = [edge for edge in map(self._to_build, self.graph.edges) if edge is not None]
+        resolved = [self._resolved(edge, state, indexed) for edge, state in due]
+        if faults := [r.fault for r in resolved if r.fault is not None]:
+            raise DataError(
+                f"{'. '.join(faults)}. Add the nodes, delete the edges, or leave them out with graph.build(dangling='drop')."
+            )
+        for (edge, state), found in zip(due, resolved, strict=True):
+            self._edge(edge, state, found, indexed[edge.source], indexed[edge.destination])
         self._forget_others()
+
+    def _to_build(self, edge: EdgeTable) -> tuple[EdgeTable, PartState] | None:
+        before = self.before.get(part_name(edge))
+        dangling = self.dangling or (before.state.dangling if before else "error")
+        state = PartState(self.states[part_name(edge)], end_keys(self.graph, edge, self.states), dangling)
+        return None if self._is_up_to_date(edge, state) else (edge, state)
 
     def _is_up_to_date(self, part: VertexTable | EdgeTable, state: PartState) -> bool:
         found = self.stored.get(part_name(part))
@@ -123,23 +132,12 @@ class _Build:
             return False
         return found.state.dangling == state.dangling or found.dropped == 0
 
-    def _check_types(self, edge: EdgeTable) -> None:
-        """Raise if an end's columns do not have the types of the key, as ALTER may have brought about since the declaration."""
-        types = dict(self.states[part_name(edge)].columns)
-        for label, names in ((edge.source, edge.source_key), (edge.destination, edge.destination_key)):
-            keys = self.states[part_name(self.graph.vertex(label))].columns
-            for name, (key, key_type) in zip(names, keys, strict=True):
-                if not comparable(types[name], key_type):
-                    raise SchemaError(
-                        f"Column {name!r} of edge table {str(edge.table)!r} is {types[name]}, but the key {key!r} of "
-                        f"{label!r} is {key_type}. Give both the same type."
-                    )
-
     # -- vertices --------------------------------------------------------------------------------------
 
     def _vertex(self, vertex: VertexTable, state: PartState) -> None:
-        keys, table = quote_all(vertex.key), vertex.table.sql
-        _check_keys(self.reader, vertex)
+        table, types = vertex.table.sql, [kind for _, kind in state.own.columns]
+        keys = ", ".join(f"{compared(quote(k), kind)} ASC NULLS LAST" for k, kind in zip(vertex.key, types, strict=True))
+        check_keys(self.reader, vertex, types)
         count = state.own.count
         dense = _is_dense(self.reader, vertex, count)
         identity = f"SELECT coalesce(bool_and({quote(vertex.key[0])} = rowid), true) FROM {table}"
@@ -166,16 +164,25 @@ class _Build:
 
     # -- edges -----------------------------------------------------------------------------------------
 
-    def _edge(self, edge: EdgeTable, state: PartState, src: VertexIndex, dst: VertexIndex) -> None:
-        resolved = _resolved(edge, src, dst, self.graph.optional_columns(edge))
-        bad = "src IS NULL OR dst IS NULL"
-        query = f"SELECT count(*), count(*) FILTER (WHERE {bad}) FROM ({resolved})"
-        total, dropped = self.reader.execute(query).fetchall()[0]
+    def _resolved(self, edge: EdgeTable, state: PartState, indexed: Mapping[str, VertexIndex]) -> _Resolved:
+        """Find the ends of all edges of a type, and say what is wrong with them."""
+        src, dst = indexed[edge.source], indexed[edge.destination]
+        types = tuple([kind for _, kind in self.states[part_name(index.vertex)].columns] for index in (src, dst))
+        query = _resolved(edge, (src, dst), types, self.graph.optional_columns(edge))
+        missing = f"SELECT count(*), count(*) FILTER (WHERE {_MISSING}) FROM ({query})"
+        total, dropped = self.reader.execute(missing).fetchall()[0]
+        fault = None
         if dropped and state.dangling == "error":
-            raise DataError(_dangling(self.reader, edge, src, dst, resolved, dropped))
+            columns = (edge.source_key, edge.destination_key)
+            ends = list(zip(("src", "dst"), (src.vertex, dst.vertex), columns, types, strict=True))
+            fault = dangling(self.reader, edge, ends, query, dropped)
+        return _Resolved(query, total, dropped, fault)
+
+    def _edge(self, edge: EdgeTable, state: PartState, found: _Resolved, src: VertexIndex, dst: VertexIndex) -> None:
+        resolved, total, dropped = found.query, found.total, found.dropped
         count = total - dropped
         last = _one(self.reader, f"SELECT coalesce(max(rowid), -1) FROM {edge.table.sql}")
-        kept = f"SELECT * FROM ({resolved}) WHERE NOT ({bad})" if dropped else resolved
+        kept = f"SELECT * FROM ({resolved}) WHERE NOT ({_MISSING})" if dropped else resolved
         with _transaction(self.writer):
             eid, source, name = "rid", kept, None
             if last != count - 1:
@@ -255,63 +262,39 @@ class _Build:
         return tqdm(total=total, desc=what, unit=" rows", unit_scale=True, delay=2, disable=not self.progress)
 
 
-def _resolved(edge: EdgeTable, src: VertexIndex, dst: VertexIndex, optional: Sequence[str]) -> str:
+#: The condition that an edge, resolved, misses an end.
+_MISSING = "src IS NULL OR dst IS NULL"
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """The edges of a type with their ends: a query of ``(rid, src, dst)``, how many there are, and how many miss an end."""
+
+    query: str
+    total: int
+    dropped: int
+    fault: str | None
+
+
+def _resolved(edge: EdgeTable, indexes: Sequence[VertexIndex], types: Sequence[Sequence[str]], optional: Sequence[str]) -> str:
     """Return a query of ``(rid, src, dst)`` for every edge; an end is NULL where no node has its key.
 
-    Where one of the ``optional`` columns is NULL there is no edge.
+    Where one of the ``optional`` columns is NULL there is no edge. ``indexes`` and ``types`` (of keys) are those of both ends.
     """
     joins, ends = [], []
-    for end, index, cols in (("src", src, edge.source_key), ("dst", dst, edge.destination_key)):
+    columns = (edge.source_key, edge.destination_key)
+    for end, index, cols, kinds in zip(("src", "dst"), indexes, columns, types, strict=True):
         if index.dense:
             column = f"e.{quote(cols[0])}"
             ends.append(f"CASE WHEN {column} BETWEEN 0 AND {index.num_nodes - 1} THEN {column} END AS {end}")
         else:
-            on = " AND ".join(f"e.{quote(c)} = {end}_of.k{i}" for i, c in enumerate(cols))
+            on = same(((f"e.{quote(c)}", f"{end}_of.k{i}") for i, c in enumerate(cols)), kinds)
             joins.append(f"LEFT JOIN ({ids_of_keys(index)}) AS {end}_of ON {on}")
             ends.append(f"{end}_of.id AS {end}")
     query = f"SELECT e.rowid AS rid, {', '.join(ends)} FROM {edge.table.sql} AS e {' '.join(joins)}"
     if optional:
         query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in optional)
     return query
-
-
-def _dangling(
-    con: duckdb.DuckDBPyConnection, edge: EdgeTable, src: VertexIndex, dst: VertexIndex, resolved: str, count: int
-) -> str:
-    keys = quote_all((*edge.source_key, *edge.destination_key), prefix="e.")
-    rows = con.execute(
-        f"SELECT r.src IS NULL, r.dst IS NULL, {keys} FROM ({resolved}) r JOIN {edge.table.sql} e ON e.rowid = r.rid "
-        "WHERE r.src IS NULL OR r.dst IS NULL ORDER BY r.rid LIMIT 3"
-    ).fetchall()
-    names, split = (*edge.source_key, *edge.destination_key), len(edge.source_key)
-    examples = []
-    for no_src, no_dst, *values in rows:
-        ends = [(src.vertex, 0, split)] * no_src + [(dst.vertex, split, len(names))] * no_dst
-        told = [
-            f"{', '.join(f'{names[i]}={values[i]!r}' for i in range(a, b))} is no key of {str(vertex.table)!r}"
-            for vertex, a, b in ends
-        ]
-        examples.append(" and ".join(told))
-    return (
-        f"{count:,} rows of edge table {str(edge.table)!r} have an endpoint that does not exist (dangling edges); the first: "
-        f"{'; '.join(examples)}. Add the nodes, delete the edges, or leave them out with graph.build(dangling='drop')."
-    )
-
-
-def _check_keys(con: duckdb.DuckDBPyConnection, vertex: VertexTable) -> None:
-    keys, table = quote_all(vertex.key), vertex.table.sql
-    is_null = " OR ".join(f"{quote(k)} IS NULL" for k in vertex.key)
-    nulls = _one(con, f"SELECT count(*) FROM {table} WHERE {is_null}")
-    if nulls:
-        raise DataError(
-            f"{nulls:,} rows of vertex table {str(vertex.table)!r} have NULL in the key {vertex.key}; delete or fill them."
-        )
-    twice = con.execute(
-        f"SELECT {keys}, count(*) FROM {table} GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT 3"
-    ).fetchall()
-    if twice:
-        shown = "; ".join(f"{row[0] if len(row) == 2 else row[:-1]!r} {row[-1]} times" for row in twice)
-        raise DataError(f"The key {vertex.key} of vertex table {str(vertex.table)!r} is not unique: {shown}, …")
 
 
 def _is_dense(con: duckdb.DuckDBPyConnection, vertex: VertexTable, count: int) -> bool:

@@ -22,8 +22,9 @@ import duckdb
 from dbgnn.errors import StaleIndexError, UnknownNameError
 from dbgnn.schema import PropertyGraph, columns
 from dbgnn.schema.catalog import DECLARE_ANEW, OWN_SCHEMA
+from dbgnn.schema.keys import hashed, key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
-from dbgnn.sql import quote, quote_all
+from dbgnn.sql import quote
 from dbgnn.topology.home import homes, is_in_memory, table_in
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex
 
@@ -49,7 +50,7 @@ def create_registry(con: duckdb.DuckDBPyConnection, home: str) -> None:
 _INDEX_TABLE = re.compile("(map|adj)_[0-9]+")
 
 #: ``hash()`` may change with DuckDB's version; the number counts changes of what this package stores.
-ENGINE = f"DuckDB {duckdb.__version__}, index format 1"
+ENGINE = f"DuckDB {duckdb.__version__}, index format 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,14 @@ class TableState:
                 f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key. "
                 f"{DECLARE_ANEW}"
             )
-        keys = quote_all(names)
+        distinct = tuple(dict.fromkeys(names))
+        types = dict(zip(distinct, key_types(con, part.table.sql, known, distinct), strict=True))
+        keys = ", ".join(hashed(quote(n), types[n]) for n in names)
         # The keys alone matter for vertices only: there, rows that moved keep their ids.
         alone = f"coalesce(bit_xor(hash(hash({keys}))), 0)" if isinstance(part, VertexTable) else "0"
         query = f"SELECT count(*), {alone}, coalesce(bit_xor(hash(hash(rowid, {keys}))), 0) FROM {part.table.sql}"
         count, alone_now, rows = con.execute(query).fetchall()[0]
-        return TableState(str(part.table), tuple((n, known[n]) for n in names), count, str(alone_now), str(rows))
+        return TableState(str(part.table), tuple((n, types[n]) for n in names), count, str(alone_now), str(rows))
 
     def difference(self, now: TableState) -> str:
         """Say in words what changed."""

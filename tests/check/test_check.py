@@ -220,7 +220,7 @@ def test_what_no_longer_fits_the_definition(tmp_path: Path) -> None:
         ("definition", ("n", "e", "m"), None): 0,
         ("type", "n", "x"): 2,
     }
-    assert "Give both the same type" in one(report, "definition", ("n", "e", "n")).text
+    assert "Give both one type" in one(report, "definition", ("n", "e", "n")).text
     assert "VARCHAR" in one(report, "type", "n", "x").text
 
 

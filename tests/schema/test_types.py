@@ -176,6 +176,8 @@ class TestServedColumns:
     [
         ("BIGINT", "INTEGER", True),
         ("UTINYINT", "HUGEINT", True),
+        ("UHUGEINT", "UHUGEINT", True),
+        ("UHUGEINT", "HUGEINT", False),  # DuckDB compares them as DOUBLE
         ("VARCHAR", "VARCHAR", True),
         ("UUID", "UUID", True),
         ("VARCHAR", "BIGINT", False),

@@ -58,12 +58,12 @@ def test_rows_of_a_range() -> None:
 
 
 def test_keys_and_ids() -> None:
-    assert select_keys(IDENTITY) == (
-        'SELECT t."id" FROM dbgnn_request AS r JOIN "main"."paper" AS t ON t.rowid = r.id ORDER BY r.pos'
+    assert select_keys(IDENTITY, ["BIGINT"]) == (
+        'SELECT t."id" FROM dbgnn_request AS r JOIN "main"."paper" AS t ON t.rowid = r.id ORDER BY r.pos ASC'
     )
     assert flat(select_ids(MAPPED, ["BIGINT"])) == (
         'SELECT r.pos, m.id FROM dbgnn_request AS r LEFT JOIN ("main"."paper" AS t JOIN dbgnn."map_1" AS m ON m.rid = t.rowid) '
-        'ON t."id" = r.k0::BIGINT ORDER BY r.pos'
+        'ON t."id" = r.k0::BIGINT ORDER BY r.pos ASC'
     )
     assert select_where(IDENTITY, "(year > 1)") == (
         'SELECT rid AS id FROM (SELECT rowid AS rid FROM "main"."paper" WHERE (year > 1)) ORDER BY id'

@@ -21,7 +21,9 @@ from dbgnn.etl.encoders.encoder import Encoder, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.write import write_rows
 from dbgnn.schema import VertexTable
-from dbgnn.sql import check_filter, quote, quote_all
+from dbgnn.schema.key_values import carried, key_rows, shown_key
+from dbgnn.schema.keys import vertex_key_types
+from dbgnn.sql import check_filter, quote
 from dbgnn.topology import VertexIndex
 
 if TYPE_CHECKING:
@@ -122,9 +124,10 @@ def _encoded(
         with con.cursor() as other:  # the stream is still open
             if map_table is not None:
                 rid = other.execute(f"SELECT rid FROM {map_table} WHERE id = {rid}").fetchall()[0][0]
-            keys = f"SELECT {quote_all(vertex.key)} FROM {vertex.table.sql} WHERE rowid = {rid}"
-            values = other.execute(keys).fetchall()[0]
-        shown = ", ".join(f"{k} = {v!r}" for k, v in zip(vertex.key, values, strict=True))
+            types = vertex_key_types(other, vertex)
+            keys = ", ".join(carried(quote(k), kind) for k, kind in zip(vertex.key, types, strict=True))
+            values = key_rows(other, f"SELECT {keys} FROM {vertex.table.sql} WHERE rowid = {rid}", types)[0]
+        shown = shown_key(vertex.key, values)
         raise DataError(
             f"Column {error.column!r} of table {str(vertex.table)!r} is NULL, or holds NULL, where {shown}. Fill it with SQL, "
             "or give the encoder null='fill' or null='mask'."
