@@ -49,8 +49,8 @@ _EXACT = {
 def carried(expression: str, key_type: str) -> str:
     """Return the SQL expression under which a key arrives in Arrow as it is."""
     kind = kind_of(key_type)
-    if kind in _ZONED:  # as text, a zoned time depends on the session's zone and calendar
-        return f"(timezone('UTC', {expression})::VARCHAR || '+00')"
+    if kind == "TIMESTAMP WITH TIME ZONE":  # whose text is in the session's zone and calendar
+        return f"(timezone('UTC', {expression})::VARCHAR || CASE WHEN isfinite({expression}) THEN '+00' ELSE '' END)"
     whole = kind in _CARRIED or (kind == "[]" and re.split(r"\[[0-9]+\]", key_type)[0] in ARRAYS)
     return expression if whole else f"{expression}::VARCHAR"
 
@@ -93,12 +93,6 @@ def _read(read: Callable[[Any], Any], text: Any) -> Any:
         return text
 
 
-def _utc(text: str) -> Any:
-    if text.endswith("infinity+00"):
-        return text.removesuffix("+00")
-    return dt.datetime.fromisoformat(text)
-
-
 def _time(text: str) -> Any:
     return text if text.startswith("24") else dt.time.fromisoformat(text)
 
@@ -114,7 +108,7 @@ _READ: dict[str, Callable[[Any], Any]] = {
     "TIMESTAMP": dt.datetime.fromisoformat,
     "TIMESTAMP_S": dt.datetime.fromisoformat,
     "TIMESTAMP_MS": dt.datetime.fromisoformat,
-    "TIMESTAMP WITH TIME ZONE": _utc,
+    "TIMESTAMP WITH TIME ZONE": dt.datetime.fromisoformat,
 }
 
 
@@ -229,7 +223,7 @@ def _to_arrow(values: Any, kind: str, label: object) -> pa.Array:
 
 def _plain(value: Any, kind: str) -> Any:
     """Return a value that Arrow takes for what it is."""
-    wide = kind in ("HUGEINT", "UHUGEINT", "BIGNUM") and isinstance(value, int) and not isinstance(value, bool)
-    if wide or isinstance(value, uuid.UUID):
-        return str(value)
-    return value.item() if isinstance(value, np.generic) and not isinstance(value, np.datetime64) else value
+    if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
+        value = value.item()
+    wide = kind in ("UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM") and isinstance(value, int) and not isinstance(value, bool)
+    return str(value) if wide or isinstance(value, uuid.UUID) else value
