@@ -27,7 +27,7 @@ from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, 
 from dbgnn.etl.relabel import NodeKeys
 from dbgnn.etl.reverse import add_reverse
 from dbgnn.etl.splits import ColumnSplit, PredicateSplit, Split
-from dbgnn.schema import Column, transaction
+from dbgnn.schema import Column, encoder_for, transaction
 from dbgnn.schema.catalog import folded
 from dbgnn.schema.key_values import carried, key_rows, python_values, shown_key, shown_value
 from dbgnn.schema.keys import key_types, kind_of
@@ -391,9 +391,11 @@ def as_split(split: Any) -> Split:
 def _tensor_column(name: str, sql_type: str, where: str) -> Column:
     column = tensor_type(name, sql_type)
     if column.reason is not None:
+        encoder = encoder_for(column)
+        encoded = f", or give it an encoder, such as encoders={{…: {{{name!r}: dbgnn.{encoder}()}}}}" if encoder else ""
         raise SchemaError(
-            f"Column {name!r} of {where} has type {sql_type}, which is no tensor: {column.reason}. Leave it out of the query, "
-            f"or give it an encoder, such as encoders={{…: {{{name!r}: dbgnn.OneHot()}}}}."
+            f"Column {name!r} of {where} has type {sql_type}, which is no tensor: {column.reason}. "
+            f"Leave it out of the query{encoded}."
         )
     return column
 

@@ -11,6 +11,7 @@ from dbgnn.schema.describe import describe
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import current, graph_names, in_transaction, is_inferred, load, save, transaction
+from dbgnn.schema.remedy import encoder_for, why
 from dbgnn.schema.render import to_sql
 from dbgnn.schema.resolve import resolve, run
 from dbgnn.schema.types import Column, served_columns, tensor_columns
@@ -31,6 +32,7 @@ __all__ = [
     "columns",
     "current",
     "describe",
+    "encoder_for",
     "find_table",
     "foreign_keys",
     "graph_names",
@@ -50,5 +52,6 @@ __all__ = [
     "to_sql",
     "transaction",
     "unmark_written",
+    "why",
     "written",
 ]

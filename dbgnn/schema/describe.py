@@ -10,6 +10,7 @@ import duckdb
 from dbgnn.schema.catalog import DECLARE_ANEW, all_columns, columns, first_row, foreign_keys
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import is_inferred
+from dbgnn.schema.remedy import why
 from dbgnn.schema.types import NOT_NAMED, Column, served
 from dbgnn.schema.written import Written, written
 
@@ -45,14 +46,16 @@ def describe(
         shown = _served(types, graph, vertex, back, foreign)
         count = known[vertex.label] if vertex.label in known else _count(con, vertex.table)
         keys = [("key", _typed(types[vertex.table], vertex.key))]
+        instead = _instead(graph, vertex, inferred=inferred)
         heading = f"Node type {vertex.label!r}: {count:,} rows of table {vertex.table}"
-        blocks.append("\n".join([heading, *_rows(keys, shown, count, instead=_instead(graph, vertex, inferred=inferred))]))
+        blocks.append("\n".join([heading, *_rows(keys, shown, count, (vertex.table, vertex.label), instead=instead)]))
     for edge in graph.edges:
         shown = _served(types, graph, edge, back, foreign)
         count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge.table)
         ends = _ends(types[edge.table], graph, edge)
+        instead = _instead(graph, edge, inferred=inferred)
         heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {edge.table}"
-        blocks.append("\n".join([heading, *_rows(ends, shown, count, instead=_instead(graph, edge, inferred=inferred))]))
+        blocks.append("\n".join([heading, *_rows(ends, shown, count, (edge.table, edge.edge_type), instead=instead)]))
     if inferred and (rest := _unused(types, graph)):
         blocks.append(f"Tables without a part in it: {', '.join(map(str, rest))}")
     if gone := _gone(types, graph):
@@ -122,14 +125,21 @@ def _ends(types: Mapping[str, str], graph: PropertyGraph, edge: EdgeTable) -> li
     ]
 
 
-def _rows(keys: Sequence[tuple[str, str]], found: Sequence[Column], count: int, *, instead: str | None) -> list[str]:
+def _rows(
+    keys: Sequence[tuple[str, str]],
+    found: Sequence[Column],
+    count: int,
+    of: tuple[TableName, str | EdgeType],
+    *,
+    instead: str | None,
+) -> list[str]:
     """Lay out one type: what identifies a row, the tensors, and the columns left out, in aligned columns."""
     tensors = [c for c in found if c.reason is None]
     missing = [c for c in found if c.reason is not None]
     lines = list(keys)
     cells = [(c.name, c.dtype, _shape(c, count), c.sql_type + (f", {c.unit}" if c.unit else "")) for c in tensors]
     lines += _labelled("tensors", _aligned(cells) or ["none"])
-    left_out = _aligned([(c.name, c.sql_type, c.reason or "") for c in missing])
+    left_out = _aligned([(c.name, c.sql_type, why(c, *of)) for c in missing])
     lines += _labelled("left out", left_out if instead is None else [instead])
     width = max(len(word) for word, _ in lines)
     return [f"  {word:<{width}}  {text}".rstrip() for word, text in lines]

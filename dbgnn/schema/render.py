@@ -9,12 +9,18 @@ from dbgnn.sql import quote
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
-#: Words that SQL or the statement's grammar would read as something else.
+#: Words that SQL (as DuckDB 2.0 reads it) or the statement's grammar would read as something else.
 _WORDS = frozenset(
-    "all and any are array as asc case check column columns constraint create default desc destination distinct edge else end "
-    "except false for foreign from grant group having if in into key label limit no node not null offset on or order primary "
-    "properties property references relationship returning select source table tables then to true union unique using vertex "
-    "when where window with".split()
+    (
+        "all analyse analyze and anti any are array as asc asof asymmetric at authorization binary both by case cast check "
+        "collate collation column columns concurrently constraint create cross default deferrable desc describe destination "
+        "distinct do edge else end except false fetch for foreign freeze from full glob grant group having if ilike in "
+        "initially inner intersect into is isnull join key label lambda lateral leading left like limit natural no node not "
+        "notnull null offset on only or order outer overlaps pivot pivot_longer pivot_wider placing positional primary "
+        "properties property qualify references relationship returning right select semi show similar some source summarize "
+        "symmetric table tables tablesample then to trailing true union unique unpack unpivot using variadic verbose vertex "
+        "when where window with"
+    ).split()
 )
 
 

@@ -21,7 +21,8 @@ from dbgnn.schema.ddl import CreateGraph, EdgeSpec, EndSpec, Properties, Stateme
 from dbgnn.schema.keys import check_reference, vertex_key_types
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import find_graph, forget_index, graph_names, remove, save, stored, transaction
-from dbgnn.schema.types import tensor_columns
+from dbgnn.schema.remedy import remedy
+from dbgnn.schema.types import Column, tensor_columns
 from dbgnn.schema.written import written
 
 
@@ -189,6 +190,12 @@ def _properties(con: duckdb.DuckDBPyConnection, table: TableName, clause: Proper
         if (reason := found[name].reason) is not None:
             raise SchemaError(
                 f"The column {name!r} of {str(table)!r} is {found[name].sql_type} and cannot be served as a tensor: {reason}. "
-                "Leave it out of PROPERTIES, or convert it."
+                f"Leave it out of PROPERTIES{_or_convert(found[name], table)}"
             )
     return names
+
+
+def _or_convert(column: Column, table: TableName) -> str:
+    """Return what to do with a column of a graph that is not declared yet, so that nothing of the graph's can be of help."""
+    statement = remedy(column, table, ("", "", ""))
+    return f", or convert it: {statement}." if statement else "."

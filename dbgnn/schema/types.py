@@ -43,11 +43,11 @@ _REASONS = {
     "UHUGEINT": "128-bit integers have no tensor type; cast to UBIGINT or DOUBLE",
     "BIGNUM": "integers of any size have no tensor type; cast to BIGINT or DOUBLE",
     "DECIMAL": "decimals have no tensor type; cast to DOUBLE, or to BIGINT after scaling",
-    "VARCHAR": "text; encode it as a number, an ENUM or FLOAT[n]",
+    "VARCHAR": "text; cast it to an ENUM, or encode it",
     "JSON": "JSON; extract numbers from it into columns of their own",
     "BLOB": "bytes; decode them into numbers or FLOAT[n]",
     "BIT": "a bit string; cast it to BOOLEAN or an integer",
-    "UUID": "an identifier; encode it as a number",
+    "UUID": "an identifier; encode it",
     "INTERVAL": "an interval; cast it with epoch(…) to DOUBLE",
     "TIME": "a time of day; cast it with epoch(…) to DOUBLE",
     "TIME_NS": "a time of day; cast it with epoch(…) to DOUBLE",
@@ -57,6 +57,12 @@ _REASONS = {
     "MAP": "a map; make its numbers columns of their own",
 }
 
+
+#: What arrays of times, and of what has names, can become.
+_ARRAYS = ("make DOUBLE[n] of them with list_transform(…, lambda v: epoch(v))", "encode them (MultiHot)")
+
+#: Numbers without a tensor type, and what to cast them to.
+_TO_DOUBLE = {"HUGEINT": "DOUBLE", "UHUGEINT": "DOUBLE", "BIGNUM": "DOUBLE", "DECIMAL": "DOUBLE"}
 
 #: The reason of a column that could be served, but is not asked for.
 NOT_NAMED = "not among the PROPERTIES"
@@ -88,24 +94,43 @@ class Column:
 
 def tensor_type(name: str, sql_type: str) -> Column:
     """Return the tensor that a column of this type becomes, or the reason why it does not."""
-    base, sizes = sql_type, []
-    # FLOAT[2][3] is an array of 3 FLOAT[2]: the last bracket is the first dimension.
-    while base.endswith("]"):
-        base, _, size = base[:-1].rpartition("[")
-        sizes.append(size)
-    kind = base.partition("(")[0].strip().upper()
+    kind, sizes = element_type(sql_type)
     none = Column(name, sql_type, "", ())
     if "" in sizes:
-        return replace(none, reason=f"lists may differ in length; cast to {base}[n] if all have n elements")
-    shape = tuple(int(size) for size in sizes)
+        return replace(none, reason=_reason_of_lists(kind, sizes))
+    shape = tuple(int(size) for size in reversed(sizes))  # FLOAT[2][3] is an array of 3 FLOAT[2]
     if kind in _NUMBERS:
         return Column(name, sql_type, _NUMBERS[kind], shape)
     if kind in _TIMES or kind == "ENUM":
         if shape:
-            return replace(none, reason=f"arrays of {kind} are not served; cast to an array of numbers")
+            return replace(none, reason=f"arrays of {kind} are not served; {_ARRAYS[kind == 'ENUM']}")
         unit = "code, from 0" if kind == "ENUM" else f"{_TIMES[kind]} since 1970-01-01"
         return Column(name, sql_type, "int64", (), unit=unit)
+    if shape and kind in _TO_DOUBLE:
+        what, dims = _REASONS[kind].partition(";")[0], "".join(f"[{size}]" for size in sizes)
+        return replace(none, reason=f"{what}; cast to {_TO_DOUBLE[kind]}{dims}")
+    if shape and kind in {"VARCHAR", "UUID"}:
+        return replace(none, reason=f"arrays of {kind} are not served; {_ARRAYS[True]}")
     return replace(none, reason=_REASONS.get(kind, f"{kind} has no tensor type"))
+
+
+def element_type(sql_type: str) -> tuple[str, tuple[str, ...]]:
+    """Return the type inside of all arrays and lists, without its parameters, and their sizes as written; "" for a list."""
+    base, sizes = sql_type, []
+    while base.endswith("]"):
+        base, _, size = base[:-1].rpartition("[")
+        sizes.append(size)
+    return base.partition("(")[0].strip().upper(), tuple(reversed(sizes))
+
+
+def _reason_of_lists(kind: str, sizes: tuple[str, ...]) -> str:
+    """Say what lists can become: arrays, where they hold numbers; many-hot vectors, where they hold what has names."""
+    if kind in _NUMBERS or kind in _TO_DOUBLE:
+        dims = "".join(f"[{size or 'n'}]" for size in sizes)
+        return f"lists may differ in length; cast to {_TO_DOUBLE.get(kind, kind)}{dims} if all have n elements"
+    if len(sizes) == 1 and kind in {"VARCHAR", "ENUM", "UUID"}:
+        return f"lists may differ in length; {_ARRAYS[True]}"
+    return "lists may differ in length; make their numbers columns of their own"
 
 
 def tensor_columns(con: duckdb.DuckDBPyConnection, table: TableName, exclude: Collection[str] = ()) -> list[Column]:

@@ -83,7 +83,7 @@ class Source:
         if found.reason is not None:
             raise SchemaError(
                 f"Column {found.name!r} of table {str(self.table)!r} has type {found.sql_type}, which is no tensor: "
-                f"{found.reason}."
+                f"{schema.why(found, self.table, self.label)}."
             )
         return found
 
@@ -218,10 +218,10 @@ class Binding:
                     raise UnknownNameError(
                         f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}" + near_misses(name, usable)
                     )
-                if (reason := columns[name].reason) is not None:
+                if columns[name].reason is not None:
                     raise SchemaError(
                         f"columns[{label!r}]: column {name!r} of table {str(element.table)!r} has type "
-                        f"{columns[name].sql_type}, which is no tensor: {reason}."
+                        f"{columns[name].sql_type}, which is no tensor: {schema.why(columns[name], element.table, label)}."
                     )
 
     # -- writing ---------------------------------------------------------------------------------------

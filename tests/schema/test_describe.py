@@ -32,7 +32,8 @@ def con() -> duckdb.DuckDBPyConnection:
     return con
 
 
-EXPECTED = """\
+TAGS = "ALTER TABLE paper ALTER tags TYPE INTEGER[n], if all have n elements"
+EXPECTED = f"""\
 Property graph 'papers': 2 node types, 2 edge types
 
 Node type 'paper': 1,234 rows of table paper
@@ -42,8 +43,8 @@ Node type 'paper': 1,234 rows of table paper
             day   int64    [1234]     DATE, days since 1970-01-01
             kind  int64    [1234]     ENUM('a', 'b'), code, from 0
   left out  id     BIGINT     the key; PROPERTIES can name it
-            title  VARCHAR    text; encode it as a number, an ENUM or FLOAT[n]
-            tags   INTEGER[]  lists may differ in length; cast to INTEGER[n] if all have n elements
+            title  VARCHAR    text; graph.encode('paper', 'title_x', dbgnn.Hash('title')), or OneHot of few values
+            tags   INTEGER[]  lists may differ in length; {TAGS}
 
 Node type 'old': 1,234 rows of table paper
   key       id BIGINT
@@ -52,8 +53,8 @@ Node type 'old': 1,234 rows of table paper
             x      FLOAT[4]        not among the PROPERTIES
             day    DATE            not among the PROPERTIES
             kind   ENUM('a', 'b')  not among the PROPERTIES
-            title  VARCHAR         text; encode it as a number, an ENUM or FLOAT[n]
-            tags   INTEGER[]       lists may differ in length; cast to INTEGER[n] if all have n elements
+            title  VARCHAR         text; graph.encode('old', 'title_x', dbgnn.Hash('title')), or OneHot of few values
+            tags   INTEGER[]       lists may differ in length; {TAGS}
 
 Edge type ('paper', 'cites', 'paper'): 2 rows of table cites
   source       src BIGINT → paper (id)

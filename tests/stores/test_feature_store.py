@@ -168,7 +168,10 @@ def test_ids_out_of_range_name_group_value_and_count(scholars: Stores) -> None:
 
 @pytest.mark.parametrize(
     ("column", "message"),
-    [("title", "VARCHAR, which is no tensor: text"), ("big", "HUGEINT, which is no tensor: .*cast to BIGINT or DOUBLE")],
+    [
+        ("title", "VARCHAR, which is no tensor: text"),
+        ("big", "HUGEINT, which is no tensor: .*ALTER TABLE paper ALTER big TYPE DOUBLE"),
+    ],
 )
 def test_columns_that_are_no_tensors_say_what_to_do(scholars: Stores, column: str, message: str) -> None:
     fs, _ = scholars
