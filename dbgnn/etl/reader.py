@@ -21,13 +21,14 @@ from dbgnn.arrow import to_tensor
 from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.etl.encoders import Encoders, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
+from dbgnn.etl.pairs import EdgeSplit, check_pairs, reverse_types
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery, Options
 from dbgnn.etl.query import Params, check_query, columns_named, described, names_bound, query_errors
 from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, numbered, read
 from dbgnn.etl.relabel import NodeKeys
 from dbgnn.etl.reverse import add_reverse
 from dbgnn.etl.splits import ColumnSplit, PredicateSplit, Split
-from dbgnn.schema import Column, encoder_for, transaction
+from dbgnn.schema import Column, EdgeType, encoder_for, transaction
 from dbgnn.schema.catalog import folded
 from dbgnn.schema.key_values import carried, key_rows, python_values, shown_key, shown_value
 from dbgnn.schema.keys import key_types, kind_of
@@ -51,6 +52,7 @@ class Reader:
         given = options.encoders
         self._encoders = given if isinstance(given, Encoders) else Encoders(given or {})
         self._views: list[str] = []
+        self._edge_splits: dict[EdgeType, EdgeSplit] = {}
         self._unused = set(self._params)
 
     def data(self, nodes: Sequence[NodeQuery], edges: Sequence[EdgeQuery]) -> HeteroData:
@@ -74,10 +76,16 @@ class Reader:
         counts = {t: n for t, n in dropped.items() if n is not None}
         if counts:
             data[_DROPPED] = counts
-        add_reverse(
-            data, reverse=self._options.reverse, undirected=self._options.undirected, self_loops=self._options.self_loops
-        )
+        self._add_reverse(data, keys, edges)
         return data
+
+    def _add_reverse(self, data: HeteroData, keys: Mapping[str, NodeKeys], edges: Sequence[EdgeQuery]) -> None:
+        options = self._options
+        reverses = list(reverse_types(edges))
+        merged = isinstance(options.undirected, str)
+        check_pairs(data, self._edge_splits, reverses, lambda label, at: keys[label].at(at), merged=merged)
+        masks = {t: tuple(f"{name}_mask" for name in of.parts) for t, of in self._edge_splits.items()}
+        add_reverse(data, reverse=options.reverse, undirected=options.undirected, self_loops=options.self_loops, masks=masks)
 
     def _check_names(self, nodes: Sequence[NodeQuery], edges: Sequence[EdgeQuery]) -> None:
         labels: list[Label] = [*(n.label for n in nodes), *(e.edge_type for e in edges)]
@@ -212,7 +220,10 @@ class Reader:
             # Numbering rows takes one thread, finding those that have both ends takes them all.
             text = f"{kept} ORDER BY q.{quote(query.rowid)} ASC"
         # Encoders and splits see the edges that are left, and learn nothing of the others.
-        sinks: list[Sink] = [first, *self._sinks(query.edge_type, kept, params, types, keys, query.served)]
+        sinks: list[Sink] = [
+            first,
+            *self._sinks(query.edge_type, kept, params, types, keys, query.served, num_source=len(ends[0])),
+        ]
         num_edges, found = self._read(text, params, sinks, types, where=where, keys=keys, joins=joins)
         if first.dangling and not drop:
             raise self._dangling(query, params, first, keys, types, joins, where)
@@ -259,6 +270,8 @@ class Reader:
         types: Mapping[str, str],
         keys: Sequence[str],
         served: Sequence[str] | None,
+        *,
+        num_source: int = 0,
     ) -> list[Sink]:
         """Return what becomes of the columns that are no keys: encoders, split, time, and the others as they are."""
         where = f"{'nodes' if isinstance(label, str) else 'edges'} {label!r}"
@@ -270,9 +283,15 @@ class Reader:
             sinks += [Encoded(_allowed(name, where), encoder) for name, encoder in fitted.items()]
             used |= {c for encoder in fitted.values() for c in encoder.columns} | fitted.keys()
         if (split := self._options.splits.get(label)) is not None:
-            expression, parts = as_split(split).expression(
-                self._run(params, f"split of {where}"), self._con, text, types, keys, where
-            )
+            split, pair, own = as_split(split), False, keys
+            if not isinstance(label, str):
+                # The ends in the order of their types' names, so that an edge type and its reverse have one order.
+                own = keys if label[0] <= label[2] else (*keys[num_source:], *keys[:num_source])
+                pair = label[0] == label[2] and not split.directed
+            run = self._run(params, f"split of {where}")
+            expression, parts = split.expression(run, self._con, text, types, own, where, pair=pair)
+            if not isinstance(label, str):
+                self._edge_splits[label] = EdgeSplit(split, parts)
             sinks.append(Masks(expression, parts))
             in_split = columns_named(self._con, expression)
         if (time := self._options.time.get(label)) is not None:

@@ -5,6 +5,7 @@ After PyG's `ToUndirected` and `AddRemainingSelfLoops`, but for every attribute 
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -25,7 +26,14 @@ _LOOP_WEIGHTS = frozenset({"edge_weight", "edge_attr"})
 _UNMERGED = (torch.uint16, torch.uint32, torch.uint64)
 
 
-def add_reverse(data: HeteroData, *, reverse: bool = False, undirected: bool | str = False, self_loops: bool = False) -> None:
+def add_reverse(
+    data: HeteroData,
+    *,
+    reverse: bool = False,
+    undirected: bool | str = False,
+    self_loops: bool = False,
+    masks: Mapping[EdgeType, Collection[str]] | None = None,
+) -> None:
     """Add edges to ``data``, in place.
 
     Args:
@@ -39,6 +47,9 @@ def add_reverse(data: HeteroData, *, reverse: bool = False, undirected: bool | s
         self_loops: Edge types with equal ends end in one self loop for every node. A node's own is kept (one of them), a
             new one has 1 for ``edge_weight`` and ``edge_attr``, and False for booleans such as masks.
 
+        masks: By edge type, the masks of a split. Of merged edges they are those of any of them, however they are merged: the
+            caller has seen to it that the edges are in one part (:mod:`dbgnn.etl.pairs`).
+
     Raises:
         SchemaError: An unknown reduction; a type ``rev_…`` is there already; an attribute cannot be repeated or merged, or a
             self loop has no value for it.
@@ -51,7 +62,8 @@ def add_reverse(data: HeteroData, *, reverse: bool = False, undirected: bool | s
     for edge_type in given:
         is_equal = edge_type[0] == edge_type[2]
         if undirected and is_equal:
-            _make_undirected(data, edge_type, reduce=None if undirected is True else str(undirected))
+            of_split = (masks or {}).get(edge_type, ())
+            _make_undirected(data, edge_type, of_split, reduce=None if undirected is True else str(undirected))
         elif reverse:
             _add_type(data, edge_type, given)
     if self_loops:
@@ -72,14 +84,18 @@ def _add_type(data: HeteroData, edge_type: EdgeType, given: list[EdgeType]) -> N
         data[other][name] = value.flip(0) if name == "edge_index" else value
 
 
-def _make_undirected(data: HeteroData, edge_type: EdgeType, *, reduce: str | None) -> None:
+def _make_undirected(data: HeteroData, edge_type: EdgeType, masks: Collection[str], *, reduce: str | None) -> None:
     store = data[edge_type]
     num_edges = store.edge_index.size(1)
     edge_index = torch.cat([store.edge_index, store.edge_index.flip(0)], dim=1)
     twice = torch.arange(num_edges).repeat(2)
     attributes = {name: _taken(value, twice, name, edge_type) for name, value in store.items() if name != "edge_index"}
     if reduce is not None:
-        edge_index, attributes = _merged(edge_index, attributes, data[edge_type[0]].num_nodes, reduce, edge_type)
+        num_nodes = data[edge_type[0]].num_nodes
+        of_split = {name: attributes[name] for name in masks}
+        found = _any(edge_index, of_split, num_nodes)
+        edge_index, attributes = _merged(edge_index, attributes, num_nodes, reduce, edge_type)
+        attributes |= found
     store.edge_index = edge_index
     for name, value in attributes.items():
         store[name] = value
@@ -113,16 +129,22 @@ def _merged(
                 f"The attribute {name!r} of the edges {edge_type!r} is {kind}, which is not merged by {reduce!r}. Use "
                 "undirected='first', or leave it out."
             )
-    flags = {name: value.byte() for name, value in attributes.items() if value.dtype == torch.bool}
+    flags = {name for name, value in attributes.items() if value.dtype == torch.bool}
     others = {name: value for name, value in attributes.items() if name not in flags}
     found, values = coalesce(edge_index, list(others.values()), num_nodes, reduce)
     merged = dict(zip(others, values, strict=True))
     if reduce == "mean":
         merged = {name: value if value.is_floating_point() else value.float() for name, value in merged.items()}
-    if flags:
-        values = coalesce(edge_index, list(flags.values()), num_nodes, "max")[1]
-        merged |= {name: value.bool() for name, value in zip(flags, values, strict=True)}
+    merged |= _any(edge_index, {name: value for name, value in attributes.items() if name in flags}, num_nodes)
     return found, {name: merged[name] for name in attributes}
+
+
+def _any(edge_index: Tensor, flags: Mapping[str, Tensor], num_nodes: int) -> dict[str, Tensor]:
+    """Return booleans of merged edges: whether that of any of them is True."""
+    if not flags:
+        return {}
+    values = coalesce(edge_index, [value.byte() for value in flags.values()], num_nodes, "max")[1]
+    return {name: value.bool() for name, value in zip(flags, values, strict=True)}
 
 
 def _add_self_loops(data: HeteroData, edge_type: EdgeType) -> None:

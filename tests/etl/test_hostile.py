@@ -481,8 +481,8 @@ def test_a_hostile_name_is_a_plain_name_to_index_and_stores(world: World, named:
     graph = named.graph(name)
     found: dict[str, Any] = {name + "_w": torch.tensor([1.0, 2.0])}
     assert graph.write_back(name, **found) == 2
-    assert graph.write_back(name, keys=[5, 3], into=name + " side", **found) == 2
     side = quote(name + " side")
+    assert graph.write_back(name, keys=[5, 3], into=side, **found) == 2
     assert named.execute(f"FROM {side} ORDER BY ALL").fetchall() == [(3, 2.0), (5, 1.0)]
     assert named.execute(f"SELECT {quote(name + '_w')} FROM {nodes} ORDER BY {nodes}").fetchall() == [(1.0,), (2.0,)]
     named.execute(
