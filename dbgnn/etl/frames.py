@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from dbgnn.configuration import is_locked, prefer
-from dbgnn.errors import SqlError
+from dbgnn.errors import SchemaError, SqlError
 from dbgnn.etl.query import tree_of, walk
 from dbgnn.schema.catalog import folded
 from dbgnn.sql import quote
@@ -30,6 +30,7 @@ def python_tables(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> Itera
 
     Raises:
         SqlError: A variable of that name is nothing that DuckDB can read.
+        SchemaError: It is a DataFrame whose index says something, which DuckDB leaves out.
     """
     found: list[str] = []
     before = con.execute(f"SELECT current_setting('{_REPLACEMENTS}')").fetchall()[0][0]
@@ -41,6 +42,7 @@ def python_tables(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> Itera
             if value is None and hidden:
                 raise SqlError(f"A query names {name!r}, and there is no table, view or variable of that name.")
             if value is not None:
+                _check_index(name, value)
                 con.complete()
                 try:
                     con.register(name, value)
@@ -59,6 +61,30 @@ def python_tables(con: duckdb.DuckDBPyConnection, texts: Iterable[str]) -> Itera
                 con.unregister(name)
         with suppress(duckdb.Error):
             con.execute(f"SET {_REPLACEMENTS} = {bool(before)}")
+
+
+def _check_index(name: str, value: Any) -> None:
+    """Raise if a pandas DataFrame has an index that is more than the numbers of its rows: DuckDB reads columns alone.
+
+    Its first column would be taken for the key where the index is. An unnamed index of integers is what is left of those
+    numbers after a selection of rows.
+    """
+    pandas = sys.modules.get("pandas")
+    if pandas is None or not isinstance(value, pandas.DataFrame):
+        return
+    index = value.index
+    levels = [level for level in index.names if level is not None]
+    says_nothing = index.nlevels == 1 and (not len(index) or pandas.api.types.is_integer_dtype(index.dtype))
+    if not levels and says_nothing:
+        return
+    called = f"the index {', '.join(map(repr, levels))}" if levels else f"an index of {index.dtype}, such as {index[0]!r}"
+    remedy = f"{name} = {name}.reset_index() makes it the first column, and "
+    if set(levels) & set(value.columns):  # pandas refuses a second column of the name
+        remedy = "A column has its name as well; "
+    raise SchemaError(
+        f"A query names {name!r}, a DataFrame with {called}, which DuckDB does not read: {remedy}"
+        f"{name} = {name}.reset_index(drop=True) leaves it out."
+    )
 
 
 def _unknown(con: duckdb.DuckDBPyConnection, texts: Iterable[str], *, in_catalog: bool) -> set[str]:

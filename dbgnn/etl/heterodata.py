@@ -59,7 +59,8 @@ def query_to_heterodata(
 
     The first column of a node query is its key (``keys`` names others); an edge query begins with the source's key and the
     destination's. All other columns become attributes of their names. No property graph, and no index, is needed, and a
-    query may read views, attached databases, and Parquet and CSV files by path.
+    query may read views, attached databases, Parquet and CSV files by path, and by the name of a variable a DataFrame, whose
+    columns are read and whose index may say nothing.
 
     *By pattern*: ``query`` is one SELECT over the tables of a property graph, and the result every distinct node and
     edge that it matches, nodes in the order of their keys::
