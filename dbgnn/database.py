@@ -89,9 +89,15 @@ def connect(
     if own is not None:
         query = "SELECT coalesce(path, ':memory:'), readonly FROM duckdb_databases() WHERE database_name = current_database()"
         try:
-            path, read_only = own.execute(query).fetchall()[0]
+            path, readonly = own.execute(query).fetchall()[0]
         except duckdb.ConnectionException as error:
             raise ConnectionError(f"The DuckDB connection is closed, or in use elsewhere: {error}") from error
+        if read_only and not readonly:
+            raise ConnectionError(
+                f"The DuckDB connection to {path!r} is open for writing, which read_only=True cannot change. Leave it out, or "
+                "open the file read-only: dbgnn.connect(path, read_only=True)."
+            )
+        read_only = readonly
     else:
         path = os.fspath(database)  # type: ignore[arg-type]
         path = path if path.startswith(":memory:") else str(Path(path).expanduser().absolute())
@@ -379,7 +385,7 @@ class Database(Listed):
             if not open_:
                 return
             time.sleep(0.01 * attempt)  # a thread is in the middle of a query, which was interrupted and is about to end
-        raise ConnectionError(f"{self!s} cannot be closed: another thread goes on using it. End that thread first.")
+        raise ConnectionError(f"{self!s} cannot be closed: another thread still uses it. End that thread first.")
 
     def __enter__(self) -> Self:
         return self
@@ -524,6 +530,9 @@ def _apply(connection: duckdb.DuckDBPyConnection, settings: Settings, *, owned: 
         prefer(connection, python_scan_all_frames="true")
         if settings.progress:  # DuckDB counts, COPY shows it. Shown by DuckDB itself, it would be there twice.
             prefer(connection, enable_progress_bar_print="false", enable_progress_bar="true")
+        lock_last(connection, dict(settings.config))
+    else:
+        require(connection, "", **{name: str(value) for name, value in without_lock(dict(settings.config)).items()})
         lock_last(connection, dict(settings.config))
 
 

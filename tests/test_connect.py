@@ -307,3 +307,26 @@ def test_a_notebook_without_ipywidgets(tmp_path: Path) -> None:
     code = textwrap.dedent(NOTEBOOK)
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("3 50 True\n", "")
+
+
+# -- a connection of the user's ----------------------------------------------------------------------------
+
+
+def test_settings_are_set_on_a_connection_of_the_user_s_as_well() -> None:
+    with duckdb.connect() as con:
+        db = dbgnn.connect(con, threads=1, config={"preserve_insertion_order": "false", "lock_configuration": "true"})
+        names = ("threads", "preserve_insertion_order", "lock_configuration")
+        assert db.sql("SELECT " + ", ".join(f"current_setting('{n}')" for n in names)).fetchall() == [(1, False, True)]
+    with duckdb.connect() as con, pytest.raises(dbgnn.ResourceError, match="no_such_setting='1' is not a value"):
+        dbgnn.connect(con, config={"no_such_setting": "1"})
+
+
+def test_read_only_is_not_left_unsaid(tmp_path: Path) -> None:
+    with (
+        duckdb.connect(str(tmp_path / "g.duckdb")) as con,
+        pytest.raises(dbgnn.ConnectionError, match=r"is open for writing, which read_only=True cannot change"),
+    ):
+        dbgnn.connect(con, read_only=True)
+    with duckdb.connect(str(tmp_path / "g.duckdb"), read_only=True) as con:
+        assert dbgnn.connect(con).read_only
+        assert dbgnn.connect(con, read_only=True).read_only

@@ -78,7 +78,7 @@ def check_keys(con: duckdb.DuckDBPyConnection, part: Part) -> Iterator[Finding]:
             "error", "duplicate keys", column, extra, total,
             f"{extra:,} of {total:,} rows repeat the key of another{under}",
             examples=tuple(_key(row[:-2]) for row in rows),
-            remedy="A key names one row: delete the others, or declare the columns that tell them apart as the KEY.",
+            remedy="A key names one row: delete the others, or declare as the KEY the columns that differ.",
         )  # fmt: skip
 
 

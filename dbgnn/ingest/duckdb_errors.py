@@ -11,6 +11,7 @@ from sqlglot import TokenType
 from dbgnn.errors import CopyError, DbgnnError, ResourceError
 from dbgnn.ingest.statement import PlainCopy, copy_tokens, plain_copy
 from dbgnn.ingest.target import Target, find_target
+from dbgnn.schema.render import shown
 from dbgnn.sql import literal
 
 #: The most characters of a row that a message shows.
@@ -114,7 +115,7 @@ def copy_error(error: duckdb.Error, query: str, con: duckdb.DuckDBPyConnection) 
                 return CopyError(f"COPY {table}: {file!r} is not CSV that fits the table: {text}")
             text = found
     if width := _WIDTH.search(text):
-        return CopyError(_wrong_width(table, file, filled, *width.groups()))
+        return CopyError(_wrong_width(name, file, filled, *width.groups()))
     lines = [line for line in text.partition("\n\n")[0].partition("\nPossible")[0].splitlines() if line]
     if "CSV Error" in text:
         said, remedy = "; ".join(lines), "Correct the row, or say (IGNORE_ERRORS true)."
@@ -149,18 +150,19 @@ def _filled(con: duckdb.DuckDBPyConnection, copy: PlainCopy) -> tuple[str, ...]:
         return ()
 
 
-def _wrong_width(table: str, file: str, filled: Sequence[str], line: str, row: str, expected: str, found: str) -> str:
+def _wrong_width(name: Sequence[str], file: str, filled: Sequence[str], line: str, row: str, expected: str, found: str) -> str:
     """Say which row has too many or too few columns; if the first has, the whole file is likely to be of another table."""
-    columns = f" ({', '.join(filled)})" if filled else ""
+    columns, table = f" ({', '.join(filled)})" if filled else "", ".".join(map(shown, name))
     if line != "1":
         remedy = "Correct the row, or say (IGNORE_ERRORS true) to leave such rows out."
     elif int(found) < int(expected):
         remedy = f"Name the columns that the file has: COPY {table} (…) FROM {literal(file)}."
     else:
         remedy = f"Select the columns: INSERT INTO {table} SELECT … FROM {literal(file)}."
-    shown = row if len(row) <= _MOST_SHOWN else row[:_MOST_SHOWN] + "…"
+    cut = row if len(row) <= _MOST_SHOWN else row[:_MOST_SHOWN] + "…"
     width = f"{found} column" + "s" * (found != "1")
-    return f"COPY {table} from {file!r}: line {line} has {width}, not {expected}{columns}: {shown}. No row was kept. {remedy}"
+    where = f"COPY {'.'.join(name)} from {file!r}: line {line}"
+    return f"{where} has {width}, not {expected}{columns}: {cut}. No row was kept. {remedy}"
 
 
 def _bad_line(con: duckdb.DuckDBPyConnection, file: str, options: Mapping[str, str], filled: Sequence[str]) -> str | None:

@@ -17,6 +17,8 @@ from sqlglot import Token
 from dbgnn.errors import CopyError, UnknownNameError
 from dbgnn.ingest.statement import plain_copy
 from dbgnn.ingest.target import Column, Target, find_target
+from dbgnn.schema.render import shown
+from dbgnn.sql import literal
 
 #: Files that COPY reads in another format than CSV unless told.
 _OTHER_FORMATS = (".parquet", ".json", ".jsonl", ".ndjson", ".geojson", ".avro", ".arrow", ".arrows", ".xlsx", ".npy")
@@ -92,7 +94,7 @@ def _bad_header(target: Target, file: str, columns: Sequence[Column], first: Seq
     return CopyError(
         f"COPY {target} from {file!r}: the first line is {line!r}, which is neither a header with the names of the columns "
         f"{listed!r} nor a row that is sure to be kept. Add (HEADER true) if it is a header to leave out (the "
-        f"columns are then filled in the order of the table: name them, COPY {target} (…), if the file has another), "
+        f"columns are then filled in the order of the table: name them, COPY {target.written} (…), if the file has another), "
         "or (HEADER false) if it is a row."
     )
 
@@ -116,7 +118,8 @@ def _check_parquet(con: duckdb.DuckDBPyConnection, table: tuple[str, ...], names
         raise CopyError(
             f"COPY {target} from {file!r}: the file has the columns {', '.join(found)}, in another order than the table's "
             f"{', '.join(c.name for c in columns)}, and COPY fills them by position. Name them in the file's order: "
-            f"COPY {target} ({', '.join(found)}) FROM …, or INSERT INTO {target} BY NAME FROM …."
+            f"COPY {target.written} ({', '.join(map(shown, found))}) FROM {literal(file)}, or INSERT INTO {target.written} BY "
+            f"NAME FROM {literal(file)}."
         )
 
 

@@ -16,7 +16,8 @@ from dbgnn.ingest.npy import Array, Source, batch_rows, check_source, open_array
 from dbgnn.ingest.settings import write_settings
 from dbgnn.ingest.statement import CopyStatement
 from dbgnn.ingest.target import Column, Target, find_target
-from dbgnn.sql import quote, quote_all
+from dbgnn.schema.render import shown
+from dbgnn.sql import literal, quote, quote_all
 
 #: Seconds of work before the progress bar appears.
 PROGRESS_DELAY = 2.0
@@ -88,7 +89,7 @@ def _assign(
         raise CopyError(
             f"COPY {target}: one file for columns {_names(columns)} has to be an edge index of shape [2, E] or [E, 2] "
             f"for two columns without arrays; {files[0]!r} has shape {array.shape}. Give one file per column, "
-            f"or name the column it is for: COPY {target} ({columns[0].name}) FROM …"
+            f"or name the column it is for: COPY {target.written} ({shown(columns[0].name)}) FROM {literal(files[0])}."
         )
     raise CopyError(
         f"COPY {target}: {len(files)} file(s) for {len(columns)} column(s) {_names(columns)}. "
@@ -104,7 +105,7 @@ def _check_required(target: Target, columns: tuple[Column, ...]) -> None:
     if missing := [c for c in target.columns if c.required and c not in columns]:
         raise CopyError(
             f"COPY {target}: column {missing[0].name!r} is NOT NULL, has no default and no file. "
-            f"Give it one, or a default: ALTER TABLE {target} ALTER {missing[0].name} SET DEFAULT …"
+            f"Give it one, or a default: ALTER TABLE {target.written} ALTER {shown(missing[0].name)} SET DEFAULT …"
         )
 
 

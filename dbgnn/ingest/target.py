@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import CopyError, UnknownNameError, near_misses
+from dbgnn.schema.render import shown
 from dbgnn.sql import quote, quote_all
 
 
@@ -44,6 +45,11 @@ class Target:
     def sql(self) -> str:
         """The quoted name with catalog and schema."""
         return f"{quote(self.catalog)}.{quote(self.schema)}.{quote(self.name)}"
+
+    @property
+    def written(self) -> str:
+        """The name as one would write it in SQL, for remedies that can be run."""
+        return ".".join(map(shown, (self.name,) if self.schema == "main" else (self.schema, self.name)))
 
     def __str__(self) -> str:
         return self.name if self.schema == "main" else f"{self.schema}.{self.name}"

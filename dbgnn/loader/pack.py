@@ -250,7 +250,7 @@ class PackedLoader(Listed):
         if not self._manifest.complete:
             raise DataError(
                 f"The pack {str(self.path)!r} is incomplete: it holds {self._manifest.packed:,} of "
-                f"{sum(self._manifest.epochs):,} mini-batches. Call loader.pack(path) again: it goes on from there."
+                f"{sum(self._manifest.epochs):,} mini-batches. Call loader.pack(path) again: it continues from there."
             )
         self._verified: set[int] = set()
         self._epoch = 0

@@ -135,7 +135,7 @@ def _translated(folder: Path) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             raise ResourceError(
                 f"The disk is full while packing into {str(folder)!r}: {error}. Free space, and pack again with the same "
-                "loader: it goes on after the last complete part."
+                "loader: it continues after the last complete part."
             ) from error
         raise ResourceError(f"The pack {str(folder)!r} cannot be written: {error}.") from error
 

@@ -20,7 +20,7 @@ from dbgnn.sql import quote
 OWN_SCHEMA = "dbgnn"
 
 #: What to do where a graph names what is no longer there; the end of the messages that say so.
-DECLARE_ANEW = "Where a property graph names it, declare that anew: CREATE OR REPLACE PROPERTY GRAPH …"
+DECLARE_ANEW = "Where a property graph names it, declare that graph again: CREATE OR REPLACE PROPERTY GRAPH …"
 
 
 @dataclass(frozen=True, slots=True)

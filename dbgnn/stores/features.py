@@ -276,7 +276,7 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
             raise DataError(
                 f"Column {name!r} of edge table {str(source.table)!r} cannot be written: DuckDB moves rows whose "
                 "arrays change, the ids "
-                f"of edges are their order, and the table cannot be made anew because it has {bound}. Drop that, or "
+                f"of edges are their order, and the table cannot be written again because it has {bound}. Drop that, or "
                 "CREATE TABLE … AS."
             )
         if is_new:

@@ -597,7 +597,7 @@ def test_a_full_disk_is_said_and_gone_on_from(db: dbgnn.Database, tmp_path: Path
     for limit, kind in cases:
         try:
             limit_files(limit)
-            with pytest.raises(dbgnn.ResourceError, match=r"disk is full while packing into .*it goes on after the") as error:
+            with pytest.raises(dbgnn.ResourceError, match=r"disk is full while packing into .*it continues after the") as error:
                 light(db, kind=kind).pack(tmp_path / "pack", epochs=2)
         finally:
             limit_files(-1)

@@ -84,7 +84,7 @@ def test_counts_that_are_known_are_not_counted(con: duckdb.DuckDBPyConnection) -
 
 def test_a_table_that_is_gone(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("DROP TABLE cites")
-    with pytest.raises(UnknownNameError, match=r"no table 'cites' .*declare that anew: CREATE OR REPLACE PROPERTY GRAPH"):
+    with pytest.raises(UnknownNameError, match=r"no table 'cites' .*declare that graph again: CREATE OR REPLACE"):
         describe(con, load(con, "papers"))
     con.execute("ALTER TABLE paper RENAME TO papers")
     with pytest.raises(UnknownNameError, match=r"no table 'paper'; did you mean 'papers'\?.* CREATE OR REPLACE PROPERTY GRAPH"):
