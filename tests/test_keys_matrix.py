@@ -262,8 +262,11 @@ MISFITS = [
 ]
 
 
-@pytest.mark.parametrize("held", ["", "PRIMARY KEY (s, d)", "UNIQUE (s)", "CHECK (s IS NOT NULL)"])
-@pytest.mark.parametrize(("kind", "edge_kind"), MISFITS)
+@pytest.mark.parametrize(
+    ("kind", "edge_kind", "held"),
+    [(*types, "") for types in MISFITS]
+    + [(*types, held) for types in MISFITS[:3] for held in ("PRIMARY KEY (s, d)", "UNIQUE (s)", "CHECK (s IS NOT NULL)")],
+)
 def test_an_edge_key_of_another_type_is_said_at_create_with_a_remedy_that_works(kind: str, edge_kind: str, held: str) -> None:
     value = "'2020-01-01 00:00:00+00'" if "TIME" in kind else "'1'"
     constraint = f", {held}" if held else ""
@@ -377,3 +380,72 @@ def test_no_key_is_rounded_until_it_fits(kind: str, key: str, given: Any, messag
         fs, _ = db.get_torch_geometric_remote_backend()
         with pytest.raises(RequestError, match=message):
             fs.ids("n", given)
+
+
+NAMES = [
+    "rid",
+    "pos",
+    "id",
+    "k0",
+    "t",
+    "q",
+    "e",
+    "r",
+    "c0",
+    "degree",
+    "dbgnn_pos",
+    "rowid ",
+    "m",
+    "src",
+    "dst",
+    'a"b',
+    "ä",
+    "SELECT",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_key_may_have_any_name(name: str) -> None:
+    key, other = (f'"{n.replace(chr(34), chr(34) * 2)}"' for n in (name, f"{name}2"))
+    with dbgnn.connect(progress=False) as db:
+        db.execute(
+            f"CREATE TABLE n ({key} VARCHAR, v INTEGER); INSERT INTO n SELECT chr(101 - i::INTEGER), i FROM range(5) x(i)"
+        )
+        db.execute(f"CREATE TABLE ed ({key} VARCHAR, {other} VARCHAR); INSERT INTO ed VALUES ('a', 'b'), ('e', 'c')")
+        db.execute(
+            f"CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY ({key})) EDGE TABLES (ed SOURCE KEY ({key}) REFERENCES n ({key}) "
+            f"DESTINATION KEY ({other}) REFERENCES n ({key}))"
+        )
+        graph = db.graph("g")
+        fs, _ = db.get_torch_geometric_remote_backend()
+        assert fs.keys("n") == list("abcde")
+        assert fs.ids("n", ["c"]).tolist() == [2]
+        assert graph.check(progress=False).ok
+        [batch] = dbgnn.NeighborLoader(graph, num_neighbors=[-1], input_nodes="n", batch_size=9)
+        assert pairs(batch["n", "ed", "n"].edge_index) == [(0, 1), (4, 2)]
+        assert pairs(graph.to_heterodata(seeds=("n", "v < 9"), hops=2)["n", "ed", "n"].edge_index) == [(0, 1), (4, 2)]
+        assert graph.write_back("n", w=torch.arange(5), into="side") == 5
+        with pytest.raises(DataError, match="have a value in w already"):
+            graph.write_back("n", w=torch.arange(5), into="side", on_conflict="error")
+        assert graph.write_back(("n", "ed", "n"), w=torch.arange(2), into="of_edges") == 2
+
+
+def test_a_generated_column_may_be_a_key() -> None:
+    with dbgnn.connect(progress=False) as db:
+        db.execute(
+            "CREATE TABLE n (a INTEGER, code VARCHAR GENERATED ALWAYS AS ('k' || a)); INSERT INTO n VALUES (2), (1), (0)"
+        )
+        db.execute("CREATE TABLE e (s VARCHAR, d VARCHAR); INSERT INTO e VALUES ('k0', 'k2')")
+        db.execute(
+            "CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY (code)) EDGE TABLES (e SOURCE KEY (s) REFERENCES n (code) "
+            "DESTINATION KEY (d) REFERENCES n (code))"
+        )
+        graph = db.graph("g")
+        fs, _ = db.get_torch_geometric_remote_backend()
+        assert fs.keys("n") == ["k0", "k1", "k2"]
+        assert graph.write_back("n", w=torch.rand(3, 2), keys=["k2", "k1", "k0"]) == 3
+        [batch] = dbgnn.NeighborLoader(graph, num_neighbors=[-1], input_nodes="n", batch_size=3)
+        assert batch["n", "e", "n"].edge_index.tolist() == [[0], [2]]
+        db.execute("UPDATE n SET a = 7 WHERE a = 0")
+        with pytest.raises(dbgnn.StaleIndexError):
+            fs.keys("n")

@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from dbgnn.check.report import Finding
+from dbgnn.check.report import LABELS, Finding
 from dbgnn.schema.key_values import carried, key_rows
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.schema.types import Column, tensor_type
@@ -21,8 +21,7 @@ from dbgnn.sql import quote
 #: How many example rows a finding names, and how many classes a balance.
 EXAMPLES, CLASSES = 3, 20
 
-#: Integer columns of these names are labels if they have at most so many values, others if they have as many as are shown.
-_LABELS = frozenset(["class", "label", "labels", "target", "y"])
+#: Labels are classes if they have at most so many values, other columns of integers if they have as many as are shown.
 _MOST_CLASSES = 1000
 
 _FLOATS = frozenset(["float32", "float64"])
@@ -135,7 +134,7 @@ def _bad_values(part: Part, column: Column, kind: str, count: int, total: int, f
 
 def _may_be_classes(column: Column, distinct: int) -> bool:
     kind = column.dtype == "bool" or column.sql_type.startswith("ENUM") or (not column.unit and "int" in column.dtype)
-    return kind and 0 < distinct <= (_MOST_CLASSES if column.name.lower() in _LABELS else CLASSES)
+    return kind and 0 < distinct <= (_MOST_CLASSES if column.name.lower() in LABELS else CLASSES)
 
 
 def _classes(con: duckdb.DuckDBPyConnection, part: Part, column: Column, total: int) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dbgnn.display import Shown
+from dbgnn.schema.key_values import shown_value
 from dbgnn.schema.model import EdgeType
 
 if TYPE_CHECKING:
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 Severity = Literal["error", "warning", "info"]
 
 _STYLES: Mapping[Severity, str] = {"error": "bold red", "warning": "yellow", "info": "dim"}
+
+#: Names of columns that hold labels: how their values are distributed is shown value by value.
+LABELS = frozenset(["class", "label", "labels", "target", "y"])
+
+#: How many names or flags of a column that is no label are shown one by one.
+_NAMED = 5
 
 #: Columns of the table of degrees: key of `Finding.detail`, heading.
 _DEGREES = (
@@ -47,7 +54,8 @@ class Finding:
         text: One sentence.
         examples: Keys of the first rows (at most three): a value, or a tuple of a composite key or of an edge's two ends.
         remedy: What to do about it; "" where nothing has to be done.
-        detail: Figures by name: the quantiles of degrees, rows per class, rows per length of a list.
+        detail: Figures by name: the quantiles of degrees, rows per class, rows per length of a list; of dangling edges, how
+            many have each of the examples.
     """
 
     severity: Severity
@@ -85,8 +93,13 @@ class Finding:
         }
 
     def __str__(self) -> str:
-        shown = f"; the first: {', '.join(map(_shown, self.examples))}" if self.examples else ""
+        shown = f"; the first: {', '.join(map(self._example, self.examples))}" if self.examples else ""
         return f"{self.where}: {self.text}{shown}.{f' {self.remedy}' if self.remedy else ''}"
+
+    def _example(self, value: object) -> str:
+        shown = shown_value(value)
+        count = self.detail.get(shown) if self.what == "dangling" else None
+        return shown if count is None else f"{shown} ({_number(int(count), 'edge')})"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -154,7 +167,12 @@ class CheckReport(Shown):
         parts += [Text.assemble((f"  {f.severity:<7} ", _STYLES[f.severity]), str(f)) for f in told]
         degrees = [f for f in self.findings if f.what == "degrees"]
         classes = [f for f in self.findings if f.what == "classes"]
-        return Group(*parts, *([_degree_table(degrees)] if degrees else []), *([_class_table(classes)] if classes else []))
+        labels = [f for f in classes if str(f.column).lower() in LABELS]
+        others = [f for f in classes if f not in labels]
+        named = [f for f in others if _is_short(f.detail)]
+        few = [f for f in others if f not in named]
+        shown = ((_degree_table, degrees), (_class_table, [*labels, *named]), (_few_table, few))
+        return Group(*parts, *(table(found) for table, found in shown if found))
 
     def _title(self) -> str:
         nodes = sum(n for label, n in self.num_rows.items() if isinstance(label, str))
@@ -188,6 +206,22 @@ def _class_table(found: Sequence[Finding]) -> Table:
     return table
 
 
+def _is_short(values: Mapping[str, float]) -> bool:
+    """Whether values of a column that is no label are worth a line each: a few names or flags, no months and hours."""
+    return len(values) <= _NAMED and not all(value.lstrip("-").isdecimal() for value in values)
+
+
+def _few_table(found: Sequence[Finding]) -> Table:
+    """Return a line per column that has few values and is no label, such as months and hours."""
+    from rich.text import Text  # noqa: PLC0415 - values are no markup
+
+    table = _table("few values", "rows")
+    table.add_column("")
+    for f in found:
+        table.add_row(Text(f.where), f"{f.count:,}", Text(f.text))
+    return table
+
+
 def _table(what: str, number: str) -> Table:
     from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
@@ -199,11 +233,7 @@ def _table(what: str, number: str) -> Table:
 
 
 def _number(count: int, noun: str) -> str:
-    return f"{count or 'no'} {noun}{'s' * (count != 1)}"
-
-
-def _shown(example: object) -> str:
-    return repr(example) if isinstance(example, str | tuple | bytes) else str(example)
+    return f"{f'{count:,}' if count else 'no'} {noun}{'s' * (count != 1)}"
 
 
 def _plain(value: object) -> object:

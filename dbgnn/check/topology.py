@@ -16,7 +16,7 @@ import numpy as np
 
 from dbgnn.check.columns import EXAMPLES, Part, examples
 from dbgnn.check.report import Finding
-from dbgnn.schema.key_values import carried, key_rows
+from dbgnn.schema.key_values import carried, key_rows, shown_value
 from dbgnn.schema.keys import compared, same
 from dbgnn.schema.model import EdgeTable, PropertyGraph, VertexTable
 from dbgnn.sql import quote
@@ -133,6 +133,7 @@ def check_end(con: duckdb.DuckDBPyConnection, part: Part, end: End, nodes: int) 
             "error", "dangling", column, nulls + missing, total,
             f"{nulls + missing:,} of {total:,} edges have a {end.word} that is no key of {str(end.vertex.table)!r}{null}",
             examples=tuple(_key(row[:-1]) for row in first),
+            detail={shown_value(_key(row[:-1])): int(row[-1]) for row in first},
             remedy="Add the nodes, delete the edges, or leave them out by graph.build(dangling='drop').",
         )  # fmt: skip
     there = f"SEMI JOIN {end.nodes} ON {end.same('d', 'v')}" if missing else ""

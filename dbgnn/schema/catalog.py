@@ -13,7 +13,7 @@ import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema.model import TableName
-from dbgnn.schema.render import shown
+from dbgnn.schema.render import shown, shown_table
 from dbgnn.sql import quote
 
 #: The schema in which dbgnn keeps what is its own.
@@ -86,13 +86,24 @@ def find_table(con: duckdb.DuckDBPyConnection, name: str, schema: str | None = N
     shown = str(TableName(name, schema or "main"))
     view = first_row(
         con,
-        "SELECT view_name FROM duckdb_views() WHERE database_name = current_database() "
+        "SELECT schema_name, view_name FROM duckdb_views() WHERE database_name = current_database() "
         "AND lower(view_name) = lower($name) AND lower(schema_name) = lower(coalesce($schema, current_schema()))",
         {"name": name, "schema": schema},
     )
     if view is not None:
-        raise SchemaError(f"{shown!r} is a view, and a graph needs tables. CREATE TABLE … AS FROM {shown}, and use that.")
+        raise _of_a_view(con, TableName(view[1], view[0]))
     raise UnknownNameError(f"There is no table {shown!r}" + near_misses(shown, tables(con)))
+
+
+def _of_a_view(con: duckdb.DuckDBPyConnection, view: TableName) -> SchemaError:
+    """Return the error that a view is no table, with the statement that makes one of it."""
+    taken = {folded(table.name) for table in tables(con) if table.schema == view.schema}
+    names = (f"{view.name}_table{i}" for i in ["", *range(2, len(taken) + 3)])
+    made = TableName(next(name for name in names if folded(name) not in taken), view.schema)
+    return SchemaError(
+        f"{str(view)!r} is a view, and a graph needs tables. Make one of it, and use {shown_table(made)}: "
+        f"CREATE TABLE {shown_table(made)} AS FROM {shown_table(view)}."
+    )
 
 
 def columns(con: duckdb.DuckDBPyConnection, table: TableName) -> dict[str, str]:

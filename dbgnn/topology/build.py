@@ -7,7 +7,6 @@ destinations, and inserted: ``list()`` aggregation does not spill, and 20 M edge
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -20,7 +19,7 @@ from dbgnn.schema import PropertyGraph
 from dbgnn.schema.keys import check_key_types, compared, same
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.sql import quote
-from dbgnn.topology.faults import check_keys, dangling
+from dbgnn.topology.faults import End, Resolved, check_keys, dangling
 from dbgnn.topology.home import home_to_write, is_in_memory, table_in
 from dbgnn.topology.index import VertexIndex, ids_of_keys
 from dbgnn.topology.state import (
@@ -111,14 +110,22 @@ class _Build:
                 self._vertex(vertex, state)
         indexed = {v.label: self._vertex_index(v) for v in self.graph.vertices}
         due = [edge for edge in map(self._to_build, self.graph.edges) if edge is not None]
-        resolved = [self._resolved(edge, state, indexed) for edge, state in due]
-        if faults := [r.fault for r in resolved if r.fault is not None]:
-            raise DataError(
-                f"{'. '.join(faults)}. Add the nodes, delete the edges, or leave them out with graph.build(dangling='drop')."
-            )
+        resolved = [self._resolved(edge, indexed) for edge, _ in due]
+        self._check_ends([r for r, (_, state) in zip(resolved, due, strict=True) if r.dropped and state.dangling == "error"])
         for (edge, state), found in zip(due, resolved, strict=True):
             self._edge(edge, state, found, indexed[edge.source], indexed[edge.destination])
         self._forget_others()
+
+    def _check_ends(self, missing: Sequence[Resolved]) -> None:
+        """Raise if edges miss an end: one error for all types. Types of the same rows and columns count as one."""
+        rows: dict[object, list[Resolved]] = {}
+        for found in missing:
+            ends = frozenset((end.vertex.label, end.columns) for end in found.ends)
+            rows.setdefault((found.edge.table, ends), []).append(found)
+        if told := [dangling(self.reader, group[0], [r.edge.edge_type for r in group]) for group in rows.values()]:
+            raise DataError(
+                f"{'. '.join(told)}. Add the nodes, delete the edges, or leave them out with graph.build(dangling='drop')."
+            )
 
     def _to_build(self, edge: EdgeTable) -> tuple[EdgeTable, PartState] | None:
         before = self.before.get(part_name(edge))
@@ -164,21 +171,21 @@ class _Build:
 
     # -- edges -----------------------------------------------------------------------------------------
 
-    def _resolved(self, edge: EdgeTable, state: PartState, indexed: Mapping[str, VertexIndex]) -> _Resolved:
-        """Find the ends of all edges of a type, and say what is wrong with them."""
-        src, dst = indexed[edge.source], indexed[edge.destination]
-        types = tuple([kind for _, kind in self.states[part_name(index.vertex)].columns] for index in (src, dst))
-        query = _resolved(edge, (src, dst), types, self.graph.optional_columns(edge))
+    def _resolved(self, edge: EdgeTable, indexed: Mapping[str, VertexIndex]) -> Resolved:
+        """Find the ends of all edges of a type, and count those that miss one."""
+        ends = tuple(
+            End(name, (vertex := indexed[label].vertex), columns, tuple(k for _, k in self.states[part_name(vertex)].columns))
+            for name, label, columns in (
+                ("src", edge.source, edge.source_key),
+                ("dst", edge.destination, edge.destination_key),
+            )
+        )
+        query = _resolved(edge, ends, indexed, self.graph.optional_columns(edge))
         missing = f"SELECT count(*), count(*) FILTER (WHERE {_MISSING}) FROM ({query})"
         total, dropped = self.reader.execute(missing).fetchall()[0]
-        fault = None
-        if dropped and state.dangling == "error":
-            columns = (edge.source_key, edge.destination_key)
-            ends = list(zip(("src", "dst"), (src.vertex, dst.vertex), columns, types, strict=True))
-            fault = dangling(self.reader, edge, ends, query, dropped)
-        return _Resolved(query, total, dropped, fault)
+        return Resolved(edge, ends, query, total, dropped)
 
-    def _edge(self, edge: EdgeTable, state: PartState, found: _Resolved, src: VertexIndex, dst: VertexIndex) -> None:
+    def _edge(self, edge: EdgeTable, state: PartState, found: Resolved, src: VertexIndex, dst: VertexIndex) -> None:
         resolved, total, dropped = found.query, found.total, found.dropped
         count = total - dropped
         last = _one(self.reader, f"SELECT coalesce(max(rowid), -1) FROM {edge.table.sql}")
@@ -266,32 +273,22 @@ class _Build:
 _MISSING = "src IS NULL OR dst IS NULL"
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    """The edges of a type with their ends: a query of ``(rid, src, dst)``, how many there are, and how many miss an end."""
-
-    query: str
-    total: int
-    dropped: int
-    fault: str | None
-
-
-def _resolved(edge: EdgeTable, indexes: Sequence[VertexIndex], types: Sequence[Sequence[str]], optional: Sequence[str]) -> str:
+def _resolved(edge: EdgeTable, ends: Sequence[End], indexed: Mapping[str, VertexIndex], optional: Sequence[str]) -> str:
     """Return a query of ``(rid, src, dst)`` for every edge; an end is NULL where no node has its key.
 
-    Where one of the ``optional`` columns is NULL there is no edge. ``indexes`` and ``types`` (of keys) are those of both ends.
+    Where one of the ``optional`` columns is NULL there is no edge.
     """
-    joins, ends = [], []
-    columns = (edge.source_key, edge.destination_key)
-    for end, index, cols, kinds in zip(("src", "dst"), indexes, columns, types, strict=True):
+    joins, ids = [], []
+    for end in ends:
+        index = indexed[end.vertex.label]
         if index.dense:
-            column = f"e.{quote(cols[0])}"
-            ends.append(f"CASE WHEN {column} BETWEEN 0 AND {index.num_nodes - 1} THEN {column} END AS {end}")
+            column = f"e.{quote(end.columns[0])}"
+            ids.append(f"CASE WHEN {column} BETWEEN 0 AND {index.num_nodes - 1} THEN {column} END AS {end.name}")
         else:
-            on = same(((f"e.{quote(c)}", f"{end}_of.k{i}") for i, c in enumerate(cols)), kinds)
-            joins.append(f"LEFT JOIN ({ids_of_keys(index)}) AS {end}_of ON {on}")
-            ends.append(f"{end}_of.id AS {end}")
-    query = f"SELECT e.rowid AS rid, {', '.join(ends)} FROM {edge.table.sql} AS e {' '.join(joins)}"
+            on = same(((f"e.{quote(c)}", f"{end.name}_of.k{i}") for i, c in enumerate(end.columns)), end.types)
+            joins.append(f"LEFT JOIN ({ids_of_keys(index)}) AS {end.name}_of ON {on}")
+            ids.append(f"{end.name}_of.id AS {end.name}")
+    query = f"SELECT e.rowid AS rid, {', '.join(ids)} FROM {edge.table.sql} AS e {' '.join(joins)}"
     if optional:
         query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in optional)
     return query

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import duckdb
 
 from dbgnn.errors import DataError
 from dbgnn.schema.key_values import carried, key_rows, shown_value
 from dbgnn.schema.keys import compared
-from dbgnn.schema.model import EdgeTable, VertexTable
+from dbgnn.schema.model import EdgeTable, EdgeType, VertexTable
 from dbgnn.sql import quote
 
 #: How many values a message names.
@@ -44,39 +45,61 @@ def _repeated(row: Sequence[object], width: int) -> str:
     return f"{one} {row[-1]} times" if one == other else f"{one} and {other} are one key to DuckDB, {row[-1]} times"
 
 
-def dangling(
-    con: duckdb.DuckDBPyConnection,
-    edge: EdgeTable,
-    ends: Sequence[tuple[str, VertexTable, Sequence[str], Sequence[str]]],
-    resolved: str,
-    count: int,
-) -> str:
-    """Return what is wrong with the edges of a type that miss an end: every value once, with the number of edges.
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of an edge table.
 
-    Args:
-        con: The connection.
-        edge: The edge table.
-        ends: The end's column in ``resolved``, the vertex table, the columns of the edge table, and the types of the key.
-        resolved: A query of ``(rid, src, dst)``, NULL for ends that do not exist.
-        count: How many edges miss an end.
+    Attributes:
+        name: ``"src"`` or ``"dst"``.
+        vertex: The vertex table there.
+        columns: The edge table's columns that hold its key.
+        types: The types of the key, with collations.
     """
-    told = []
-    for end, vertex, names, types in ends:
-        keys = [(f"e.{quote(name)}", kind) for name, kind in zip(names, types, strict=True)]
+
+    name: str
+    vertex: VertexTable
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The edges of a type with their ends.
+
+    Attributes:
+        edge: The edge table.
+        ends: Its source and its destination.
+        query: A query of ``(rid, src, dst)``, NULL for an end that does not exist.
+        total: How many edges there are.
+        dropped: How many of them miss an end.
+    """
+
+    edge: EdgeTable
+    ends: tuple[End, ...]
+    query: str
+    total: int
+    dropped: int
+
+
+def dangling(con: duckdb.DuckDBPyConnection, found: Resolved, edge_types: Sequence[EdgeType]) -> str:
+    """Return which ends the edges of these types, all of the same rows, miss: every value once, with its number of edges."""
+    edge, told = found.edge, []
+    for end in found.ends:
+        keys = [(f"e.{quote(name)}", kind) for name, kind in zip(end.columns, end.types, strict=True)]
         shown = ", ".join(carried(f"arg_min({key}, e.rowid)", kind) for key, kind in keys)
         rows = key_rows(
             con,
-            f"SELECT {shown}, count(*) AS n, count(*) OVER () AS total FROM ({resolved}) AS r "
-            f"JOIN {edge.table.sql} AS e ON e.rowid = r.rid WHERE r.{end} IS NULL "
+            f"SELECT {shown}, count(*) AS n, count(*) OVER () AS total FROM ({found.query}) AS r "
+            f"JOIN {edge.table.sql} AS e ON e.rowid = r.rid WHERE r.{end.name} IS NULL "
             f"GROUP BY {', '.join(compared(key, kind) for key, kind in keys)} ORDER BY min(e.rowid) ASC LIMIT {_SHOWN}",
-            types,
+            end.types,
         )
         for *values, edges, _ in rows:
-            key = ", ".join(f"{name}={shown_value(value)}" for name, value in zip(names, values, strict=True))
-            told.append(f"{key} is no key of {str(vertex.table)!r} ({edges:,} edge{'s' * (edges != 1)})")
+            key = ", ".join(f"{name}={shown_value(value)}" for name, value in zip(end.columns, values, strict=True))
+            told.append(f"{key} is no key of {str(end.vertex.table)!r} ({edges:,} edge{'s' * (edges != 1)})")
         if rows and rows[0][-1] > len(rows):
-            told.append(f"{rows[0][-1] - len(rows):,} more values of {', '.join(names)}")
+            told.append(f"{rows[0][-1] - len(rows):,} more values of {', '.join(end.columns)}")
     return (
-        f"{count:,} rows of edge table {str(edge.table)!r} have an endpoint that does not exist (dangling edges of "
-        f"{'-'.join(edge.edge_type)}): {'; '.join(told)}"
+        f"{found.dropped:,} rows of edge table {str(edge.table)!r} have an endpoint that does not exist (dangling edges of "
+        f"{' and '.join('-'.join(t) for t in edge_types)}): {'; '.join(told)}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -345,3 +346,24 @@ def test_null_is_no_constant(tmp_path: Path) -> None:
     assert (some.count, some.total, every.count) == (3, 4, 4)
     assert some.text.startswith("all 3 values that are not NULL are the same")
     assert every.text.startswith("every row holds the same value")
+
+
+def test_labels_come_first_and_months_are_no_list(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb", progress=False) as db:
+        kinds = ", ".join(f"'k{i}'" for i in range(15))
+        db.execute(f"CREATE TYPE kind AS ENUM ({kinds})")
+        db.execute(
+            """CREATE TABLE n AS SELECT i AS id, TIMESTAMP '2020-01-01' + INTERVAL (i) HOUR AS t, month(t)::INTEGER AS month,
+            hour(t)::INTEGER AS hour, 'k' || (i % 15) AS kind, i % 3 = 0 AS flag, i % 2 AS y FROM range(5000) r(i);
+            ALTER TABLE n ALTER kind TYPE kind;
+            CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY (id))"""
+        )
+        text = str(checked(db))
+    assert "n.y = 0" in text
+    assert "n.flag = true" in text
+    assert text.index("n.y = 0") < text.index("n.flag = true")
+    assert "n.month = " not in text
+    assert "n.kind = " not in text
+    assert re.search(r"n\.month +5,000 +7 values; the commonest is 1, in 14\.9% of 5,000 rows", text)
+    assert re.search(r"n\.kind +5,000 +15 values; the commonest is k0, in 6\.7% of 5,000 rows", text)
+    assert len(text.splitlines()) < 20

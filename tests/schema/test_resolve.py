@@ -304,10 +304,14 @@ def test_what_does_not_fit(con: duckdb.DuckDBPyConnection, rest: str, error: typ
     assert graph_names(con) == []
 
 
-def test_a_view_is_no_table(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute("CREATE VIEW recent AS FROM paper")
-    with pytest.raises(SchemaError, match="'recent' is a view"):
-        declared(con, "VERTEX TABLES (recent KEY (id))")
+@pytest.mark.parametrize("view", ["recent", '"re ""cent"', '"s x"."re.cent"'])
+def test_a_view_is_no_table(con: duckdb.DuckDBPyConnection, view: str) -> None:
+    con.execute(f'CREATE SCHEMA "s x"; CREATE VIEW {view} AS FROM paper; CREATE TABLE recent_table AS SELECT 1 AS id')
+    with pytest.raises(SchemaError, match=r"is a view, and a graph needs tables.* use .*: CREATE TABLE .*\.$") as error:
+        declared(con, f"VERTEX TABLES ({view} KEY (id))")
+    con.execute(str(error.value).partition(": ")[2].removesuffix("."))
+    used = str(error.value).partition(" and use ")[2].partition(": ")[0]
+    assert declared(con, f"VERTEX TABLES ({used} KEY (id))").vertices[0].key == ("id",)
 
 
 def test_integers_of_any_width_fit(con: duckdb.DuckDBPyConnection) -> None:

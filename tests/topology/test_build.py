@@ -194,6 +194,43 @@ def test_first_use_from_many_threads_builds_once(tmp_path: Path) -> None:
         check(db.graph(), edges)
 
 
+def test_dangling_edges_of_all_types_are_one_error(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb", progress=False) as db:
+        db.execute(
+            """CREATE TABLE a (id TIMESTAMPTZ); INSERT INTO a VALUES ('2020-01-01 00:00:00+00');
+            CREATE TABLE b (id BIGINT); INSERT INTO b VALUES (1);
+            CREATE TABLE good AS SELECT 1 AS s, 1 AS d;
+            CREATE TABLE one (s TIMESTAMPTZ, d BIGINT);
+            INSERT INTO one SELECT '2021-01-01 00:00:00+00', i % 5 FROM range(50) t(i);
+            CREATE TABLE two (s BIGINT, d BIGINT); INSERT INTO two VALUES (1, 9), (NULL, 9), (9, 9), (1, 1);
+            CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id)) EDGE TABLES (
+              good SOURCE KEY (s) REFERENCES b (id) DESTINATION KEY (d) REFERENCES b (id),
+              one SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id),
+              one AS rev_one SOURCE KEY (d) REFERENCES b (id) DESTINATION KEY (s) REFERENCES a (id),
+              two SOURCE KEY (s) REFERENCES b (id) DESTINATION KEY (d) REFERENCES b (id))"""
+        )
+        graph = db.graph("g")
+        with pytest.raises(dbgnn.DataError) as error:
+            graph.build()
+        told = str(error.value)
+        assert told == (
+            "50 rows of edge table 'one' have an endpoint that does not exist (dangling edges of a-one-b and b-rev_one-a): "
+            "s=2021-01-01 00:00:00+00:00 is no key of 'a' (50 edges); d=0 is no key of 'b' (10 edges); d=2 is no key of 'b' "
+            "(10 edges); d=3 is no key of 'b' (10 edges); 1 more values of d. "
+            "3 rows of edge table 'two' have an endpoint that does not exist (dangling edges of b-two-b): "
+            "s=NULL is no key of 'b' (1 edge); s=9 is no key of 'b' (1 edge); d=9 is no key of 'b' (3 edges). "
+            "Add the nodes, delete the edges, or leave them out with graph.build(dangling='drop')."
+        )
+        report = graph.check(progress=False)
+        text = str(report)
+        assert "a-one-b.s: 50 of 50 edges" in text
+        assert "the first: 2021-01-01 00:00:00+00:00 (50 edges)." in text
+        assert "the first: 0 (10 edges), 2 (10 edges), 3 (10 edges)." in text
+        assert "b-two-b.d: 3 of 4 edges have a destination that is no key of 'b'; the first: 9 (3 edges)." in text
+        graph.build(dangling="drop")
+        assert [e.dropped for e in graph.topology().edges.values()] == [0, 50, 50, 3]
+
+
 def test_dangling_edges_are_an_error_or_counted(tmp_path: Path) -> None:
     with dbgnn.connect(tmp_path / "g.duckdb") as db:
         fill(db, [10, 20, 30], "BIGINT", np.array([[0, 1, 2, 2], [1, 2, 0, 1]]))
