@@ -6,14 +6,12 @@ A case is a type with keys, as SQL, in the order of their ids; and of some, othe
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import dbgnn
-from dbgnn import Database, DataError, Graph, RequestError, SchemaError
+from dbgnn import Database, DataError, Graph
 
 
 @dataclass(frozen=True)
@@ -224,81 +222,6 @@ def test_dangling_edges_name_the_key(case: Case) -> None:
         assert graph.topology().edges["n", "e", "n"].dropped == gone
 
 
-NO_KEYS = {
-    "INTERVAL": "'1 month'",
-    "STRUCT(a INTEGER)": "{'a': 1}",
-    "INTEGER[]": "[1]",
-    "INTEGER[2]": "[1, 2]",
-    "MAP(VARCHAR, INTEGER)": "MAP {'a': 1}",
-    "UNION(a INTEGER, b VARCHAR)": "1",
-    "VARIANT": "1",
-}
-
-
-@pytest.mark.parametrize("kind", NO_KEYS)
-def test_what_cannot_be_a_key_is_said_at_create(kind: str) -> None:
-    with dbgnn.connect(progress=False) as db:
-        db.execute(f'CREATE TABLE n ("the key" {kind}, v BIGINT); INSERT INTO n VALUES ({NO_KEYS[kind]}, 0)')
-        db.execute(f"CREATE TABLE e (s {kind}, d {kind}); INSERT INTO e VALUES ({NO_KEYS[kind]}, {NO_KEYS[kind]})")
-        with pytest.raises(SchemaError, match=r"'the key' of vertex table 'n' is .*, which cannot be a key.*: ALTER") as error:
-            db.execute('CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY ("the key"))')
-        # the remedy, as it is written
-        db.execute(str(error.value).partition("likewise: ")[2].rstrip("."))
-        db.execute('CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY ("the key_text") PROPERTIES (v))')
-        fs, _ = db.get_torch_geometric_remote_backend()
-        assert fs.ids("n", fs.keys("n")).tolist() == [0]
-
-
-MISFITS = [
-    ("VARCHAR", "VARCHAR COLLATE NOCASE"),
-    ("VARCHAR COLLATE NOACCENT", "VARCHAR COLLATE NOCASE"),
-    ("BIGINT", "VARCHAR"),
-    ("UHUGEINT", "HUGEINT"),
-    ("UHUGEINT", "BIGINT"),
-    ("ENUM('1', '2')", "ENUM('2', '1')"),
-    ("ENUM('1', '2')", "VARCHAR"),
-    ("TIMESTAMP", "TIMESTAMPTZ"),
-    ("DECIMAL(4,1)", "DECIMAL(5,1)"),
-]
-
-
-@pytest.mark.parametrize(
-    ("kind", "edge_kind", "held"),
-    [(*types, "") for types in MISFITS]
-    + [(*types, held) for types in MISFITS[:3] for held in ("PRIMARY KEY (s, d)", "UNIQUE (s)", "CHECK (s IS NOT NULL)")],
-)
-def test_an_edge_key_of_another_type_is_said_at_create_with_a_remedy_that_works(kind: str, edge_kind: str, held: str) -> None:
-    value = "'2020-01-01 00:00:00+00'" if "TIME" in kind else "'1'"
-    constraint = f", {held}" if held else ""
-    with dbgnn.connect(progress=False) as db:
-        db.execute(f"CREATE TABLE n (id {kind}, v BIGINT); INSERT INTO n VALUES ({value}, 7)")
-        db.execute(
-            f'CREATE TABLE "my edges" (s {edge_kind}, d {kind}{constraint}); INSERT INTO "my edges" VALUES ({value}, {value})'
-        )
-        graph = (
-            "CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY (id)) EDGE TABLES ({} AS e SOURCE KEY (s) REFERENCES n (id) "
-            "DESTINATION KEY (d) REFERENCES n (id))"
-        )
-        with pytest.raises(SchemaError, match=r"'s' of 'my edges' is .* Give both one type: ") as error:
-            db.execute(graph.format('"my edges"'))
-        remedy = str(error.value).partition("one type: ")[2].rstrip(".")
-        statement, _, used = remedy.partition(", and use ")
-        db.execute(statement)
-        db.execute(graph.format(used or '"my edges"'))
-        [batch] = dbgnn.NeighborLoader(db.graph("g"), num_neighbors=[-1], input_nodes="n", batch_size=1)
-        assert batch["n", "e", "n"].edge_index.tolist() == [[0], [0]]
-
-
-def test_foreign_keys_that_differ_in_collation_are_said_when_the_graph_is_inferred() -> None:
-    with dbgnn.connect(progress=False) as db:
-        db.execute("CREATE TABLE city (name VARCHAR PRIMARY KEY)")
-        db.execute("CREATE TABLE person (id BIGINT PRIMARY KEY, city VARCHAR COLLATE NOCASE REFERENCES city (name))")
-        with pytest.raises(
-            SchemaError, match="'city' of 'person' is VARCHAR COLLATE NOCASE, but column 'name' of 'city' is VARCHAR"
-        ):
-            db.graph()
-
-
 def test_composite_keys_mix_types_and_collations() -> None:
     kinds = {
         "a": "VARCHAR COLLATE NOCASE",
@@ -336,116 +259,3 @@ def test_composite_keys_mix_types_and_collations() -> None:
         [batch] = dbgnn.NeighborLoader(graph, num_neighbors=[-1], input_nodes="n", batch_size=3)
         assert batch["e", "of", "n"].edge_index.shape == (2, 3)
         assert pairs(graph.to_heterodata()["e", "of", "n"].edge_index) == [(0, 2), (1, 1), (2, 0)]
-
-
-@pytest.mark.parametrize(
-    "kind", ["TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "UBIGINT", "FLOAT", "DOUBLE", "BOOLEAN"]
-)
-def test_keys_of_numbers_are_arrays_of_ones_own(kind: str) -> None:
-    with dbgnn.connect(progress=False) as db:
-        db.execute(f"CREATE TABLE n AS SELECT i::{kind} AS id, i AS v FROM range(2) t(i)")
-        db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY (id))")
-        fs, _ = db.get_torch_geometric_remote_backend()
-        dtype = db.execute("SELECT id FROM n").fetchnumpy()["id"].dtype
-        for keys in (fs.keys("n"), fs.keys("n", torch.tensor([1])), fs.keys("n", [])):
-            assert isinstance(keys, np.ndarray)
-            assert keys.flags.writeable
-            assert keys.flags.owndata
-            torch.from_numpy(keys)  # warns of arrays that cannot be written to
-            assert keys.dtype == dtype
-
-
-@pytest.mark.parametrize(
-    ("kind", "key", "given", "message"),
-    [
-        ("BIGINT", "2", [1.5], "not double"),
-        ("BIGINT", "2", ["1.5"], "not of the key's type"),
-        ("BIGINT", "1", [True], "not bool"),
-        ("BOOLEAN", "true", [2], "not int64"),
-        ("DECIMAL(4,1)", "1.6", ["1.55"], "not of the key's type"),
-        ("DECIMAL(4,1)", "1.6", [1.55], "not double"),
-        ("DATE", "'2020-01-01'", ["2020-01-01 10:00:00"], "not of the key's type"),
-        ("DATE", "'2020-01-01'", np.array(["2020-01-01T10:00"], dtype="datetime64[s]"), "without loss"),
-        ("TIMESTAMP_S", "'2020-01-01'", np.array(["2020-01-01T00:00:00.1"], dtype="datetime64[ms]"), "without loss"),
-        ("TIMESTAMP_S", "'2020-01-01'", ["2020-01-01 00:00:00.1"], "not of the key's type"),
-        ("TIMESTAMP", "'2020-01-01'", ["2020-01-01 00:00:00+05:30"], "not of the key's type"),
-        ("TIMESTAMPTZ", "'2020-01-01 00:00:00+00'", ["2020-01-01 00:00:00"], "not of the key's type"),
-        ("TIMESTAMPTZ", "'2020-01-01 00:00:00+00'", np.array(["2020-01-01"], dtype="datetime64[us]"), "timezone.utc"),
-    ],
-)
-def test_no_key_is_rounded_until_it_fits(kind: str, key: str, given: Any, message: str) -> None:
-    with dbgnn.connect(progress=False) as db:
-        db.execute(f"CREATE TABLE n (id {kind}, v BIGINT); INSERT INTO n VALUES ({key}, 0)")
-        db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY (id))")
-        fs, _ = db.get_torch_geometric_remote_backend()
-        with pytest.raises(RequestError, match=message):
-            fs.ids("n", given)
-
-
-NAMES = [
-    "rid",
-    "pos",
-    "id",
-    "k0",
-    "t",
-    "q",
-    "e",
-    "r",
-    "c0",
-    "degree",
-    "dbgnn_pos",
-    "rowid ",
-    "m",
-    "src",
-    "dst",
-    'a"b',
-    "ä",
-    "SELECT",
-]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_key_may_have_any_name(name: str) -> None:
-    key, other = (f'"{n.replace(chr(34), chr(34) * 2)}"' for n in (name, f"{name}2"))
-    with dbgnn.connect(progress=False) as db:
-        db.execute(
-            f"CREATE TABLE n ({key} VARCHAR, v INTEGER); INSERT INTO n SELECT chr(101 - i::INTEGER), i FROM range(5) x(i)"
-        )
-        db.execute(f"CREATE TABLE ed ({key} VARCHAR, {other} VARCHAR); INSERT INTO ed VALUES ('a', 'b'), ('e', 'c')")
-        db.execute(
-            f"CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY ({key})) EDGE TABLES (ed SOURCE KEY ({key}) REFERENCES n ({key}) "
-            f"DESTINATION KEY ({other}) REFERENCES n ({key}))"
-        )
-        graph = db.graph("g")
-        fs, _ = db.get_torch_geometric_remote_backend()
-        assert fs.keys("n") == list("abcde")
-        assert fs.ids("n", ["c"]).tolist() == [2]
-        assert graph.check(progress=False).ok
-        [batch] = dbgnn.NeighborLoader(graph, num_neighbors=[-1], input_nodes="n", batch_size=9)
-        assert pairs(batch["n", "ed", "n"].edge_index) == [(0, 1), (4, 2)]
-        assert pairs(graph.to_heterodata(seeds=("n", "v < 9"), hops=2)["n", "ed", "n"].edge_index) == [(0, 1), (4, 2)]
-        assert graph.write_back("n", w=torch.arange(5), into="side") == 5
-        with pytest.raises(DataError, match="have a value in w already"):
-            graph.write_back("n", w=torch.arange(5), into="side", on_conflict="error")
-        assert graph.write_back(("n", "ed", "n"), w=torch.arange(2), into="of_edges") == 2
-
-
-def test_a_generated_column_may_be_a_key() -> None:
-    with dbgnn.connect(progress=False) as db:
-        db.execute(
-            "CREATE TABLE n (a INTEGER, code VARCHAR GENERATED ALWAYS AS ('k' || a)); INSERT INTO n VALUES (2), (1), (0)"
-        )
-        db.execute("CREATE TABLE e (s VARCHAR, d VARCHAR); INSERT INTO e VALUES ('k0', 'k2')")
-        db.execute(
-            "CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY (code)) EDGE TABLES (e SOURCE KEY (s) REFERENCES n (code) "
-            "DESTINATION KEY (d) REFERENCES n (code))"
-        )
-        graph = db.graph("g")
-        fs, _ = db.get_torch_geometric_remote_backend()
-        assert fs.keys("n") == ["k0", "k1", "k2"]
-        assert graph.write_back("n", w=torch.rand(3, 2), keys=["k2", "k1", "k0"]) == 3
-        [batch] = dbgnn.NeighborLoader(graph, num_neighbors=[-1], input_nodes="n", batch_size=3)
-        assert batch["n", "e", "n"].edge_index.tolist() == [[0], [2]]
-        db.execute("UPDATE n SET a = 7 WHERE a = 0")
-        with pytest.raises(dbgnn.StaleIndexError):
-            fs.keys("n")
