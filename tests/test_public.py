@@ -153,7 +153,10 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "bench/README.md"])
+DOCS = [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "bench/README.md", *DOCS])
 def test_links_and_paths_in_the_documents_exist(document: str) -> None:
     path = ROOT / document
     text = path.read_text(encoding="utf-8")
@@ -163,8 +166,9 @@ def test_links_and_paths_in_the_documents_exist(document: str) -> None:
     assert [p for p in paths if not (ROOT / p).exists()] == []
 
 
-def test_every_name_the_readme_calls_exists() -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("document", ["README.md", "docs/how-to.md", "docs/from-kuzu.md", "docs/connect.md"])
+def test_every_name_the_documents_call_exists(document: str) -> None:
+    text = (ROOT / document).read_text(encoding="utf-8")
     called = set(re.findall(r"\bdbgnn\.([A-Za-z_]\w*)", text))
     assert called
     modules = {n for n in called if importlib.util.find_spec(f"dbgnn.{n}") is not None}
