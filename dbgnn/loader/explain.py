@@ -19,7 +19,7 @@ _PLANS = {
 }
 
 
-def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> Text:
+def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline, workers: str | None = None) -> Text:
     """Return the text.
 
     Args:
@@ -27,6 +27,7 @@ def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> 
         plan: What was chosen.
         stats: What was measured.
         pipeline: For what it holds and what the user asked for.
+        workers: What became of the workers that were asked for; None: none were.
     """
     chosen = [
         ("plan", f"{plan.plan}: {_PLANS[plan.plan]}", "plan"),
@@ -34,7 +35,7 @@ def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> 
         ("prefetch", f"{plan.prefetch} mini-batches" if plan.prefetch else "0: no threads", "prefetch"),
         ("hot rows", size(plan.cache_bytes) if plan.cache_bytes else "none", "cache_bytes"),
     ]
-    lines = [loader]
+    lines = [loader] if workers is None else [loader, f"  {'workers':<14}{workers}"]
     for name, text, argument in chosen:
         reason = "as asked" if getattr(pipeline.asked, argument) is not None else plan.why.get(argument, "")
         lines.append(f"  {name:<14}{text}")

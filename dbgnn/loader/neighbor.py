@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from inspect import signature
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
-from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler import BaseSampler, NodeSamplerInput
 from torch_geometric.sampler.base import HeteroSamplerOutput, SamplerOutput, SubgraphType
 
 from dbgnn.display import Listed, Text
-from dbgnn.errors import ConnectionError, DbgnnError, RequestError, StaleIndexError
+from dbgnn.errors import DbgnnError, RequestError, StaleIndexError
 from dbgnn.graph import Graph
 from dbgnn.loader.assembly import assemble
+from dbgnn.loader.attributes import FREE, JUDGED, Attributes
 from dbgnn.loader.explain import explain
+from dbgnn.loader.given_sampler import check_sampler, check_unused
+from dbgnn.loader.lightning import forget_constructor
 from dbgnn.loader.pack import write as write_pack
 from dbgnn.loader.pipeline import Pipeline
 from dbgnn.loader.planner import Asked, check
 from dbgnn.loader.seeds import NumberedBatch, NumberedBatches, SeedDataset, Shuffled, input_nodes
 from dbgnn.loader.stats import LoaderStats
 from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
+from dbgnn.loader.workers import Workers, check_workers
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 
 if TYPE_CHECKING:
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
     from dbgnn.topology import Topology
 
 
-class NeighborLoader(Listed, NodeLoader):
+class NeighborLoader(Listed, Attributes):
     """Mini-batches of sampled neighborhoods with their features, straight from the database.
 
     The signature is that of ``torch_geometric.loader.NeighborLoader``. Batches are ``HeteroData``, or ``Data`` if the
@@ -52,7 +57,8 @@ class NeighborLoader(Listed, NodeLoader):
         transform_sampler_output: Called with every sampler output.
         is_sorted: As in PyG, without effect.
         filter_per_worker: Fetch features in the workers (default) or in the main process.
-        neighbor_sampler: A sampler to use instead of one made from the arguments above.
+        neighbor_sampler: A sampler to use instead of one made from the arguments above, which must not say otherwise
+            (but for ``num_neighbors``, which has no default).
         directed: PyG's deprecated argument; leave it True.
         custom_cls: The class of the batches.
         input_id: The ``input_id`` of the seeds, a tensor; default: their position among the seeds.
@@ -66,11 +72,15 @@ class NeighborLoader(Listed, NodeLoader):
             written to a temporary file mini-batch by mini-batch: for features larger than memory), or ``"auto"``.
         cache_bytes: Bytes of features kept in memory, of the rows that are read most: ``"auto"``, a number, or text such as
             ``"2GB"``. As many as all features take, and every row is read once.
-        **kwargs: Arguments of ``torch.utils.data.DataLoader``, such as ``batch_size``, ``shuffle``, ``num_workers``.
+        **kwargs: Arguments of ``torch.utils.data.DataLoader``, such as ``batch_size``, ``shuffle``, ``num_workers``. Where no
+            other process can open the database, threads do the work of workers: the same mini-batches.
+
+    Attributes named as arguments that can be set, those of its sampler too, take effect from the next epoch on; an epoch that
+    runs ends as it began. To set any other is an error.
 
     Raises:
         StaleIndexError: Nodes came or went since the loader was made; raised when it is used.
-        ConnectionError: ``num_workers > 0``, but the database is not a file opened read-only.
+        ConnectionError: ``num_workers > 0`` with a sampler of another kind, but the database is not a file opened read-only.
         RequestError, SqlError, UnknownNameError: See :func:`dbgnn.loader.seeds.input_nodes`.
     """
 
@@ -112,72 +122,78 @@ class NeighborLoader(Listed, NodeLoader):
             raise DbgnnError("batch_size=None makes no mini-batches; give a number, or a batch_sampler.")
         if isinstance(data, Graph):
             data = data.db.get_torch_geometric_remote_backend(data)
+        given: dict[str, Any] = {
+            "replace": replace,
+            "subgraph_type": subgraph_type,
+            "disjoint": disjoint,
+            "temporal_strategy": temporal_strategy,
+            "time_attr": time_attr,
+            "weight_attr": weight_attr,
+            "is_sorted": is_sorted,
+            "seed": seed,
+        }
         if neighbor_sampler is None:
-            neighbor_sampler = NeighborSampler(
-                data,
-                num_neighbors,
-                subgraph_type=subgraph_type,
-                replace=replace,
-                disjoint=disjoint,
-                temporal_strategy=temporal_strategy,
-                time_attr=time_attr,
-                weight_attr=weight_attr,
-                is_sorted=is_sorted,
-                seed=seed,
-            )
-        # From here on what NodeLoader.__init__ does, but for the seeds' forms and the numbered batches.
+            neighbor_sampler = NeighborSampler(data, num_neighbors, **given)
+        else:
+            check_unused(neighbor_sampler, given, {n: p.default for n, p in signature(NeighborLoader).parameters.items()})
+        # From here on what NodeLoader.__init__ does, but for the seeds' forms and the numbered batches. Lightning makes a
+        # loader again from those attributes that are named as arguments; what the sampler knows goes with the sampler.
+        self.__dict__["num_neighbors"] = num_neighbors
         self.data = data
-        self.node_sampler = neighbor_sampler
+        self.neighbor_sampler = neighbor_sampler
         self.input_nodes = input_nodes
         self.input_time = None
-        self.transform = None  # PyG's filter_fn would call it before the edge features are there
-        self.batch_transform = transform
+        self.transform = transform
         self.transform_sampler_output = transform_sampler_output
         self.filter_per_worker = True if filter_per_worker is None else filter_per_worker
         self.custom_cls = custom_cls
         self.input_id = input_id
+        self.super_batch, self.prefetch, self.plan, self.cache_bytes = super_batch, prefetch, plan, cache_bytes
         store = data[0]
-        self._check_workers(kwargs.get("num_workers", 0))
-        self._edge_attrs = store.edge_tensor_attrs()
-        if (
-            self._edge_attrs
-            and not store.homogeneous
-            and getattr(neighbor_sampler, "subgraph_type", None) == SubgraphType.bidirectional
-        ):
-            raise DbgnnError(
-                "PyG's bidirectional subgraphs of heterogeneous graphs have no edge ids, so edge features cannot be fetched: "
-                f"leave out {[(a.group_name, a.attr_name) for a in self._edge_attrs]} with columns={{edge_type: []}}."
-            )
+        self._has_edge_attrs = bool(store.edge_tensor_attrs())
         label, nodes = _seeds(store, input_nodes)
         if input_id is not None and len(input_id) != len(nodes):
             raise RequestError(f"input_id has {len(input_id):,} entries for {len(nodes):,} seeds; give one per seed.")
         self._seed_label = store.graph.node_types[0] if label is None else label
         self._seed_keys = store.graph.topology().vertices[self._seed_label].keys
         self.input_data = NodeSamplerInput(input_id=input_id, node=nodes, time=None, input_type=label)
+        self._begin(SeedDataset(len(nodes)), kwargs)
+        self._stats = LoaderStats()
+        self._made: tuple[Any, Pipeline] | None = None
+        self._iterator: Any = None
+        self._iterating: Any = None
+        self._judge()
+        self._ready()
+        if type(self).__init__ is NeighborLoader.__init__:
+            forget_constructor(self)
+
+    def _begin(self, seeds: SeedDataset, kwargs: dict[str, Any]) -> None:
+        """Do what torch's constructor does."""
         kwargs.pop("dataset", None)
         kwargs.pop("collate_fn", None)
-        seeds = SeedDataset(len(nodes))
-        if kwargs.get("shuffle") and len(nodes) and kwargs.get("sampler") is kwargs.get("batch_sampler") is None:
+        if kwargs.get("shuffle") and len(seeds) and kwargs.get("sampler") is kwargs.get("batch_sampler") is None:
             kwargs |= {"shuffle": False, "sampler": Shuffled(seeds, generator=kwargs.get("generator"))}
-        torch.utils.data.DataLoader.__init__(self, seeds, collate_fn=self.collate_fn, **kwargs)
+        asked = Workers.of(self, kwargs)
+        torch.utils.data.DataLoader.__init__(self, seeds, collate_fn=self.collate_fn, **(asked.without() if asked else kwargs))
+        # Torch keeps the method of this very object, which would be that of a copy too.
+        del self.__dict__["collate_fn"]
         self._batches = NumberedBatches(self.batch_sampler) if self.batch_sampler is not None else None
-        self._asked = self._checked(super_batch, prefetch, plan, cache_bytes)
-        self._stats = LoaderStats()
-        self._made: Pipeline | None = None
+        self._threads = asked
+        if asked:
+            self.__dict__.update(asked.attributes())
 
-    def _check_workers(self, num_workers: int) -> None:
-        db = self.data[0].graph.db
-        if num_workers and (not db.read_only or db.in_memory):
-            raise ConnectionError(
-                f"num_workers={num_workers} needs {db!s} to be a file opened read-only, since a database open for writing "
-                "excludes every other process: dbgnn.connect(path, read_only=True), or use num_workers=0."
-            )
+    def _judge(self) -> None:
+        check_sampler(self.node_sampler, self.data[0])
+        check_workers(self, ours=self._samples_itself)
+        self._asked = self._checked()
 
-    def _checked(self, super_batch: Any, prefetch: Any, plan: Any, cache_bytes: Any) -> Asked:
+    def _checked(self) -> Asked:
         """Return what the user decided about the plan; `Asked` has None for ``"auto"``."""
-        if isinstance(cache_bytes, str) and cache_bytes != "auto":
-            cache_bytes = parse_bytes(self.data[0].graph.db, "cache_bytes", cache_bytes)
-        given = {"super_batch": super_batch, "prefetch": prefetch, "plan": plan, "cache_bytes": cache_bytes}
+        given = {name: getattr(self, name) for name in ("super_batch", "prefetch", "plan", "cache_bytes")}
+        if isinstance(given["cache_bytes"], str) and given["cache_bytes"] != "auto":
+            given["cache_bytes"] = parse_bytes(self.data[0].graph.db, "cache_bytes", given["cache_bytes"])
+        if self._threads and given["prefetch"] == "auto" and self._threads.prefetch is not None:
+            given["prefetch"] = self._threads.prefetch
         asked = check(Asked(**{name: None if value == "auto" else value for name, value in given.items()}))
         # One at a time is what these mean; to ask for it is fine.
         plain = (asked.super_batch or 1) == 1 and not asked.prefetch and asked.plan in {None, "join"} and not asked.cache_bytes
@@ -191,26 +207,36 @@ class NeighborLoader(Listed, NodeLoader):
         return asked
 
     @property
-    def _is_ahead(self) -> bool:
-        """Whether super-batches are sampled: in this process, by our sampler, and by no method of a derived class."""
+    def _samples_itself(self) -> bool:
+        """Whether mini-batches are sampled by our sampler, and by no method of a derived class."""
         sampler = self.node_sampler
         ours = isinstance(sampler, NeighborSampler) and type(sampler).sample_from_nodes is NeighborSampler.sample_from_nodes
-        ours = ours and type(self).collate_fn is NeighborLoader.collate_fn
-        return ours and not self.num_workers and self._batches is not None
+        return ours and type(self).collate_fn is NeighborLoader.collate_fn
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether super-batches are sampled, which is done in this process."""
+        return self._samples_itself and (not self.num_workers or self._threads is not None) and self._batches is not None
 
     @property
     def _pipeline(self) -> Pipeline:
-        if self._made is None:
-            self._made = Pipeline(
-                self.data[0],
-                self.node_sampler,
-                self.input_data,
-                self._check_seeds,
-                self._asked,
-                pin_memory=self.pin_memory,
-                transform_output=self.transform_sampler_output,
+        """The pipeline for the settings as they are now; one that runs keeps the sampler that it began with."""
+        sampler = self.node_sampler
+        settings = (sampler.graph, sampler._settings, self._asked, self.pin_memory, self.transform_sampler_output)
+        if self._made is None or self._made[0] != settings:
+            self._made = (
+                settings,
+                Pipeline(
+                    self.data[0],
+                    copy.copy(sampler),
+                    self.input_data,
+                    self._check_seeds,
+                    self._asked,
+                    pin_memory=self.pin_memory,
+                    transform_output=self.transform_sampler_output,
+                ),
             )
-        return self._made
+        return self._made[1]
 
     def _check_seeds(self, topology: Topology) -> None:
         if topology.vertices[self._seed_label].keys != self._seed_keys:
@@ -222,11 +248,36 @@ class NeighborLoader(Listed, NodeLoader):
     # -- iterating -------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
+        epoch = self._as_now()
         if not self._is_ahead:
-            one_by_one: Iterator[Any] = super().__iter__()
-            return one_by_one
+            return self._one_by_one(epoch)
         self._draw_base_seed()
-        return self._epoch()
+        return epoch._epoch()
+
+    def _as_now(self) -> Self:
+        """Return a copy that an epoch runs on: what is set meanwhile takes effect in the next one."""
+        check_sampler(self.node_sampler, self.data[0])
+        if self._is_ahead:
+            self._pipeline  # noqa: B018 - made here, it serves the epochs to come as well
+        now = object.__new__(type(self))
+        now.__dict__ |= self.__dict__ | {"_origin": self}
+        if isinstance(self.node_sampler, NeighborSampler):
+            now.__dict__["neighbor_sampler"] = copy.copy(self.node_sampler)
+        return now
+
+    def _one_by_one(self, epoch: Self) -> Iterator[Any]:
+        """Iterate as torch does, with workers that persist if that was asked, until something is set that they must know."""
+        if not (self.persistent_workers and self.num_workers):
+            made: Iterator[Any] = epoch._get_iterator()
+            return made
+        settings = [getattr(self.node_sampler, "_settings", None), *(getattr(self, name) for name in (*JUDGED, *FREE[:-1]))]
+        if self._iterator is not None and all(a is b for a, b in zip(self._iterating, settings, strict=True)):
+            self._iterator._reset(self)
+        else:
+            self._iterator = epoch.__dict__["_iterator"] = None  # ends the workers that there are
+            self._iterator, self._iterating = epoch._get_iterator(), settings
+        workers: Iterator[Any] = self._iterator
+        return workers
 
     def _epoch(self) -> Iterator[Any]:
         yield from self._run(self._drawn(), transform=True)
@@ -291,18 +342,18 @@ class NeighborLoader(Listed, NodeLoader):
     def filter_fn(self, out: SamplerOutput | HeteroSamplerOutput) -> Data | HeteroData:
         """Join a sampled subgraph with the features of its nodes and edges, and transform it."""
         batch = self._joined(out)
-        return batch if self.batch_transform is None else self.batch_transform(batch)
+        return batch if self.transform is None else self.transform(batch)
 
     def _joined(self, out: SamplerOutput | HeteroSamplerOutput) -> Data | HeteroData:
         batch = assemble(self, out)
-        if self.pin_memory and not self.num_workers and torch.cuda.is_available():
+        if self.pin_memory and (self._is_ahead or not self.num_workers) and torch.cuda.is_available():
             batch = batch.pin_memory()
         return batch
 
     @property
     def has_edge_features(self) -> bool:
         """Whether mini-batches have features of edges."""
-        return bool(self._edge_attrs)
+        return self._has_edge_attrs
 
     # -- what it does ----------------------------------------------------------------------------------
 
@@ -325,7 +376,9 @@ class NeighborLoader(Listed, NodeLoader):
             return Text(
                 f"{self!r}\nMini-batches are sampled and fetched one at a time, in {self.num_workers or 'no'} worker processes."
             )
-        return explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline)
+        check_sampler(self.node_sampler, self.data[0])
+        workers = None if self._threads is None else self._threads.explained(self)
+        return explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline, workers)
 
     def pack(self, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
         """Sample and fetch the next ``epochs`` epochs, and keep them as files for :class:`dbgnn.PackedLoader`.
@@ -343,17 +396,31 @@ class NeighborLoader(Listed, NodeLoader):
         """
         if not self._is_ahead:
             raise DbgnnError("pack() needs num_workers=0 and dbgnn's own sampler.")
+        check_sampler(self.node_sampler, self.data[0])
         write_pack(self, path, epochs=epochs, progress=progress)
 
     # -- processes -------------------------------------------------------------------------------------
 
+    def __copy__(self) -> Self:
+        """Return a loader that can be set by itself, and counts epochs and steps by itself."""
+        made = object.__new__(type(self))
+        made.__dict__ |= self.__dict__ | {
+            "neighbor_sampler": copy.copy(self.node_sampler),
+            "_batches": copy.copy(self._batches),
+            "_stats": LoaderStats(),
+            "_iterator": None,
+        }
+        return made
+
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_made": None}
+        return self.__dict__ | {"_made": None, "_iterator": None, "_iterating": None, "_origin": None}
 
     def __repr__(self) -> str:
+        workers = f", num_workers={self.num_workers}" + (" as threads" if self._threads else "") if self.num_workers else ""
         return (
             f"dbgnn.NeighborLoader({len(self.input_data.node):,} seeds of "
-            f"{self.input_data.input_type or self.data[0].graph.name!r}, batch_size={self.batch_size}, {self.node_sampler!r})"
+            f"{self.input_data.input_type or self.data[0].graph.name!r}, batch_size={self.batch_size}, {self.node_sampler!r}"
+            f"{workers})"
         )
 
 

@@ -61,6 +61,13 @@ def test_quickstart_does_not_touch_a_file_that_exists(tmp_path: Path) -> None:
     assert file.read_text() == "mine"
 
 
+def test_a_script_for_kuzu_trains_with_the_arguments_it_had() -> None:
+    printed = run_example("kuzu_papers.py", "--papers", "1600", "--citations", "16000", "--batch-size", "80")
+    assert "num_workers=4: threads of this process" in printed
+    assert number("epoch 02  loss", printed) < number("epoch 01  loss", printed)
+    assert number("validation accuracy", printed) >= 0.3  # of 16 areas
+
+
 def test_cora(cora_dir: Path) -> None:
     printed = run_example("cora.py", cora_dir, "--seeds", "1", "--epochs", "20")
     assert number("mean test accuracy", printed) >= 0.74

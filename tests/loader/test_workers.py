@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,89 @@ def test_forking_while_another_thread_reads(path: Path) -> None:
             thread.join()
 
 
-def test_a_database_open_for_writing_refuses_workers(path: Path, tmp_path: Path) -> None:
-    with dbgnn.connect(shutil.copy(path, tmp_path / "own.duckdb")) as db:  # workers of other tests may still hold the file
+@pytest.fixture(params=["file", "memory"])
+def writable(request: pytest.FixtureRequest, path: Path, tmp_path: Path) -> Iterator[dbgnn.Database]:
+    """A database that no other process can open; not the module's own, which workers of other tests may still hold."""
+    with dbgnn.connect(shutil.copy(path, tmp_path / "own.duckdb") if request.param == "file" else ":memory:") as db:
+        if request.param == "memory":
+            db.connection.execute(f"ATTACH '{path}' AS stored (READ_ONLY)")
+            for table in ("node", "link"):
+                db.connection.execute(f"CREATE TABLE {table} AS FROM stored.{table} ORDER BY rowid")
+            db.connection.execute("DETACH stored")
+            db.execute(
+                """CREATE PROPERTY GRAPH g VERTEX TABLES (node KEY (id))
+                EDGE TABLES (link SOURCE KEY (s) REFERENCES node (id) DESTINATION KEY (d) REFERENCES node (id))"""
+            )
+        yield db
+
+
+def test_threads_do_the_work_of_workers(path: Path, writable: dbgnn.Database) -> None:
+    options: dict[str, Any] = {"num_neighbors": [4, 3], "input_nodes": "node", "batch_size": 100, "seed": 3}
+    with dbgnn.connect(path, read_only=True) as db:
+        wanted = dbgnn.NeighborLoader(db.get_torch_geometric_remote_backend(), **options, num_workers=2, timeout=60)
+        epochs = [contents(wanted), contents(wanted)]
+    called: list[int] = []
+    loader = dbgnn.NeighborLoader(
+        writable.get_torch_geometric_remote_backend(),
+        **options,
+        num_workers=2,
+        persistent_workers=True,
+        prefetch_factor=3,
+        worker_init_fn=called.append,
+        multiprocessing_context="spawn",
+        filter_per_worker=False,
+        timeout=60,
+    )
+    assert [contents(loader), contents(loader)] == epochs
+    assert not called
+    assert (loader.num_workers, loader.persistent_workers, loader.prefetch_factor) == (2, True, 3)
+    assert "num_workers=2 as threads" in repr(loader)
+    explained = loader.explain()
+    assert explained.count("num_workers=2: threads of this process") == 1
+    assert ("is in memory" if writable.in_memory else "is open for writing") in explained
+    assert "worker_init_fn is not called" in explained
+    assert "without effect on threads: persistent_workers, multiprocessing_context, timeout" in explained
+    assert "4 mini-batches" in explained.split("prefetch")[1].splitlines()[0], "2 x 3, and an epoch has four"
+
+
+def test_threads_take_every_plan(writable: dbgnn.Database) -> None:
+    stores = writable.get_torch_geometric_remote_backend()
+    given: dict[str, Any] = {"input_nodes": "node", "batch_size": 100, "plan": "shared", "super_batch": 2, "prefetch": 1}
+    loader = dbgnn.NeighborLoader(stores, [4], **given, num_workers=4, shuffle=True, generator=torch.Generator().manual_seed(1))
+    plain = dbgnn.NeighborLoader(stores, [4], **given, shuffle=True, generator=torch.Generator().manual_seed(1))
+    assert contents(loader) == contents(plain)
+    assert "prefetch      1 mini-batches" in loader.explain()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"num_workers": -1}, ValueError, "num_workers"),
+        ({"num_workers": 2, "timeout": -1}, ValueError, "timeout"),
+        ({"num_workers": 2, "prefetch_factor": 0}, dbgnn.RequestError, "prefetch_factor"),
+        ({"persistent_workers": True}, ValueError, "persistent_workers"),
+    ],
+    ids=str,
+)
+def test_arguments_of_workers_are_judged(
+    writable: dbgnn.Database, given: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        dbgnn.NeighborLoader(writable.get_torch_geometric_remote_backend(), [4], "node", **given)
+
+
+class Derived(dbgnn.NeighborSampler):
+    """A sampler that threads cannot sample many mini-batches with."""
+
+    def sample_from_nodes(self, *args: Any, **kwargs: Any) -> Any:
+        return super().sample_from_nodes(*args, **kwargs)
+
+
+def test_what_threads_cannot_do_is_an_error(path: Path, tmp_path: Path) -> None:
+    with dbgnn.connect(shutil.copy(path, tmp_path / "own.duckdb")) as db:
         stores = db.get_torch_geometric_remote_backend()
-        with pytest.raises(dbgnn.ConnectionError, match="read_only=True"):
-            dbgnn.NeighborLoader(stores, [2], input_nodes="node", num_workers=2)
+        with pytest.raises(dbgnn.ConnectionError, match=r"another kind.*read_only=True"):
+            dbgnn.NeighborLoader(stores, [2], input_nodes="node", num_workers=2, neighbor_sampler=Derived(stores, [2]))
         sampler = dbgnn.NeighborSampler(stores, [2])
         loader = PyGNeighborLoader(
             stores,

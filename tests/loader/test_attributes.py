@@ -1,0 +1,218 @@
+"""Attributes of a loader that are set after it was made: an effect from the next epoch on, or an error."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch_geometric.data import HeteroData
+
+import dbgnn
+from tests.loader.conftest import CITES, Stores
+
+OPTIONS: dict[str, Any] = {"num_neighbors": [3, 2], "input_nodes": ("paper", range(100)), "batch_size": 20}
+
+
+def made(stores: Stores, **options: Any) -> dbgnn.NeighborLoader:
+    return dbgnn.NeighborLoader(stores, **OPTIONS | options)
+
+
+def contents(loader: Any) -> list[str]:
+    return [f"{b['paper'].n_id.tolist()} {b[CITES].edge_index.tolist()} {b.get('mark')}" for b in loader]
+
+
+def mark(batch: Any) -> Any:
+    batch.mark = 1
+    return batch
+
+
+def first_half(out: Any) -> Any:
+    out.row, out.col, out.edge = ({t: ids[::2] for t, ids in part.items()} for part in (out.row, out.col, out.edge))
+    return out
+
+
+#: Settings that show in the mini-batches.
+SHOWN = {
+    "num_neighbors": [-1, 1],
+    "replace": True,
+    "subgraph_type": "induced",
+    "disjoint": True,
+    "seed": 5,
+    "transform": mark,
+    "transform_sampler_output": first_half,
+}
+
+#: What the loader iterates with: threads, none, and worker processes that persist, which are slow to start.
+THREADS: dict[str, Any] = {}
+NONE = {"prefetch": 0}
+WORKERS = {"num_workers": 1, "persistent_workers": True, "multiprocessing_context": "fork", "timeout": 60}
+CASES = [(THREADS, name) for name in SHOWN] + [(NONE, "seed"), (WORKERS, "num_neighbors"), (WORKERS, "transform")]
+
+
+@pytest.mark.parametrize(("way", "name"), CASES, ids=str)
+def test_setting_one_is_making_the_loader_with_it(hetero: Stores, name: str, way: dict[str, Any]) -> None:
+    old, wanted = made(hetero), made(hetero, **{name: SHOWN[name]})
+    first = contents(old)
+    assert first != contents(wanted)
+    loader = made(hetero, **way)
+    assert contents(loader) == first
+    setattr(loader, name, SHOWN[name])
+    assert contents(loader) == contents(wanted), "the second epoch, with the new setting"
+    assert contents(loader) == contents(wanted)
+
+
+@pytest.mark.parametrize(("way", "name"), CASES, ids=str)
+def test_an_epoch_ends_as_it_began(hetero: Stores, name: str, way: dict[str, Any]) -> None:
+    old, wanted = made(hetero), made(hetero, **{name: SHOWN[name]})
+    first = contents(old)
+    contents(wanted)
+    loader = made(hetero, **way)
+    batches = iter(loader)
+    found = contents([next(batches)])
+    setattr(loader, name, SHOWN[name])
+    assert found + contents(batches) == first
+    assert contents(loader) == contents(wanted)
+
+
+def test_the_samplers_attributes_are_the_loaders(hetero: Stores) -> None:
+    loader = made(hetero)
+    loader.node_sampler.num_neighbors = [-1, 1]
+    assert loader.num_neighbors == loader.node_sampler.num_neighbors
+    wanted = made(hetero, num_neighbors=[-1, 1])
+    assert contents(loader) == contents(wanted)
+    loader.node_sampler = dbgnn.NeighborSampler(hetero, [1])
+    wanted = made(hetero, num_neighbors=[1])
+    contents(wanted)
+    assert contents(loader) == contents(wanted)
+    assert loader.neighbor_sampler is loader.node_sampler
+
+
+def test_a_copy_is_set_by_itself(hetero: Stores) -> None:
+    loader = made(hetero)
+    other = copy.copy(loader)
+    other.num_neighbors, other.transform = [-1, 1], mark
+    assert contents(loader) == contents(made(hetero))
+    assert contents(other) == contents(made(hetero, num_neighbors=[-1, 1], transform=mark))
+    assert (loader.stats().num_steps, other.stats().num_steps) == (5, 5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("num_neighbors", [0.5], "integer"),
+        ("subgraph_type", "both", "directional"),
+        ("time_attr", "year", "not supported yet"),
+        ("super_batch", 0, "at least 1"),
+        ("prefetch", "many", "auto"),
+        ("plan", "magic", "'join'"),
+        ("cache_bytes", "many", "cache_bytes"),
+        ("node_sampler", 7, "dbgnn.NeighborSampler"),
+        ("batch_size", 3, "make another loader"),
+        ("shuffle", True, "make another loader"),
+        ("drop_last", True, "make another loader"),
+        ("num_workers", 2, "make another loader"),
+        ("input_nodes", [1, 2], "make another loader"),
+        ("input_id", torch.arange(3), "make another loader"),
+        ("data", None, "make another loader"),
+        ("dataset", None, "make another loader"),
+        ("sampler", None, "make another loader"),
+        ("batch_sampler", None, "make another loader"),
+        ("generator", None, "make another loader"),
+        ("persistent_workers", True, "make another loader"),
+        ("collate_fn", list, "make another loader"),
+        ("filter_fn", list, "make another loader"),
+        ("num_neighbours", [1], "did you mean 'num_neighbors'"),
+        ("transforms", mark, "did you mean 'transform'"),
+    ],
+)
+def test_what_has_no_effect_is_an_error(hetero: Stores, name: str, value: Any, message: str) -> None:
+    loader, wanted = made(hetero), made(hetero)
+    with pytest.raises(dbgnn.DbgnnError, match=message):
+        setattr(loader, name, value)
+    assert contents(loader) == contents(wanted)
+
+
+def test_the_plan_is_made_again(hetero: Stores) -> None:
+    loader = made(hetero)
+    before = contents(loader)
+    assert "super_batch: as asked" not in loader.explain()
+    loader.super_batch, loader.prefetch, loader.plan, loader.cache_bytes = 2, 0, "shared", "1MB"
+    for words in ("shared:", "2 mini-batches", "0: no threads", "super_batch: as asked"):
+        assert words in loader.explain()
+    other = made(hetero, super_batch=2, prefetch=0, plan="shared", cache_bytes="1MB")
+    assert contents(other) == before
+    assert contents(loader) == contents(other)
+
+
+def test_what_does_not_go_together_changes_nothing(hetero: Stores) -> None:
+    class Derived(dbgnn.NeighborSampler):
+        def sample_from_nodes(self, *args: Any, **kwargs: Any) -> Any:
+            return super().sample_from_nodes(*args, **kwargs)
+
+    loader = made(hetero, plan="shared")
+    with pytest.raises(dbgnn.RequestError, match="plan='shared' cannot be had"):
+        loader.node_sampler = Derived(hetero, [1])
+    assert type(loader.node_sampler) is dbgnn.NeighborSampler
+    loader.node_sampler.subgraph_type = "bidirectional"
+    for use in (lambda: next(iter(loader)), loader.explain):
+        with pytest.raises(dbgnn.DbgnnError, match="bidirectional"):
+            use()
+    loader.subgraph_type = "directional"
+    assert contents(loader) == contents(made(hetero))
+
+
+def test_a_sampler_of_another_graph(hetero: Stores, homogeneous: Stores) -> None:
+    for sampler in (dbgnn.NeighborSampler(homogeneous, [1]), dbgnn.NeighborSampler(homogeneous[0].graph, [1])):
+        with pytest.raises(dbgnn.RequestError, match="Make the sampler of the same stores"):
+            made(hetero, neighbor_sampler=sampler)
+        with pytest.raises(dbgnn.RequestError, match="Make the sampler of the same stores"):
+            made(hetero).node_sampler = sampler
+
+
+@pytest.mark.parametrize("given", [{"replace": True}, {"subgraph_type": "induced"}, {"seed": 3}, {"disjoint": True}], ids=str)
+def test_arguments_beside_a_sampler_are_not_ignored(hetero: Stores, given: dict[str, Any]) -> None:
+    sampler = dbgnn.NeighborSampler(hetero, [3, 2])
+    (name,) = given
+    with pytest.raises(dbgnn.RequestError, match=f"Leave out {name}"):
+        made(hetero, neighbor_sampler=sampler, **given)
+    same = dbgnn.NeighborSampler(hetero, [3, 2], **given)
+    assert contents(made(hetero, neighbor_sampler=same, **given)) == contents(made(hetero, **given))
+
+
+def test_settings_of_another_kind_of_sampler_are_its_own(hetero: Stores) -> None:
+    from tests.loader.test_pygs_loaders import Foreign
+
+    loader = made(hetero, neighbor_sampler=Foreign())
+    with pytest.raises(dbgnn.RequestError, match="on the sampler itself"):
+        loader.num_neighbors = [1]
+
+
+def test_a_derived_loader_keeps_what_it_counts(hetero: Stores) -> None:
+    class Counting(dbgnn.NeighborLoader):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            self.seen = 0
+
+        def filter_fn(self, out: Any) -> HeteroData:
+            self.seen += 1
+            return super().filter_fn(out)
+
+    loader = Counting(hetero, **OPTIONS)
+    for _ in loader:
+        pass
+    assert loader.seen == 5
+
+
+@pytest.mark.parametrize("change", [lambda s: setattr(s, "seed", 4), lambda s: s.configure(num_neighbors=[-1, 1], seed=2)])
+def test_packs_know_what_was_set(hetero: Stores, tmp_path: Any, change: Callable[[Any], None]) -> None:
+    loader = made(hetero)
+    change(loader.node_sampler)
+    loader.pack(tmp_path / "pack")
+    other = made(hetero)
+    change(other.node_sampler)
+    assert contents(dbgnn.PackedLoader(tmp_path / "pack")) == contents(other)
+    with pytest.raises(dbgnn.DbgnnError, match="seed"):
+        made(hetero).pack(tmp_path / "pack")
