@@ -58,6 +58,16 @@ _FORBIDDEN_FUNCTIONS = frozenset(
     "error index_key json_deserialize_sql json_serialize_plan json_serialize_sql parse_duckdb_log_message version "
     "write_log".split()
 )
+#: Whether a function's value may change from one statement to the next. With times that have a zone, what DuckDB calls
+#: consistent within a query depends on the setting TimeZone alone (year, +, date_trunc), where there are times without one too.
+_CHANGING = """(
+    has_side_effects OR stability NOT IN ('CONSISTENT', 'CONSISTENT_WITHIN_QUERY')
+    OR stability = 'CONSISTENT_WITHIN_QUERY' AND NOT (
+        list_has_any(parameter_types, ['TIMESTAMP WITH TIME ZONE', 'TIMESTAMPTZ_NS'])
+        AND bool_or(stability = 'CONSISTENT') OVER (PARTITION BY function_name)
+    )
+)"""
+
 #: DuckDB's own macros of these names compute a value from their arguments; the others are about the catalog or the session.
 _ROW_MACROS = re.compile(
     "(list|array)_(?!to_string_comma).*|map_contains_(entry|value)|md5_number_(lower|upper)|split_part|if|nullif|fmod|fdiv|"
@@ -296,14 +306,15 @@ def _builtin() -> tuple[frozenset[str], dict[str, frozenset[str]], frozenset[str
     Macros come with the names in their definitions: a macro of the database is called there too if it has such a name.
     Taken from a connection of its own: functions of Python count as internal where they were registered.
     """
-    query = "SELECT function_name, function_type, stability, has_side_effects, macro_definition FROM duckdb_functions()"
+    query = f"""
+        SELECT function_name, function_type, {_CHANGING} AS changing, macro_definition FROM duckdb_functions()
+    """
     with duckdb.connect(":memory:", config={"threads": "1"}) as con:
         rows = con.execute(query).fetchall()
-    changing = {name for name, _, stability, effects, _ in rows if effects or stability not in ("CONSISTENT", None)}
-    refused = changing | _FORBIDDEN_FUNCTIONS
+    refused = {name for name, _, changing, _ in rows if changing} | _FORBIDDEN_FUNCTIONS
     scalars = {n for n, kind, *_ in rows if kind == "scalar" and n not in refused and not n.startswith("__")}
     macros: dict[str, set[str]] = {}
-    for name, kind, _, _, definition in rows:
+    for name, kind, _, definition in rows:
         if kind == "macro" and name not in refused and _ROW_MACROS.fullmatch(name):
             macros.setdefault(name, set()).update(re.findall(r"\w+|[-+*/<>=~!@%^&|]+", definition))
     for _ in range(3):  # macros that call macros
