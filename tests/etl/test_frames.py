@@ -44,7 +44,7 @@ def test_an_index_that_says_something_is_an_error_whose_remedies_work(db: dbgnn.
     frame = WITH_INDEX[what]
     nodes, edges, attributes = "FROM movies", "FROM ratings", None
     if way == "node query":
-        nodes = "FROM frame"
+        nodes = "SELECT COLUMNS(lambda c: c <> 'index') FROM frame"  # text is no attribute
     elif way == "edge query":
         edges = "SELECT r.* FROM ratings AS r, frame"
     elif way == "join":
