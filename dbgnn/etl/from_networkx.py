@@ -167,12 +167,17 @@ def _plain(value: Any) -> Any:
 
 def _fixed(array: pa.Array) -> pa.Array:
     """Return lists that all have one length as fixed-size lists, at every depth."""
-    if not pa.types.is_list(array.type) or array.null_count or not len(array):
+    if not pa.types.is_list(array.type) or array.null_count == len(array):
         return array
     lengths = pc.min_max(pc.list_value_length(array)).as_py()
     if lengths["min"] != lengths["max"] or not lengths["min"]:
         return array
-    return pa.FixedSizeListArray.from_arrays(_fixed(array.flatten()), lengths["min"])
+    inner, missing = _fixed(array.flatten()), array.is_null()  # where there is none, nothing is in `flatten`
+    if not array.null_count:
+        return pa.FixedSizeListArray.from_arrays(inner, lengths["min"])
+    places = np.repeat(np.cumsum(~missing.to_numpy(zero_copy_only=False)) - 1, lengths["min"]).clip(0) * lengths["min"]
+    places += np.tile(np.arange(lengths["min"]), len(array))
+    return pa.FixedSizeListArray.from_arrays(inner.take(pa.array(places)), lengths["min"], mask=missing)
 
 
 def _create(con: duckdb.DuckDBPyConnection, wanted: str, rows: pa.Table) -> TableName:

@@ -6,6 +6,7 @@ All is looked at first, then written in slices, in one transaction. What a table
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,6 +24,7 @@ from dbgnn import schema
 from dbgnn.arrow import as_tensor, from_tensor, sql_type
 from dbgnn.database import Database, translated
 from dbgnn.errors import DataError, ReadOnlyError, SchemaError, UnknownNameError, near_misses
+from dbgnn.etl.write import column_kinds
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, VertexTable
 from dbgnn.schema.catalog import check_tables, folded
@@ -43,6 +45,9 @@ SLICE_BYTES = 16 << 20
 #: What a store of PyG may hold beside attributes: the number of nodes, and what `query_to_heterodata` counted.
 _NO_ATTRIBUTES = frozenset({"num_nodes", "num_dropped"})
 
+#: The type of a column that is what DuckDB makes of its Arrow array.
+_AS_ARROW = "as Arrow"
+
 
 @dataclass(frozen=True, slots=True)
 class _Group:
@@ -52,14 +57,15 @@ class _Group:
         label: The node or edge type.
         at: How one writes it in Python, such as ``data['paper']``; for messages.
         count: Number of rows.
-        columns: The attributes, ``[count, …]`` each, and their SQL types.
+        columns: The attributes, ``[count, …]`` each, and their SQL types; a list is an Arrow array, and is not served as a
+            tensor.
         edge_index: ``[2, count]`` of an edge type.
     """
 
     label: Label
     at: str
     count: int
-    columns: Mapping[str, tuple[Array, str]]
+    columns: Mapping[str, tuple[Array | pa.Array, str]]
     edge_index: Array | None = None
 
 
@@ -76,7 +82,9 @@ def from_pyg(
     ``graph.to_heterodata()``, or ``graph.to_data()`` of a `Data`, gives the same graph back: attributes, dtypes, shapes and
     order. Every node type becomes a table with a key ``id`` of 0 … N - 1, every edge type one with the keys ``src`` and ``dst``
     of its ends (with ``_`` behind where an attribute has that name), and every attribute a column: ``[N]`` of its scalar type,
-    float32 ``[N, k]`` as ``FLOAT[k]``. NumPy arrays come back as tensors. Rows are written in slices, so that
+    float32 ``[N, k]`` as ``FLOAT[k]``. NumPy arrays come back as tensors. A list with a value per row, such as text
+    keys, is a column for SQL and for encoders, not served as a tensor; a pytorch-frame ``TensorFrame`` becomes columns of the
+    names that it has (and ``y``), which come back as tensors. Rows are written in slices, so that
     memory-mapped tensors may be larger than memory.
 
     Args:
@@ -91,9 +99,9 @@ def from_pyg(
         The graph. Its index is built at first use, or by ``graph.build()``.
 
     Raises:
-        SchemaError: Something that a table does not keep: an attribute that has no row per node or edge, or is no dense tensor
-            of booleans, integers, float32 or float64. Names that DuckDB does not tell apart. A graph or table of that name
-            is there already.
+        SchemaError: Something that a table does not keep: an attribute that has no row per node or edge, or is no list and no
+            dense tensor of booleans, integers, float32 or float64. Names that DuckDB does not tell apart. A graph or table of
+            that name is there already.
         DataError: An edge names a node that does not exist.
         ReadOnlyError: The database is open read-only.
     """
@@ -248,17 +256,44 @@ def _num_edges(at: str, edge_index: Any) -> int:
     if not isinstance(edge_index, (Tensor, np.ndarray)) or len(shape) != 2 or shape[0] != 2:
         found = f"of shape {list(shape)}" if shape else f"a {type(edge_index).__name__}"
         raise SchemaError(f"{at}.edge_index must be a tensor of shape [2, E], and is {found}.")
-    if edge_index.dtype not in (torch.int64, np.dtype(np.int64)):
-        raise SchemaError(f"{at}.edge_index is of {edge_index.dtype}, but would be read back as int64; convert it: .long().")
+    if not np.issubdtype(as_tensor(edge_index[:, :0]).numpy().dtype, np.integer):
+        raise SchemaError(f"{at}.edge_index is of {edge_index.dtype}, and names nodes by integers; convert it: .long().")
     return int(shape[1])
 
 
-def _columns(at: str, attributes: Mapping[str, Any], count: int, what: str) -> dict[str, tuple[Array, str]]:
+def _columns(at: str, attributes: Mapping[str, Any], count: int, what: str) -> dict[str, tuple[Array | pa.Array, str]]:
     """Check that every attribute can become a column, and return them with their SQL types."""
-    given = {key: value for key, value in attributes.items() if value is not None and key not in _NO_ATTRIBUTES}
+    given: dict[str, Any] = {}
+    for key, value in attributes.items():
+        for name, part in _columns_of(at, key, value).items():
+            if name in given:
+                raise SchemaError(f"{at} has two columns {name!r}, one of them in the TensorFrame {at}.{key}. Rename one.")
+            given[name] = part
     check_columns(at, given)
     _check_no_matrix(at, given)
     return {key: _column(f"{at}.{key}", value, count, what) for key, value in given.items()}
+
+
+def _columns_of(at: str, key: str, value: Any) -> dict[str, Any]:
+    """Return what becomes columns of an attribute: itself, nothing, or the columns of a ``TensorFrame`` under their names."""
+    if value is None or key in _NO_ATTRIBUTES:
+        return {}
+    if not _is_frame(value):
+        return {key: value}
+    found = {} if value.y is None else {"y": value.y}
+    for kind, names in value.col_names_dict.items():
+        tensor = value.feat_dict[kind]
+        if not isinstance(tensor, Tensor):
+            raise SchemaError(
+                f"{at}.{key} has {kind} columns ({', '.join(names)}), of no fixed size. Leave them out, or del {at}.{key}."
+            )
+        found |= {name: tensor[:, i] for i, name in enumerate(names)}
+    return found
+
+
+def _is_frame(value: Any) -> bool:
+    """Whether an attribute is a ``TensorFrame`` of pytorch-frame, which may not be installed."""
+    return type(value).__name__ == "TensorFrame" and hasattr(value, "col_names_dict")
 
 
 def _check_no_matrix(at: str, attributes: Mapping[str, Any]) -> None:
@@ -271,8 +306,10 @@ def _check_no_matrix(at: str, attributes: Mapping[str, Any]) -> None:
             )
 
 
-def _column(at: str, value: Any, count: int, what: str) -> tuple[Array, str]:
+def _column(at: str, value: Any, count: int, what: str) -> tuple[Array | pa.Array, str]:
     """Check that an attribute can become a column of ``count`` rows, and return it with its SQL type."""
+    if isinstance(value, list):
+        return _listed(at, value, count, what)
     is_tensor = isinstance(value, Tensor)
     if (
         not (is_tensor or isinstance(value, np.ndarray))
@@ -292,13 +329,30 @@ def _column(at: str, value: Any, count: int, what: str) -> tuple[Array, str]:
         raise SchemaError(f"{at} cannot be kept: {error} Or del {at}.") from error
 
 
+def _listed(at: str, value: list[Any], count: int, what: str) -> tuple[pa.Array, str]:
+    """Return a list of Python values, such as the text keys that `query_to_heterodata` attaches, as a column."""
+    if len(value) != count:
+        raise _of_the_graph(at, value, f"does not have a value for each of {count:,} {what}")
+    if value and all(isinstance(each, uuid.UUID) for each in value):
+        return pa.array([str(each) for each in value], type=pa.string()), "UUID"
+    try:
+        array = pa.array(value) if value else pa.array([], type=pa.string())
+    except (pa.ArrowException, OverflowError, UnicodeError, TypeError, ValueError) as error:
+        raise SchemaError(
+            f"{at} is a list of which Arrow makes no column: {error}. Give it values of one type, or del {at}."
+        ) from error
+    return array.cast(pa.string()) if pa.types.is_null(array.type) else array, _AS_ARROW
+
+
 def _plain(value: Array) -> Array:
     """Return a tensor without what PyG's subclasses remember of it, such as whether it is sorted."""
     return value.as_tensor() if isinstance(value, (EdgeIndex, Index)) else value
 
 
 def _rows(value: Any) -> int | None:
-    """Return the length of the first dimension of a dense tensor or array; None for anything else."""
+    """Return the length of the first dimension of a dense tensor or array, or of a list; None for anything else."""
+    if isinstance(value, list) or _is_frame(value):
+        return len(value)
     if isinstance(value, Tensor) and (value.is_nested or value.layout is not torch.strided):
         return None
     return int(value.shape[0]) if isinstance(value, (Tensor, np.ndarray)) and value.ndim else None
@@ -325,11 +379,13 @@ def _write(
             element = _element(con, group, wanted.get(group.label))
             definition = definition.with_vertex(element) if isinstance(element, VertexTable) else definition.with_edge(element)
             typed = [(key, "BIGINT") for key in key_columns(element)]
+            arrow = {name: array for name, (array, kind) in group.columns.items() if kind == _AS_ARROW}
             typed += [(name, kind) for name, (_, kind) in group.columns.items()]
+            typed = [(name, column_kinds(con, {name: arrow[name]})[name] if name in arrow else kind) for name, kind in typed]
             con.execute(f"CREATE TABLE {element.table.sql} ({', '.join(f'{quote(name)} {kind}' for name, kind in typed)})")
             for rows in _slices(group):
-                values = [*_keys(group, rows, counts), *(as_tensor(v[rows]) for v, _ in group.columns.values())]
-                tables.lend(con, pa.table([from_tensor(v) for v in values], names=[str(i) for i in range(len(values))]))
+                values = [*map(from_tensor, _keys(group, rows, counts)), *(_cut(v, rows) for v, _ in group.columns.values())]
+                tables.lend(con, pa.table(values, names=[str(i) for i in range(len(values))]))
                 con.execute(f"INSERT INTO {element.table.sql} FROM {tables.VALUES}")
                 bar.update(len(values[0]))
         schema.save(con, definition)
@@ -346,20 +402,29 @@ def _element(con: duckdb.DuckDBPyConnection, group: _Group, wanted: str | None) 
         raise SchemaError(f"tables gives {group.label!r} the table {wanted!r}, but there is one of that name. Give another.")
     check_tables(con, [table])
     names = tuple(group.columns)
+    served = tuple(name for name, (value, _) in group.columns.items() if not isinstance(value, pa.Array))
     if isinstance(group.label, str):
-        return VertexTable(table, group.label, (free_column("id", names),), names)
+        return VertexTable(table, group.label, (free_column("id", names),), served)
     source, label, destination = group.label
     src, dst = free_column("src", names), free_column("dst", names)
-    return EdgeTable(table, label, source, (src,), destination, (dst,), names)
+    return EdgeTable(table, label, source, (src,), destination, (dst,), served)
 
 
 def _slices(group: _Group) -> Iterator[slice]:
     """Yield the rows of a type in slices of about `SLICE_BYTES`."""
-    heads = [as_tensor(value[:0]) for value, _ in group.columns.values()]
+    values = [value for value, _ in group.columns.values()]
+    heads = [as_tensor(value[:0]) for value in values if not isinstance(value, pa.Array)]
     width = 16 + sum(head.element_size() * math.prod(head.shape[1:]) for head in heads)
+    width += sum(value.nbytes // max(len(value), 1) for value in values if isinstance(value, pa.Array))
     step = max(1, SLICE_BYTES // width)
     for start in range(0, group.count, step):
         yield slice(start, min(start + step, group.count))
+
+
+def _cut(value: Array | pa.Array, rows: slice) -> pa.Array:
+    return (
+        value.slice(rows.start, rows.stop - rows.start) if isinstance(value, pa.Array) else from_tensor(as_tensor(value[rows]))
+    )
 
 
 def _keys(group: _Group, rows: slice, counts: Mapping[Label, int]) -> list[Tensor]:
@@ -370,7 +435,7 @@ def _keys(group: _Group, rows: slice, counts: Mapping[Label, int]) -> list[Tenso
     source, _, destination = group.label
     found = []
     for row, end in enumerate((source, destination)):
-        ids = as_tensor(group.edge_index[row, rows])
+        ids = as_tensor(group.edge_index[row, rows]).to(torch.int64)
         for worst in (int(ids.min()), int(ids.max())):
             if not 0 <= worst < counts[end]:
                 raise DataError(

@@ -19,6 +19,7 @@ from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import folded
 from dbgnn.schema.key_values import carried, key_rows, shown_key
 from dbgnn.schema.keys import compared, same, table_key_types
+from dbgnn.schema.render import shown_table
 from dbgnn.sql import quote, quote_all
 from dbgnn.stores import features, tables
 from dbgnn.stores.binding import Binding, Source
@@ -131,20 +132,24 @@ class Target:
             if name.lower() == "rowid":
                 raise SchemaError("A column 'rowid' would hide DuckDB's own; write under another name.")
         if self.into is None:
-            self._check_types(self.source.table, {name: c.sql_type for name, c in self.source.columns.items()}, kinds)
+            self._check_types(con, self.source.table, {name: c.sql_type for name, c in self.source.columns.items()}, kinds)
             self._check_place(con, kinds)
         elif (side := self._side(con)) is not None:
             known = schema.columns(con, side)
-            self._check_types(side, known, kinds)
+            self._check_types(con, side, known, kinds)
             self._check_keys(side, known)
 
-    def _check_types(self, table: TableName, known: Mapping[str, str], kinds: Mapping[str, str]) -> None:
+    def _check_types(
+        self, con: duckdb.DuckDBPyConnection, table: TableName, known: Mapping[str, str], kinds: Mapping[str, str]
+    ) -> None:
         for name, kind in kinds.items():
             tables.check_new_column(table, name, known)
             if known.get(name, kind) != kind:
+                # What foreign keys or indexes depend on, DuckDB does not alter.
+                drop = f", or drop the column first: ALTER TABLE {shown_table(table)} DROP COLUMN {quote(name)}"
                 raise SchemaError(
-                    f"Column {name!r} of table {str(table)!r} is {known[name]}, the values are {kind}. Convert them, write "
-                    f"under another name, or drop the column first: ALTER TABLE {table} DROP COLUMN {quote(name)}."
+                    f"Column {name!r} of table {str(table)!r} is {known[name]}, the values are {kind}. Convert them, or write "
+                    f"under another name{drop if tables.bound_by(con, table) is None else ''}."
                 )
 
     def _check_keys(self, side: TableName, known: Mapping[str, str]) -> None:

@@ -152,3 +152,16 @@ def test_other_mistakes(db: dbgnn.Database, tmp_path: Path) -> None:
     db.close()
     with dbgnn.connect(tmp_path / "graph.duckdb", read_only=True) as read_only, pytest.raises(ReadOnlyError):
         from_networkx(nx.path_graph(2), read_only)
+
+
+def test_a_vector_that_some_nodes_lack_keeps_its_size(db: dbgnn.Database) -> None:
+    graph = nx.path_graph(5)
+    graph.nodes[1]["v"], graph.nodes[3]["v"] = [1.0, 2.0], np.array([3.0, 4.0])
+    graph.nodes[0]["m"], graph.nodes[4]["m"] = torch.ones(2, 3), torch.zeros(2, 3)
+    graph.nodes[0]["r"], graph.nodes[1]["r"] = [1], [1, 2]
+    from_networkx(graph, db)
+    kinds = types(db, "node")
+    assert (kinds["v"], kinds["m"], kinds["r"]) == ("DOUBLE[2]", "FLOAT[3][2]", "BIGINT[]")
+    assert db.sql("SELECT v FROM node ORDER BY id").fetchall() == [(None,), ((1.0, 2.0),), (None,), ((3.0, 4.0),), (None,)]
+    assert [row[0] is None for row in db.sql("SELECT m FROM node ORDER BY id").fetchall()] == [False, True, True, True, False]
+    assert db.sql("SELECT m[1][3], m[2][1] FROM node WHERE m IS NOT NULL ORDER BY id").fetchall() == [(1.0, 1.0), (0.0, 0.0)]

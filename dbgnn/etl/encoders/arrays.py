@@ -103,6 +103,8 @@ def numbers(array: pa.Array, name: str) -> Tensor:
     Raises:
         SchemaError: It holds no numbers, truth values, dates or times.
     """
+    if pa.types.is_decimal(array.type):
+        array = _decimals(array, name)
     kind, shape = array.type, []
     while pa.types.is_fixed_size_list(kind):
         shape.append(kind.list_size)
@@ -112,9 +114,28 @@ def numbers(array: pa.Array, name: str) -> Tensor:
     if not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind) or is_time(kind)):
         raise SchemaError(
             f"Column {name!r} arrives as {array.type}, which is no number. Text and ENUMs take OneHot, Ordinal, Hash or "
-            "Text, lists MultiHot; cast decimals and 128-bit integers in the query."
+            "Text, lists MultiHot."
         )
     return to_tensor(array, Column(name, str(array.type), dtype, tuple(shape)))
+
+
+def _decimals(array: pa.Array, name: str) -> pa.Array:
+    """Return decimals as float64: fractions are rounded, as ever; whole numbers have to be held exactly.
+
+    Raises:
+        DataError: A whole number is beyond 2**53 and not held exactly.
+    """
+    floats = array.cast(pa.float64())
+    far = pc.greater_equal(pc.abs(floats), 2.0**53)
+    if array.type.scale <= 0 and pc.any(far).as_py():
+        whole, given = floats.filter(far), array.filter(far)
+        lost = given.filter(pc.not_equal(whole.cast(pa.decimal256(76, 0)), given.cast(pa.decimal256(76, 0))))
+        if len(lost):
+            raise DataError(
+                f"Column {name!r} holds {lost[0].as_py()}, which float64 cannot hold. Use Normalize({name!r}), or for "
+                "identifiers Hash or Ordinal."
+            )
+    return floats
 
 
 def is_time(kind: pa.DataType) -> bool:
@@ -143,9 +164,11 @@ def as_floats(values: Tensor, dtype: str, name: str) -> np.ndarray[Any, Any]:
         lost = None if given.dtype.itemsize < 4 else ~_exact(given, np.finfo(dtype).nmant + 1)
     if lost is not None and lost.any():
         remedies = "Use dtype='float64', " if dtype == "float32" else "Use "
+        others = int(lost.sum()) - 1
+        more = f" (and {others:,} more of {given.size:,} values)" if others else ""
         raise DataError(
-            f"Column {name!r} holds {given[lost][0].item()!r} (and {int(lost.sum()) - 1:,} more of {given.size:,} values), "
-            f"which {dtype} cannot hold. {remedies}Normalize({name!r}), for times Datetime, or for identifiers Hash or Ordinal."
+            f"Column {name!r} holds {given[lost][0].item()!r}{more}, which {dtype} cannot hold. {remedies}Normalize({name!r}), "
+            "for times Datetime, or for identifiers Hash or Ordinal."
         )
     return out
 

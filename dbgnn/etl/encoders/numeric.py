@@ -25,7 +25,8 @@ _GROUP = 128
 class Identity(ColumnEncoder):
     """The column as it is: numbers, truth values, dates, times, ``FLOAT[n]``; a tensor ``[N]`` or ``[N, n]`` of its own dtype.
 
-    Dates and times are int64 counted from 1970-01-01 UTC, as everywhere. With ``null='mask'`` ``[N]`` becomes ``[N, 2]``.
+    Dates and times are int64 counted from 1970-01-01 UTC, as everywhere. DECIMAL and HUGEINT are float64; a whole number that
+    it does not hold exactly is an error. With ``null='mask'`` ``[N]`` becomes ``[N, 2]``.
 
     Attributes:
         column: The column; None: the one with the attribute's name.
@@ -203,7 +204,7 @@ def number_shape(name: str, sql_type: str) -> tuple[int, ...]:
     """Return the shape of a column of numbers; refuse others."""
     if sql_type.startswith("DECIMAL") or sql_type in {"HUGEINT", "UHUGEINT"}:
         if sql_type.endswith("]"):
-            raise SchemaError(f"Column {name!r} has type {sql_type}; cast it to DOUBLE[n] in the query.")
+            raise SchemaError(f"Column {name!r} has type {sql_type}; give it the type DOUBLE{sql_type[sql_type.index('[') :]}.")
         return ()
     column = tensor_type(name, sql_type)
     if column.reason is not None or column.unit or len(column.shape) > 1:
