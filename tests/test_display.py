@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch_geometric.loader import NeighborLoader
 
 import dbgnn
 
@@ -56,7 +58,6 @@ OURS = {
     "to_data to_heterodata write_back",
     "DuckDBFeatureStore": "fill graph homogeneous ids keys node_ids",
     "DuckDBGraphStore": "graph homogeneous",
-    "NeighborLoader": "explain pack stats",
     "PackedLoader": "num_epochs path set_epoch transform",
     "Encoders": "fit fitted from_json is_fitted load save to_json",
     "LoaderStats": "as_frame as_table hit_rate num_steps plot read_amplification steps total",
@@ -73,10 +74,19 @@ def test_tab_completion_names_what_is_public(seen: dict[str, Any], kind: str) ->
     assert [name for name in dir(one) if name.startswith("_")] == []
     theirs = {name for base in type(one).__mro__ if not base.__module__.startswith("dbgnn") for name in vars(base)}
     ours = {name for base in type(one).__mro__ if base.__module__.startswith("dbgnn") for name in vars(base)}
-    kept = {name for name in vars(one) if kind != "NeighborLoader"}  # torch and PyG keep their arguments there
-    assert sorted(set(dir(one)) & (ours | kept) - theirs) == OURS[kind].split()
+    assert sorted(set(dir(one)) & (ours | set(vars(one))) - theirs) == OURS[kind].split()
     assert set(dir(one)) >= {name for name in theirs if not name.startswith("_")}
     assert all(hasattr(one, name) for name in OURS[kind].split())
+
+
+def test_tab_completion_of_a_loader(seen: dict[str, Any]) -> None:
+    one = seen["NeighborLoader"]
+    bases = [base for base in type(one).__mro__ if not base.__module__.startswith("dbgnn")]
+    theirs = {name for base in bases for name in (*vars(base), *inspect.signature(base.__init__).parameters)}  # type: ignore[misc]
+    theirs |= set(inspect.signature(NeighborLoader.__init__).parameters) | {"input_data"}
+    ours = "cache_bytes explain pack plan prefetch seed stats super_batch"
+    assert sorted(set(dir(one)) - theirs) == ours.split()
+    assert {"batch_size", "num_workers", "transform"} <= set(dir(one))
 
 
 def test_tab_completion_of_a_sampler(seen: dict[str, Any]) -> None:
