@@ -192,11 +192,12 @@ def _moment(digits: int, *, zone: bool = False) -> str:
     return rf"^(-?infinity|[0-9]+-[0-9]+-[0-9]+( \(BC\))?{rest})$"
 
 
-#: How keys of a type are written as text that DuckDB reads without loss.
-_WRITTEN = dict.fromkeys(_INTEGERS, r"^[+-]?[0-9]+$") | {
-    "DATE": r"^(-?infinity|[0-9]+-[0-9]+-[0-9]+( \(BC\))?)$",
+#: How points in time are written as text that DuckDB reads without loss.
+_MOMENTS = {
+    "DATE": r"^(-?infinity|[0-9]+-[0-9]+-[0-9]+( \(BC\))?([ T]00:00(:00(\.0*)?)?)?)$",
     "TIME": r"^[0-9]{1,2}(:[0-9]{2}){1,2}(\.[0-9]{0,6}0*)?$",
     "TIME_NS": r"^[0-9]{1,2}(:[0-9]{2}){1,2}(\.[0-9]{0,9}0*)?$",
+    "TIME WITH TIME ZONE": r"^[0-9]{1,2}(:[0-9]{2}){1,2}(\.[0-9]{0,6}0*)?[+-][0-9:]{2,8}$",
     "TIMESTAMP": _moment(6),
     "TIMESTAMP_S": _moment(0),
     "TIMESTAMP_MS": _moment(3),
@@ -204,6 +205,9 @@ _WRITTEN = dict.fromkeys(_INTEGERS, r"^[+-]?[0-9]+$") | {
     "TIMESTAMP WITH TIME ZONE": _moment(6, zone=True),
     "TIMESTAMPTZ_NS": _moment(9, zone=True),
 }
+
+#: The same of integers too.
+_WRITTEN = dict.fromkeys(_INTEGERS, r"^[+-]?[0-9]+$") | _MOMENTS
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -225,5 +229,9 @@ def _plain(value: Any, kind: str) -> Any:
     """Return a value that Arrow takes for what it is."""
     if isinstance(value, np.generic) and not isinstance(value, np.datetime64):
         value = value.item()
+    # As text, which is judged: of values side by side, Arrow would drop a time of day, or lend a naive time another's zone.
+    moment = kind in _MOMENTS and isinstance(value, dt.date | dt.time | np.datetime64)
+    if isinstance(value, np.datetime64) and abs(int(value.astype(np.int64))) == 2**63 - 1:
+        return "infinity" if value.astype(np.int64) > 0 else "-infinity"
     wide = kind in ("UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM") and isinstance(value, int) and not isinstance(value, bool)
-    return str(value) if wide or isinstance(value, uuid.UUID) else value
+    return str(value) if moment or wide or isinstance(value, uuid.UUID) else value
