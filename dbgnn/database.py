@@ -24,10 +24,12 @@ import pyarrow as pa
 from dbgnn.configuration import lock_last, prefer, require, without_lock
 from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SchemaError, SqlError
+from dbgnn.identity import Identity, has_open, identity_of, is_forked
 from dbgnn.sql import literal, quote, split_statements
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
+    from dbgnn.schema import PropertyGraph
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
 
 #: How far DuckDB may run ahead of the reader of a streamed result, per statement. The default of
@@ -100,7 +102,8 @@ def connect(
         read_only = readonly
     else:
         path = os.fspath(database)  # type: ignore[arg-type]
-        path = path if path.startswith(":memory:") else str(Path(path).expanduser().absolute())
+        # DuckDB follows links too; its log then lies beside the file itself.
+        path = path if path.startswith(":memory:") else os.path.realpath(Path(path).expanduser())
     settings = Settings(
         path=path,
         read_only=read_only,
@@ -131,12 +134,14 @@ class Database(Listed):
         self._inherited: list[object] = []
         #: Graphs whose index was built in memory, and how; another process, whose memory is its own, does the same.
         self.built_in_memory: dict[str, str | None] = {}
+        self._used: dict[tuple[int, str], Database] = {}
         self._open(connection)
 
     # -- connections ---------------------------------------------------------------------------------
 
     def _open(self, connection: duckdb.DuckDBPyConnection | None) -> None:
         self._pid = os.getpid()
+        self._file: Identity | None = None
         self._thread = threading.get_ident()
         self._closed = False
         self._connection = connection or _open_file(self.settings)
@@ -145,10 +150,12 @@ class Database(Listed):
                 _apply(self._connection, self.settings, owned=self._owns)
                 # Cursors start in the default catalog, which in a forked child is not the graph's.
                 self._catalog: str = self._connection.execute("SELECT current_database()").fetchall()[0][0]
-        except ResourceError:
+            self._file = self._open_identity()
+        except (ConnectionError, ResourceError):
             if self._owns:  # an open file would keep others out for as long as the error is held
                 self._connection.close()
             raise
+        self._begun: dict[int, bool] = {}
         self.build_lock = threading.RLock()
         self._cursors = threading.local()
         self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
@@ -162,9 +169,9 @@ class Database(Listed):
                 "dbgnn.connect(path, read_only=True), or use num_workers=0."
             )
         # Kept alive, never used: closing them would wait for threads that exist in the parent only.
-        self._inherited += [self._connection, self._cursors, self._all_cursors]
-        self._lock = threading.Lock()
-        self._open(_attach_in_child(self.settings))
+        self._inherited += [self._connection, self._cursors, self._all_cursors, self._used]
+        self._lock, self._used = threading.Lock(), {}
+        self._open(None)
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
@@ -192,8 +199,6 @@ class Database(Listed):
         with self._lock:
             cursor = connection.cursor()
         cursor.execute(f"USE {quote(self._catalog)}")
-        if cursor.execute("SELECT current_setting('default_order') = 'DESCENDING'").fetchall()[0][0]:
-            require(cursor, "", default_order="ASC")
         prefer(cursor, enable_progress_bar="false")
         return cursor
 
@@ -207,6 +212,24 @@ class Database(Listed):
             prefer(cursor, streaming_buffer_size=STREAMING_BUFFER)
             self._all_cursors.add(cursor)
         return cursor
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all reads of this thread's own cursor within the block see one state of the database."""
+        cursor = self.cursor()
+        cursor.complete()
+        try:
+            cursor.begin()
+        except duckdb.TransactionException:  # Ctrl-C has left one open
+            cursor.rollback()
+            cursor.begin()
+        try:
+            yield
+        except BaseException:
+            with suppress(duckdb.Error):
+                cursor.rollback()
+            raise
+        cursor.commit()
 
     @contextmanager
     def relations(self, **tables: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -261,11 +284,14 @@ class Database(Listed):
                 count = ingest.run_copy(con, copy, progress=self.settings.progress)
                 return _answer(con, f"SELECT {int(count)}::BIGINT AS Count")
             try:
-                return ingest.run_duckdb(con, query, params, progress=self.settings.progress)
+                answer = ingest.run_duckdb(con, query, params, progress=self.settings.progress)
             except duckdb.ParserException as error:
                 if (hint := _cypher(query)) is not None:
                     raise SqlError(f"{hint} DuckDB says: {error}") from error
                 raise
+            if (begun := _begins(query)) is not None:
+                self._begun[threading.get_ident()] = begun
+            return answer
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""
@@ -292,7 +318,15 @@ class Database(Listed):
         from dbgnn.graph import Graph  # noqa: PLC0415
 
         with translated(self):
-            return Graph(self, schema.load(self.cursor(), name))
+            db = self._home(name)
+            begun = db.in_transaction()
+            found = schema.load(db.statements() if begun else db.cursor(), name)
+            if begun and not _is_committed(db, found):
+                raise ConnectionError(
+                    f"Property graph {found.name!r} is not committed as the open transaction has it, and stores and loaders "
+                    "read what is committed: COMMIT or ROLLBACK it first."
+                )
+            return Graph(db, found)
 
     def get_torch_geometric_remote_backend(
         self,
@@ -318,8 +352,10 @@ class Database(Listed):
             graph, num_threads = None, graph
         if num_threads is not None:
             with translated(self):
-                require(self.connection, _AT_LEAST_ONE, threads=str(_threads(num_threads)))
-        return open_stores(self, graph, columns=columns, homogeneous=homogeneous)
+                require(self.cursor(), _AT_LEAST_ONE, threads=str(_threads(num_threads)))
+        self.need_committed("A feature store")
+        home = self._home(graph) if graph is None or isinstance(graph, str) else graph.db
+        return open_stores(home, graph, columns=columns, homogeneous=homogeneous)
 
     # -- state ---------------------------------------------------------------------------------------
 
@@ -348,23 +384,105 @@ class Database(Listed):
         if used != self._catalog:
             raise SchemaError(
                 f"The connection now uses database {used!r}, but graphs of {self!s} live in {self._catalog!r}: "
-                f"run USE {quote(self._catalog)} first, or connect to the other file."
+                f"run USE {quote(self._catalog)} first, or take the one in use: dbgnn.connect(db.connection)."
             )
+
+    def in_transaction(self) -> bool:
+        """Whether this thread has begun a transaction."""
+        from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
+
+        thread = threading.get_ident()
+        if thread != self._thread and getattr(self._cursors, "statements", None) is None:
+            return False  # this thread has run no statement of the user's
+        con = self.statements()
+        # To ask DuckDB would end a result that is being read; what went through execute() is known.
+        return self._begun.get(thread, False) if _is_being_read(con) else schema.in_transaction(con)
 
     def need_no_transaction(self, what: str) -> None:
         """Raise :class:`ConnectionError` if this thread has begun a transaction, of which ``what`` would be no part."""
+        if self.in_transaction():
+            raise ConnectionError(f"{what} is a transaction of its own, and one is open: COMMIT or ROLLBACK it first.")
+
+    def need_committed(self, what: str) -> None:
+        """Raise :class:`ConnectionError` if this thread has begun a transaction, whose changes ``what`` would not see."""
+        if not self.read_only and self.in_transaction():
+            raise ConnectionError(
+                f"{what} reads what is committed, and would not see what the open transaction changed: COMMIT or ROLLBACK it "
+                "first."
+            )
+
+    def idle_statements(self, what: str) -> duckdb.DuckDBPyConnection:
+        """Return where the user's statements run, for one of ours, which must not end a result that is being read.
+
+        Raises:
+            ConnectionError: A result of the user's is being read there; ``what`` would end it.
+        """
+        con = self.statements()
+        if _is_being_read(con):
+            raise ConnectionError(
+                f"{what} runs on the connection of db.execute(), where a result is being read, and would end it. Fetch that "
+                "result whole first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
+            )
+        return con
+
+    def _home(self, name: str | None) -> Database:
+        """Return the database that has a graph: this one, or, after ``USE``, the one whose tables SQL sees.
+
+        Raises:
+            SchemaError: Both have one.
+        """
         from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
 
-        if schema.in_transaction(self.statements()):
-            raise ConnectionError(f"{what} is a transaction of its own, and one is open: COMMIT or ROLLBACK it first.")
+        con = self.statements()
+        if _is_being_read(con):
+            return self
+        (used,) = con.execute("SELECT current_database()").fetchall()[0]
+        if used == self._catalog or not schema.has_graph(con, name):
+            return self
+        if schema.has_graph(self.cursor(), name):
+            raise SchemaError(
+                f"The connection now uses database {used!r}, and both it and {self!s} have such a property graph. Run USE "
+                f"{quote(self._catalog)} first for that of {self.settings.path!r}, or take the other: "
+                "dbgnn.connect(db.connection)."
+            )
+        key = (threading.get_ident(), used)
+        found = self._used.get(key)
+        if found is None or found.closed:
+            found = self._used[key] = connect(con, progress=self.settings.progress)
+        return found
+
+    def need_same_file(self) -> None:
+        """Raise :class:`ConnectionError` if the path of this database now names another file than the one that is open."""
+        if self._file is not None and identity_of(self.settings.path) != self._file:
+            raise ConnectionError(
+                f"The file of {self!s} was replaced or deleted while it was open: what is read and written through this "
+                "connection is the file of before, to which no path leads. Close it, and connect again."
+            )
+
+    def _open_identity(self) -> Identity | None:
+        """Return which file is open; None: none, since the database is in memory or elsewhere."""
+        path = self.settings.path
+        if self.in_memory or "://" in path:
+            return None
+        found = identity_of(path)
+        if found is None or not has_open(found):
+            raise ConnectionError(
+                f"{path!r} was replaced or deleted while this process had it open, and DuckDB still has the file of before. "
+                "Close every connection to it in this process, and connect again."
+            )
+        return found
 
     def stamp(self) -> tuple[tuple[int, int], ...] | None:
         """Size and time of the file and its write-ahead log: unchanged means that nobody committed anything.
 
         None for a database in memory. Costs a few microseconds; every commit of any process changes it.
+
+        Raises:
+            ConnectionError: The file was replaced or deleted.
         """
         if self.in_memory:
             return None
+        self.need_same_file()
         found = []
         for suffix in ("", ".wal", ".wal.checkpoint", ".wal.recovery"):
             try:
@@ -379,6 +497,8 @@ class Database(Listed):
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
+        for other in self._used.values():
+            other.close()
         open_ = [*self._all_cursors, *([self._connection] if self._owns else [])]
         for attempt in range(_CLOSE_ATTEMPTS):
             open_ = [c for c in open_ if not _closed(c)]
@@ -420,6 +540,40 @@ def _reopen(settings: Settings, built_in_memory: Mapping[str, str | None]) -> Da
         database = _reopened[settings] = Database(settings)
     database.built_in_memory.update(built_in_memory)
     return database
+
+
+#: What is registered to see whether a connection is being read.
+_PROBE = "dbgnn_probe"
+
+
+def _is_being_read(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a result of ``execute()`` is still being fetched from a connection, which any further statement would end."""
+    try:
+        con.register(_PROBE, pa.table({"none": pa.array([], pa.int8())}))
+    except duckdb.ResourceInUseException:
+        return True
+    except duckdb.Error:  # such as that of a transaction that failed
+        return False
+    con.unregister(_PROBE)
+    return False
+
+
+def _begins(query: str) -> bool | None:
+    """Return whether a statement begins a transaction, or ends one; None: neither."""
+    word = query.lstrip().partition(";")[0].split(None, 1)[:1]
+    return {"BEGIN": True, "START": True, "COMMIT": False, "END": False, "ROLLBACK": False, "ABORT": False}.get(
+        word[0].upper() if word else ""
+    )
+
+
+def _is_committed(db: Database, graph: PropertyGraph) -> bool:
+    """Whether another connection finds the same graph."""
+    from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
+
+    try:
+        return schema.load(db.cursor(), graph.name) == graph
+    except SchemaError:
+        return False
 
 
 def _need_no_params(params: object, what: str) -> None:
@@ -468,12 +622,21 @@ def _answer(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyConnec
 
 
 def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
-    if settings.read_only and not settings.path.startswith(":memory:") and not os.path.exists(settings.path):
+    in_memory = settings.path.startswith(":memory:")
+    if settings.read_only and not in_memory and not os.path.exists(settings.path):
         raise ConnectionError(f"{settings.path!r} does not exist; a read-only connection does not create it.")
+    if is_forked() and in_memory and settings.path != ":memory:":
+        raise ConnectionError(
+            f"{settings.path!r} may be a database of the process that this one was forked from, which it cannot share. Use "
+            "':memory:' here."
+        )
     try:
-        connection = duckdb.connect(settings.path, read_only=settings.read_only, config=without_lock(dict(settings.config)))
+        if is_forked() and not in_memory:
+            connection = _attach(settings)
+        else:
+            connection = duckdb.connect(settings.path, read_only=settings.read_only, config=without_lock(dict(settings.config)))
         query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
-        if settings.path.startswith(":memory:") or connection.execute(query).fetchall()[0][0] is not None:
+        if in_memory or connection.execute(query).fetchall()[0][0] is not None:
             return connection
         connection.close()  # DuckDB opens a CSV or Parquet file as views in memory, and what is written goes nowhere
     except duckdb.Error as error:
@@ -484,18 +647,21 @@ def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
     )
 
 
-def _attach_in_child(settings: Settings) -> duckdb.DuckDBPyConnection:
-    """Open the file afresh in a forked child.
+def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """Open the file in a forked child, in an instance of its own.
 
     ``duckdb.connect(path)`` would find the parent's instance in DuckDB's cache, with threads that did
     not survive the fork; an unnamed instance with the file attached shares nothing with it.
     """
+    connection = duckdb.connect(":memory:", config=without_lock(dict(settings.config)))
+    attach = f"ATTACH {literal(settings.path)}"
+    mode = " (READ_ONLY)" if settings.read_only else ""
     try:
-        connection = duckdb.connect(":memory:", config=without_lock(dict(settings.config)))
-        connection.execute(f"ATTACH {literal(settings.path)} AS dbgnn_file (READ_ONLY)")
-        connection.execute("USE dbgnn_file")
-    except duckdb.Error as error:
-        raise _connection_error(settings.path, error) from error
+        connection.execute(attach + mode)
+    except duckdb.BinderException:  # a file called memory.duckdb: the name is taken
+        connection.execute(f"{attach} AS dbgnn_file{mode}")
+    query = "SELECT database_name FROM duckdb_databases() WHERE NOT internal ORDER BY database_name = 'memory' ASC LIMIT 1"
+    connection.execute(f"USE {quote(connection.execute(query).fetchall()[0][0])}")
     return connection
 
 
@@ -526,9 +692,13 @@ def _apply(connection: duckdb.DuckDBPyConnection, settings: Settings, *, owned: 
     if settings.temp_directory is not None:
         require(connection, "", temp_directory=settings.temp_directory)
     if owned:
+        given = {name.lower() for name, _ in settings.config}
         # Our methods stand between the user and DuckDB, which by itself looks for data frames one frame up only.
-        prefer(connection, python_scan_all_frames="true")
-        if settings.progress:  # DuckDB counts, COPY shows it. Shown by DuckDB itself, it would be there twice.
+        if "python_scan_all_frames" not in given:
+            prefer(connection, python_scan_all_frames="true")
+        if (
+            settings.progress and "enable_progress_bar" not in given
+        ):  # DuckDB counts, COPY shows it. Shown by DuckDB itself, it would be there twice.
             prefer(connection, enable_progress_bar_print="false", enable_progress_bar="true")
         lock_last(connection, dict(settings.config))
     else:
@@ -540,6 +710,12 @@ def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
     text = str(error)
     if "not a valid DuckDB database" in text or "in-memory database in read-only mode" in text:
         return ConnectionError(f"{path!r} is not a DuckDB database file.")
+    if isinstance(error, duckdb.ResourceInUseException) or "Unique file handle conflict" in text:
+        return ConnectionError(
+            f"{path!r} is open in the process that this one was forked from. DuckDB connections do not survive a fork, and a "
+            "file open for writing cannot be opened a second time: close it before the fork, or open it with "
+            "dbgnn.connect(path, read_only=True) in both."
+        )
     if "lock" in text:
         return ConnectionError(
             f"{path!r} is locked by another process: {text}. A file open for writing excludes every other "
@@ -569,6 +745,23 @@ _NO_EXTENSION = re.compile(r"(\w+)\.duckdb_extension|exists in the (\w+) extensi
 
 
 @contextmanager
+def keyboard_interrupts() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` where Ctrl-C came while DuckDB was at work, which turns it into an error of its own."""
+    try:
+        yield
+    except (RuntimeError, OSError, duckdb.Error) as error:
+        if not _is_ctrl_c(error):
+            raise
+        raise KeyboardInterrupt from error
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    # RuntimeError: while a statement runs; the others: while DuckDB asks Python about a table that is registered.
+    text = str(error)
+    return (type(error) is RuntimeError and text == "Query interrupted") or "KeyboardInterrupt" in text
+
+
+@contextmanager
 def _extensions_named() -> Iterator[None]:
     """Say what to do where a statement needs an extension, such as ``ATTACH … (TYPE sqlite)``, that cannot be had."""
     try:
@@ -586,10 +779,15 @@ def _extensions_named() -> Iterator[None]:
 
 @contextmanager
 def translated(database: Database) -> Iterator[None]:
-    """Turn DuckDB's errors about resources into ours, with the setting to change; others pass through."""
+    """Turn DuckDB's errors about resources into ours, with the setting to change; others pass through.
+
+    What the block did counts only if the database's path still names the file that is open.
+    """
+    database.need_same_file()
     try:
-        with _extensions_named():
+        with _extensions_named(), keyboard_interrupts():
             yield
+        database.need_same_file()
     except duckdb.OutOfMemoryException as error:
         raise ResourceError(
             f"{database!s} ran out of memory. Raise memory_limit, or lower threads (both by SET or by connect()), or connect "

@@ -36,7 +36,8 @@ class Graph(Listed, Shown):
         self.definition = definition
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._verified: tuple[object, Topology] | None = None
+        self._verified: tuple[tuple[int, object], Topology] | None = None
+        self._seen: dict[str | EdgeType, tuple[int, object]] = {}
 
     @property
     def name(self) -> str:
@@ -75,6 +76,7 @@ class Graph(Listed, Shown):
         """
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
+        self.db.need_committed("graph.build()")
         shown = self.db.settings.progress if progress is None else progress
         with self._locked(), self.db.build_lock, translated(self.db):
             topology.build(self.db, self.definition, dangling=dangling, progress=shown, force=force)
@@ -87,7 +89,7 @@ class Graph(Listed, Shown):
         """Return the index, verified against the tables; build it where there is none yet.
 
         Verified once per process and again after any commit to the file; between commits this costs
-        microseconds. In an in-memory database every call verifies.
+        microseconds. In an in-memory database, where commits leave no trace, every call verifies.
 
         Raises:
             StaleIndexError: A table changed since the index was built.
@@ -96,8 +98,14 @@ class Graph(Listed, Shown):
 
         with self._locked(), translated(self.db):
             stamp: tuple[int, object] = (os.getpid(), self.db.stamp())
-            if stamp[1] is not None and self._verified is not None and self._verified[0] == stamp:
-                return self._verified[1]
+            if self._verified is not None:
+                if stamp[1] is not None and self._verified[0] == stamp:
+                    return self._verified[1]
+                if self._verified[0][0] == stamp[0] and topology.is_up_to_date(
+                    self.db.cursor(), self.definition, self._verified[1]
+                ):
+                    self._verified = (stamp, self._verified[1])
+                    return self._verified[1]
             try:
                 found = topology.verify(self.db.cursor(), self.definition)
             except topology.IncompleteIndexError:
@@ -108,6 +116,20 @@ class Graph(Listed, Shown):
                 found, stamp = self._build_missing()  # as the process did that this one comes from
             self._verified = (stamp, found)
             return found
+
+    def latest(self) -> Topology:
+        """Return the index as it was last verified in this process, which costs nothing."""
+        verified = self._verified
+        return verified[1] if verified is not None and verified[0][0] == os.getpid() else self.topology()
+
+    def was_seen(self, label: str | EdgeType, stamp: object) -> bool:
+        """Whether the table of a type was seen to be as it was indexed while the file had this stamp."""
+        now = (os.getpid(), stamp)
+        return (self._verified is not None and self._verified[0] == now) or self._seen.get(label) == now
+
+    def see(self, label: str | EdgeType, stamp: object) -> None:
+        """Note for :meth:`was_seen` that it was."""
+        self._seen[label] = (os.getpid(), stamp)
 
     def _build_missing(self) -> tuple[Topology, tuple[int, object]]:
         """Build what is missing, unless another thread has done so meanwhile, and return the index and the file's stamp."""
@@ -326,12 +348,15 @@ class Graph(Listed, Shown):
     def check(self, *, progress: bool | None = None) -> CheckReport:
         """Look for what would spoil training: dangling edges, NULL and duplicate keys, NaN, isolated nodes, and more.
 
-        Reads every table a few times, in bounded memory, writes nothing, and needs no index. ``print(report)`` shows it. What
-        an open transaction has not committed yet is not seen.
+        Reads every table a few times, in bounded memory, writes nothing, and needs no index. ``print(report)`` shows it.
+
+        Raises:
+            ConnectionError: A transaction is open, whose changes would not be seen.
         """
         from dbgnn.check import check  # noqa: PLC0415 - as above
         from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
+        self.db.need_committed("graph.check()")
         with translated(self.db):
             return check(self.db, self.definition, progress=self.db.settings.progress if progress is None else progress)
 

@@ -141,7 +141,7 @@ def _classes(con: duckdb.DuckDBPyConnection, part: Part, column: Column, total: 
     name = quote(column.name)
     counts = con.execute(
         f"SELECT {name}::VARCHAR, count(*), count(*) OVER (), sum(count(*)) OVER () FROM {part.rows} "
-        f"WHERE {name} IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT {CLASSES}"
+        f"WHERE {name} IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1 ASC NULLS LAST LIMIT {CLASSES}"
     ).fetchall()
     if counts:
         classes, rows = counts[0][2:]
@@ -158,7 +158,7 @@ def check_lists(con: duckdb.DuckDBPyConnection, part: Part, columns: Sequence[Co
             continue
         lengths = con.execute(
             f"SELECT len({name}), count(*), min(rowid, {EXAMPLES}), sum(count(*)) OVER () FROM {part.rows} "
-            f"WHERE {name} IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1 LIMIT {CLASSES}"
+            f"WHERE {name} IS NOT NULL GROUP BY ALL ORDER BY 2 DESC, 1 ASC NULLS LAST LIMIT {CLASSES}"
         ).fetchall()
         if lengths:
             yield _list_lengths(con, part, column, base, lengths)

@@ -137,7 +137,7 @@ def check_end(con: duckdb.DuckDBPyConnection, part: Part, end: End, nodes: int) 
             remedy="Add the nodes, delete the edges, or leave them out by graph.build(dangling='drop').",
         )  # fmt: skip
     there = f"SEMI JOIN {end.nodes} ON {end.same('d', 'v')}" if missing else ""
-    found = con.sql(f"SELECT degree, count(*) AS n FROM {end.degrees} AS d {there} GROUP BY degree ORDER BY degree")
+    found = con.sql(f"SELECT degree, count(*) AS n FROM {end.degrees} AS d {there} GROUP BY degree ORDER BY degree ASC")
     histogram = found.to_arrow_table()
     if nodes:
         yield _degrees(part, end, histogram["degree"].to_numpy(), histogram["n"].to_numpy(), nodes)

@@ -128,7 +128,8 @@ def query_to_heterodata(
     if isinstance(graph, Graph) and graph.db.settings.path != db.settings.path:
         raise SchemaError(f"graph: {graph!r} is of {graph.db!s}, not of {db!s}.")
     texts = [query, *(nodes or {}).values(), *(edges or {}).values(), *_of_attributes(attributes)]
-    with translated(db), python_tables(db.statements(), _readable(db.statements(), texts)):
+    con = db.idle_statements("query_to_heterodata")
+    with translated(db), python_tables(con, _readable(con, texts)):
         if query is not None:
             if edges is not None or isinstance(keys, Mapping):
                 raise SchemaError("A pattern says by itself which nodes and edges there are; leave out edges= and keys={…}.")
@@ -155,7 +156,7 @@ def to_heterodata(
     """Return the subgraph of a property graph; documented at :meth:`dbgnn.Graph.to_heterodata`."""
     definition, db = graph.definition, graph.db
     with translated(db):
-        con = db.statements()
+        con = db.idle_statements("to_heterodata")
         db.need_catalog(con)
         checked = induced.conditions(con, definition, where)
         opts = _options(db, definition, options)

@@ -119,7 +119,8 @@ def _node_query(
             )
         mask, served = f", rowid IN ({seeds[vertex.label]}) AS {SEED_MASK}", (*served, SEED_MASK)
     ranks = [compared(quote(k), kind) for k, kind in zip(vertex.key, vertex_key_types(con, vertex), strict=True)]
-    order = " ORDER BY " + ", ".join(f"{k} ASC NULLS LAST" for k in ranks)
+    terms = ", ".join(f"{k} ASC NULLS LAST" for k in ranks)
+    order = f" ORDER BY {terms}"
     if chosen is None:
         # Sorting whole rows is dear; a table filled in the order of its key stays as it is.
         row = f"SELECT row({', '.join(ranks)}) AS k FROM {table}{condition}"

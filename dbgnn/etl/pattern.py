@@ -183,7 +183,7 @@ class _Catalog:
             WHERE database_name IN ('temp', current_database()) UNION ALL
             SELECT database_name = 'temp', schema_name, view_name, false FROM duckdb_views()
             WHERE database_name IN ('temp', current_database())
-            ORDER BY hides DESC, schema_name <> current_schema()"""
+            ORDER BY hides DESC, schema_name <> current_schema() ASC"""
         ).fetchall()
 
     def find(self, path: Sequence[str]) -> TableName | None:

@@ -314,7 +314,7 @@ class _Stage:
     def _tables(self) -> list[tuple[str, str | None]]:
         return self._con.execute(
             "SELECT table_name, comment FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? "
-            "AND regexp_matches(table_name, '^predicted_[0-9]+$') ORDER BY ALL",
+            "AND regexp_matches(table_name, '^predicted_[0-9]+$') ORDER BY table_name ASC",
             [OWN_SCHEMA],
         ).fetchall()
 

@@ -39,7 +39,9 @@ def path_of(into: object) -> tuple[str, ...]:
 
 def schemas(con: duckdb.DuckDBPyConnection) -> list[str]:
     """Return the schemas of the current database in which a side table may be."""
-    found = con.execute("SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database() ORDER BY ALL")
+    found = con.execute(
+        "SELECT schema_name FROM duckdb_schemas() WHERE database_name = current_database() ORDER BY schema_name ASC"
+    )
     return [name for (name,) in found.fetchall() if name not in _NOT_OF_USERS]
 
 

@@ -121,7 +121,7 @@ class ColumnSplit(Split):
         if self.names is not None:
             named = _named(self.names)
         else:
-            values = f"SELECT DISTINCT {text} AS value FROM ({query}\n) AS q WHERE {text} IS NOT NULL ORDER BY value"
+            values = f"SELECT DISTINCT {text} AS value FROM ({query}\n) AS q WHERE {text} IS NOT NULL ORDER BY value ASC"
             found = _ask(run, f"{values} LIMIT {_MOST_PARTS + 1}", query, where).column(0).to_pylist()
             if len(found) > _MOST_PARTS:
                 raise DataError(

@@ -218,7 +218,7 @@ class Target:
         (count, distinct) = con.execute(f"SELECT count(*), count(DISTINCT id) FROM {staged}").fetchall()[0]
         if count != distinct:
             (twice, times) = con.execute(
-                f"SELECT id, count(*) FROM {staged} GROUP BY id HAVING count(*) > 1 ORDER BY id LIMIT 1"
+                f"SELECT id, count(*) FROM {staged} GROUP BY id HAVING count(*) > 1 ORDER BY id ASC LIMIT 1"
             ).fetchall()[0]
             raise RequestError(
                 f"The {count:,} ids of {self.source.label!r} name {distinct:,} rows: id {twice} comes {times} times. Give each "
@@ -278,7 +278,7 @@ class Target:
                 {written}
                 UNION ALL
                 SELECT t.rowid AS rid, {", ".join(kept)} FROM {table.sql} AS t ANTI JOIN ({written}) AS w ON w.rid = t.rowid
-              ) ORDER BY rid
+              ) ORDER BY rid ASC
             ) AS v""",
         )
 

@@ -117,7 +117,7 @@ def _columns(con: duckdb.DuckDBPyConnection, table: tuple[str, str, str]) -> tup
         SELECT column_name, data_type, NOT is_nullable AND column_default IS NULL AS required
         FROM duckdb_columns()
         WHERE database_name = ? AND schema_name = ? AND table_name = ? AND NOT is_generated
-        ORDER BY column_index
+        ORDER BY column_index ASC
         """,
         table,
     ).fetchall()

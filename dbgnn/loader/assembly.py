@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import Data, EdgeAttr, HeteroData
 from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler.base import SamplerOutput
 
@@ -37,7 +37,7 @@ def assemble(loader: NeighborLoader, out: Any) -> Data | HeteroData:
     store: Any = _Nodes(loader.data[0]) if features is None else _Attached(loader.data[0], features)
     # What `NodeLoader.filter_fn` reads of a loader. It would transform before the edge features are there.
     view = SimpleNamespace(
-        data=(store, loader.data[1]),
+        data=(store, _EdgeTypes(loader.data[0])),
         node_sampler=loader.node_sampler,
         input_data=loader.input_data,
         custom_cls=loader.custom_cls,
@@ -63,6 +63,18 @@ class _Nodes:
         self.multi_get_tensor = store.multi_get_tensor
 
 
+class _EdgeTypes:
+    """As much of a graph store as PyG asks for once the edges are sampled: their types, without a look at the tables."""
+
+    def __init__(self, store: DuckDBFeatureStore) -> None:
+        self._store = store
+
+    def get_all_edge_attrs(self) -> list[EdgeAttr]:
+        """Return an attribute for every edge type."""
+        types = [None] if self._store.homogeneous else self._store.graph.edge_types
+        return [EdgeAttr(edge_type, "csc") for edge_type in types]
+
+
 class _Attached:
     """The same over features that are there already."""
 
@@ -71,11 +83,12 @@ class _Attached:
 
     def get_all_tensor_attrs(self) -> list[Any]:
         """Return those of the store's that were fetched; a column that came since was not."""
-        return [a for a in self._store.node_tensor_attrs() if self._has(a)]
+        labels = self._store.graph.node_types
+        return [self._store.tensor_attr(t, name) for t in labels for name in self._features.get(t, (NODE_ID,))]
 
     def edge_tensor_attrs(self) -> list[Any]:
         """Return those of the store's edge attributes that were fetched."""
-        return [a for a in self._store.edge_tensor_attrs() if self._has(a)]
+        return [self._store.tensor_attr(t, name) for t in self._store.graph.edge_types for name in self._features.get(t, ())]
 
     def multi_get_tensor(self, attrs: Sequence[Any]) -> list[Tensor]:
         """Return the features; ids stand for themselves."""
@@ -87,7 +100,3 @@ class _Attached:
         of_type = self._features.get(self._store.label(attr.group_name))
         ids: Tensor = attr.index
         return ids.clone() if of_type is None else of_type[column_name(attr.attr_name)]
-
-    def _has(self, attr: Any) -> bool:
-        of_type = self._features.get(self._store.label(attr.group_name))
-        return attr.attr_name == NODE_ID if of_type is None else column_name(attr.attr_name) in of_type

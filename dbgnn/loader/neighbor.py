@@ -15,6 +15,7 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.sampler import BaseSampler, NodeSamplerInput
 from torch_geometric.sampler.base import HeteroSamplerOutput, SamplerOutput, SubgraphType
 
+from dbgnn.database import keyboard_interrupts
 from dbgnn.display import Listed, Text
 from dbgnn.errors import DbgnnError, RequestError, StaleIndexError
 from dbgnn.graph import Graph
@@ -248,6 +249,7 @@ class NeighborLoader(Listed, Attributes):
     # -- iterating -------------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[Any]:
+        self.data[0].graph.db.need_committed("A loader")
         epoch = self._as_now()
         if not self._is_ahead:
             return self._one_by_one(epoch)
@@ -288,6 +290,7 @@ class NeighborLoader(Listed, Attributes):
 
     def _draw(self) -> Iterable[NumberedBatch]:
         """Draw the seeds of the next epoch, as an iteration does."""
+        self.data[0].graph.db.need_committed("A loader")
         self._draw_base_seed()
         return self._drawn()
 
@@ -311,7 +314,9 @@ class NeighborLoader(Listed, Attributes):
         try:
             while True:
                 begun = time.perf_counter()
-                if (mini := next(ready, None)) is None:
+                with keyboard_interrupts():
+                    mini = next(ready, None)
+                if mini is None:
                     return
                 mini.clock.add("waiting", time.perf_counter() - begun)
                 batch = self.filter_fn(mini.out) if transform else self._joined(mini.out)

@@ -187,7 +187,7 @@ def _tables(loader: NeighborLoader) -> dict[str, Any]:
     """Return the checksums of nodes and edges, and the columns that are served."""
     store = loader.data[0]
     graph = store.graph
-    graph.topology()  # raises if the index is not up to date
+    topology = graph.topology()
     stored = stored_parts(graph.db.cursor(), graph.name)
     found: dict[str, Any] = {}
     elements: list[VertexTable | EdgeTable] = [*graph.definition.vertices, *graph.definition.edges]
@@ -196,7 +196,9 @@ def _tables(loader: NeighborLoader) -> dict[str, Any]:
         own, fills = stored[part_name(element)].state.own, store._fills.get(label, {})
         # Nodes are numbered by key, edges as their rows lie: only for edges does it matter when rows move.
         found[f"keys of {label!r}"] = [own.count, own.rows if isinstance(label, tuple) else own.keys, own.engine]
-        found[f"columns of {label!r}"] = [[c.name, c.dtype, *c.shape, fills.get(c.name)] for c in store.served(label)[0]]
+        found[f"columns of {label!r}"] = [
+            [c.name, c.dtype, *c.shape, fills.get(c.name)] for c in store.served(label, topology)[0]
+        ]
     return found
 
 

@@ -106,7 +106,8 @@ class Pipeline:
     def plan(self, batch_size: int, num_batches: int | None) -> Plan:
         """Return the plan, made at the first call from a pilot of two mini-batches of ``batch_size`` seeds."""
         if self._plan is None:
-            topology, served = self.store.graph.topology(), self.served()
+            topology = self.store.graph.topology()
+            served = self.served(topology)
             self._plan = plan(
                 self.store.graph.db, topology, served, self._pilot(topology, served, batch_size), self.asked, num_batches
             )
@@ -124,11 +125,11 @@ class Pipeline:
         inputs = [self.input_data[part] for part in (picked[0::2], picked[1::2])]
         return Pilot.of(self.sampler.sample_batches(topology, inputs, [(0, 0), (0, 1)]), served)
 
-    def served(self) -> list[Served]:
+    def served(self, topology: Topology) -> list[Served]:
         """Return the types that have columns to fetch."""
         definition = self.store.graph.definition
         labels: list[Label] = [*(v.label for v in definition.vertices), *(e.edge_type for e in definition.edges)]
-        found = [Served(label, *self.store.served(label)) for label in labels]
+        found = [Served(label, *self.store.served(label, topology)) for label in labels]
         return [served for served in found if served.columns]
 
     @property
@@ -141,7 +142,7 @@ class Pipeline:
     def run(self, batches: Iterable[NumberedBatch], batch_size: int, num_batches: int | None) -> Generator[MiniBatch]:
         """Yield a mini-batch for every batch of seeds, in order."""
         chosen = self.plan(batch_size, num_batches)
-        served = self.served()
+        served = self.served(self.store.graph.topology())
         supers = self._ahead(self._super_batches(batches, chosen, served), min(chosen.prefetch, 1), "sample")
         ready = self._ahead(self._ready(supers), chosen.prefetch, "deliver")
         try:

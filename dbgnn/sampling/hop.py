@@ -201,7 +201,7 @@ def _smallest(k: int) -> str:
     """Return the positions of the k smallest of a word per neighbour."""
     ranked = f"list_transform({_words('deg')}, lambda w, i: (w << 31) | i)"
     # min(…, k) does not sort, but takes less than a million.
-    smallest = f"list_aggregate({ranked}, 'min', {k})" if k < 1_000_000 else f"list_sort({ranked})[:{k}]"
+    smallest = f"list_aggregate({ranked}, 'min', {k})" if k < 1_000_000 else f"list_sort({ranked}, 'ASC', 'NULLS LAST')[:{k}]"
     return f"list_transform({smallest}, lambda w: w & {2**31 - 1})"
 
 

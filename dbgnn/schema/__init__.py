@@ -10,7 +10,7 @@ from dbgnn.schema.ddl import CreateGraph, DropGraph, Statement, parse_statement
 from dbgnn.schema.describe import describe
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.registry import current, graph_names, in_transaction, is_inferred, load, save, transaction
+from dbgnn.schema.registry import current, graph_names, has_graph, in_transaction, is_inferred, load, save, transaction
 from dbgnn.schema.remedy import encoder_for, why
 from dbgnn.schema.render import to_sql
 from dbgnn.schema.resolve import resolve, run
@@ -36,6 +36,7 @@ __all__ = [
     "find_table",
     "foreign_keys",
     "graph_names",
+    "has_graph",
     "in_transaction",
     "infer",
     "is_inferred",

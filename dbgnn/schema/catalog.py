@@ -56,7 +56,8 @@ def tables(con: duckdb.DuckDBPyConnection) -> list[TableName]:
     """Return the user's tables in the current database, without views and dbgnn's own; sorted by schema and name."""
     found = con.execute(
         "SELECT schema_name, table_name FROM duckdb_tables() "
-        "WHERE database_name = current_database() AND NOT internal AND schema_name <> ? ORDER BY ALL",
+        "WHERE database_name = current_database() AND NOT internal AND schema_name <> ? "
+        "ORDER BY schema_name ASC, table_name ASC",
         [OWN_SCHEMA],
     ).fetchall()
     return [TableName(name, schema) for schema, name in found]
@@ -78,7 +79,7 @@ def find_table(con: duckdb.DuckDBPyConnection, name: str, schema: str | None = N
         con,
         "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() "
         "AND lower(table_name) = lower($name) AND CASE WHEN $schema IS NULL THEN schema_name IN (current_schema(), 'main') "
-        "ELSE lower(schema_name) = lower($schema) END ORDER BY schema_name <> current_schema(), table_name <> $name",
+        "ELSE lower(schema_name) = lower($schema) END ORDER BY schema_name <> current_schema() ASC, table_name <> $name ASC",
         {"name": name, "schema": schema},
     )
     if found is not None:
@@ -114,7 +115,7 @@ def columns(con: duckdb.DuckDBPyConnection, table: TableName) -> dict[str, str]:
     """
     found = con.execute(
         "SELECT c.column_name, c.data_type FROM duckdb_columns() c JOIN duckdb_tables() t USING (table_oid, database_oid) "
-        "WHERE c.database_name = current_database() AND c.schema_name = ? AND c.table_name = ? ORDER BY c.column_index",
+        "WHERE c.database_name = current_database() AND c.schema_name = ? AND c.table_name = ? ORDER BY c.column_index ASC",
         [table.schema, table.name],
     ).fetchall()
     if found:
@@ -130,7 +131,7 @@ def all_columns(con: duckdb.DuckDBPyConnection) -> dict[TableName, dict[str, str
     """Return :func:`columns` of every table of the user's, at the price of one query; for what looks at many tables."""
     found = con.execute(
         "SELECT schema_name, table_name, column_name, data_type FROM duckdb_columns() "
-        "WHERE database_name = current_database() AND NOT internal ORDER BY schema_name, table_name, column_index"
+        "WHERE database_name = current_database() AND NOT internal ORDER BY schema_name ASC, table_name ASC, column_index ASC"
     ).fetchall()
     known: dict[TableName, dict[str, str]] = {table: {} for table in tables(con)}
     for schema, table, name, sql_type in found:
@@ -164,7 +165,7 @@ def foreign_keys(con: duckdb.DuckDBPyConnection) -> list[ForeignKey]:
     found = con.execute(
         "SELECT schema_name, table_name, constraint_column_names, referenced_table, referenced_column_names "
         "FROM duckdb_constraints() WHERE database_name = current_database() AND constraint_type = 'FOREIGN KEY' "
-        "AND schema_name <> ? ORDER BY schema_name, table_name, constraint_index",
+        "AND schema_name <> ? ORDER BY schema_name ASC, table_name ASC, constraint_index ASC",
         [OWN_SCHEMA],
     ).fetchall()
     known = all_columns(con)

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.schema.catalog import check_tables, create_own_schema, first_row, has_own_table, own_table
+from dbgnn.schema.catalog import check_tables, create_own_schema, first_row, foreign_keys, has_own_table, own_table
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 
@@ -50,7 +50,7 @@ def graph_names(con: duckdb.DuckDBPyConnection) -> list[str]:
     """Return the names of the graphs kept in the file, sorted; not that of an inferred one."""
     if not has_own_table(con, "graphs"):
         return []
-    return [name for (name,) in con.execute(f"SELECT name FROM {own_table(con, 'graphs')} ORDER BY name").fetchall()]
+    return [name for (name,) in con.execute(f"SELECT name FROM {own_table(con, 'graphs')} ORDER BY name ASC").fetchall()]
 
 
 def find_graph(con: duckdb.DuckDBPyConnection, name: str) -> str | None:
@@ -86,6 +86,14 @@ def load(con: duckdb.DuckDBPyConnection, name: str | None) -> PropertyGraph:
     graph = stored(con, known)
     check_tables(con, graph.tables)  # again: since it was declared, the file may have got another name
     return graph
+
+
+def has_graph(con: duckdb.DuckDBPyConnection, name: str | None) -> bool:
+    """Whether :func:`load` finds one, or one too many."""
+    names = graph_names(con)
+    if name is None or name == INFERRED:
+        return bool(names) or bool(foreign_keys(con))
+    return find_graph(con, name) is not None
 
 
 def stored(con: duckdb.DuckDBPyConnection, name: str) -> PropertyGraph:

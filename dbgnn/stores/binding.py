@@ -183,9 +183,14 @@ class Binding:
         """Return the verified topology index."""
         return self.graph.topology()
 
-    def source(self, label: Label) -> Source:
-        """Return what is known of a type; read again only after a commit to the file."""
-        topology = self.topology()
+    def source(self, label: Label, topology: Topology | None = None) -> Source:
+        """Return what is known of a type; read again only after a commit to the file.
+
+        Args:
+            label: The type.
+            topology: The index, verified just now; None: it is verified.
+        """
+        topology = self.topology() if topology is None else topology
         stamp = self.db.stamp()
         known_at, sources = self._sources
         if stamp is None or known_at != (stamp, id(self.graph)):
@@ -197,6 +202,15 @@ class Binding:
         if found is None or found.index != index:
             found = sources[label] = self._read_source(label, index)
         return found
+
+    def source_of(self, label: Label, topology: Topology, columns: Sequence[Column]) -> Source:
+        """Return a type as it was when some of its columns were looked at; nothing is read."""
+        index: VertexIndex | EdgeIndex = topology.vertices[label] if isinstance(label, str) else topology.edges[label]
+        return Source(label, index.element, {c.name: c for c in columns}, tuple(c.name for c in columns), index)
+
+    def whole(self, source: Source) -> Source:
+        """Return what `source_of` returned, with all columns of the table."""
+        return self._read_source(source.label, source.index)
 
     def _read_source(self, label: Label, index: VertexIndex | EdgeIndex) -> Source:
         con = self.db.cursor()

@@ -214,7 +214,7 @@ def _edge_table(
         ends.append((end, vertex, columns, indexed.get(name)))
     edge = EdgeTable(table, label[1], label[0], ends[0][2], label[2], ends[1][2])
     if all(_keys_are_ids(con, vertex, index) for _, vertex, _, index in ends):
-        return edge, f"SELECT src, dst FROM {VALUES} ORDER BY pos"
+        return edge, f"SELECT src, dst FROM {VALUES} ORDER BY pos ASC"
     selects, joins = [], []
     for end, vertex, columns, index in ends:
         if _keys_are_ids(con, vertex, index):
@@ -223,7 +223,7 @@ def _edge_table(
         assert index is not None
         joins.append(f"JOIN ({ids_of_keys(index)}) AS {end}_of ON {end}_of.id = v.{end}")
         selects += [f"{end}_of.k{i} AS {quote(c)}" for i, c in enumerate(columns)]
-    return edge, f"SELECT {', '.join(selects)} FROM {VALUES} AS v {' '.join(joins)} ORDER BY v.pos"
+    return edge, f"SELECT {', '.join(selects)} FROM {VALUES} AS v {' '.join(joins)} ORDER BY v.pos ASC"
 
 
 def _indexed(binding: Binding, labels: list[str]) -> dict[str, VertexIndex]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 from torch_geometric.data import FeatureStore, TensorAttr
@@ -18,7 +18,7 @@ from dbgnn.arrow import dtype_of
 from dbgnn.clock import Clock
 from dbgnn.database import translated
 from dbgnn.display import Listed
-from dbgnn.errors import RequestError, SchemaError, StaleIndexError, UnknownNameError
+from dbgnn.errors import RequestError, SchemaError, UnknownNameError
 from dbgnn.sampling.output import edge_ids, forget
 from dbgnn.schema import Column
 from dbgnn.stores import features
@@ -26,12 +26,11 @@ from dbgnn.stores import keys as key_lookup
 from dbgnn.stores.binding import Binding, Label, Source
 from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
 from dbgnn.stores.request import Ids, Rows, rows_of
-from dbgnn.topology import IncompleteIndexError, Topology, same_ids
+from dbgnn.stores.steady import Steady
+from dbgnn.topology import Topology
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
-
-_T = TypeVar("_T")
 
 #: The attribute that stands for a type without any tensor column: the ids themselves, which PyG's loaders
 #: put into a batch by the same name. Without it PyG's samplers would not know the type.
@@ -117,6 +116,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         super().__init__(tensor_attr_cls=DuckDBTensorAttr)
         self._binding = binding
         self._fills: dict[Label, dict[str, float]] = {}
+        self._steady = Steady(binding)
 
     @property
     def graph(self) -> Graph:
@@ -154,14 +154,15 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         if lacking:
             _warn_lacking([attrs[i] for i in lacking])
         out: dict[int, Any] = dict(lacking)
+        self._binding.db.need_committed("A feature store")
         for label, index, members in requests:
             names = [column_name(attrs[i].attr_name) for i in members]
-            tensors = self._steady(lambda label=label, index=index, names=names: self._read(label, index, names))  # type: ignore[misc]
+            tensors = self._steady.read(label, lambda source, index=index, names=names: self._read(source, index, names))  # type: ignore[misc]
             out.update(zip(members, tensors, strict=True))
         return [out[i] for i in range(len(attrs))]
 
-    def _read(self, label: Label, index: Any, names: Sequence[str]) -> list[Tensor]:
-        source = self._binding.source(label)
+    def _read(self, source: Source, index: Any, names: Sequence[str]) -> list[Tensor]:
+        label = source.label
         rows = rows_of(index, source.num_rows, label)
         distinct = {name: None if self._is_node_id(source, name) else source.column(name) for name in names}
         columns = [c for c in distinct.values() if c is not None]
@@ -208,30 +209,18 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             StaleIndexError: The graph changed, so that the ids are other rows now, or a column has another type.
         """
 
-        def read() -> Ids:
-            now = self._binding.topology()
-            if not same_ids(topology, now, label):
-                raise StaleIndexError(
-                    f"{label!r} of {self._binding!s} changed after its mini-batches were sampled, so their ids are other rows "
-                    "now. Start a new epoch; if nodes came or went, make the loader again."
-                )
-            source = self._binding.source(label)
-            for column in columns:
-                now_is = source.column(column.name)
-                if (now_is.dtype, now_is.shape) != (column.dtype, column.shape):
-                    raise StaleIndexError(
-                        f"Column {column.name!r} of table {str(source.table)!r} was {column.sql_type} when this epoch began "
-                        f"and is {now_is.sql_type} now. Start a new epoch."
-                    )
+        def read(source: Source, kinds: Sequence[pa.DataType]) -> Ids:
             rows, db = Rows(ids), self._binding.db
-            found = gather_into(db, source, columns, rows, outs, self._fills.get(label, {}), pos=pos, clock=clock)
+            fills = self._fills.get(label, {})
+            found = gather_into(db, source, columns, rows, outs, fills, pos=pos, clock=clock, kinds=kinds)
             if nulls == "return":
                 return np.unique(torch.cat(list(found.values())).numpy()) if found else np.empty(0, dtype=np.int64)
             # Nobody asks for the ids but when the error is raised.
-            raise_nulls(db, source, found, lambda: _by_position(ids, pos))
+            if found:
+                raise_nulls(db, self._binding.whole(source), found, lambda: _by_position(ids, pos))
             return np.empty(0, dtype=np.int64)
 
-        return self._steady(read)
+        return self._steady.read_of(topology, label, columns, read)
 
     def label(self, group: Any) -> Label:
         """Return the node or edge type of the property graph that a PyG group name means."""
@@ -243,28 +232,12 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
     def rowids(self, label: Label, ids: Ids) -> Ids:
         """Return the rowids of rows in the table of their type, int64 ``[n]``: the order in which a scan meets them."""
-        return self._steady(lambda: rowids(self._binding.db, self._binding.source(label), ids))
+        return self._steady.read(label, lambda source: rowids(self._binding.db, source, ids))
 
-    def served(self, label: Label) -> tuple[tuple[Column, ...], int]:
+    def served(self, label: Label, topology: Topology) -> tuple[tuple[Column, ...], int]:
         """Return the columns of a node or edge type that loaders fetch, and the number of its rows."""
-        source = self._binding.source(label)
+        source = self._binding.source(label, topology)
         return tuple(source.columns[name] for name in source.listed), source.num_rows
-
-    def _steady(self, read: Callable[[], _T]) -> _T:
-        """Read, and read again if the tables changed between the check of the index and the end of the read."""
-        with translated(self._binding.db):
-            for _ in range(3):
-                with suppress(IncompleteIndexError):  # rows were moved just now, and again while the index followed
-                    before = self._binding.topology()
-                    try:
-                        result = read()
-                    except StaleIndexError:
-                        if self._binding.topology() == before:
-                            raise
-                        continue
-                    if self._binding.topology() == before:
-                        return result
-        raise StaleIndexError(f"The tables of {self._binding!s} change faster than they are read.")
 
     def _is_node_id(self, source: Source, name: str) -> bool:
         return name == NODE_ID and NODE_ID not in source.columns and isinstance(source.label, str)
@@ -293,21 +266,25 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
     def node_tensor_attrs(self) -> list[DuckDBTensorAttr]:
         """Return the node attributes that loaders fetch, by ``n_id``."""
-        binding = self._binding
+        binding, topology = self._binding, self._binding.topology()
         return [
-            DuckDBTensorAttr(binding.group_name(v.label), attr_name(name))
+            self.tensor_attr(v.label, name)
             for v in binding.definition.vertices
-            for name in binding.source(v.label).listed or (NODE_ID,)
+            for name in binding.source(v.label, topology).listed or (NODE_ID,)
         ]
 
     def edge_tensor_attrs(self) -> list[DuckDBTensorAttr]:
         """Return the edge attributes that loaders fetch, by ``e_id``; the group is the edge type in any graph."""
-        binding = self._binding
+        binding, topology = self._binding, self._binding.topology()
         return [
-            DuckDBTensorAttr(e.edge_type, attr_name(name))
+            self.tensor_attr(e.edge_type, name)
             for e in binding.definition.edges
-            for name in binding.source(e.edge_type).listed
+            for name in binding.source(e.edge_type, topology).listed
         ]
+
+    def tensor_attr(self, label: Label, column: str) -> DuckDBTensorAttr:
+        """Return the attribute of a column, without an index; a fresh object."""
+        return DuckDBTensorAttr(self._binding.group_name(label) if isinstance(label, str) else label, attr_name(column))
 
     def fill(self, group: Any, attr: str | None, value: float) -> DuckDBFeatureStore:
         """Declare what stands for NULL in a column, also inside of its arrays; returns the store.
@@ -344,13 +321,13 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             composite key, and for edges, a list of tuples.
         """
         label = self._binding.label(group)
+        self._binding.db.need_committed("A feature store")
 
-        def read() -> Any:
-            source = self._binding.source(label)
+        def read(source: Source) -> Any:
             found = key_lookup.keys_of(self._binding.db, source, rows := rows_of(index, source.num_rows, label))
             return found[0] if rows.scalar else found
 
-        return self._steady(read)
+        return self._steady.read(label, read)
 
     def ids(self, group: Any, keys: Any) -> Tensor:
         """Return the ids of nodes by the user's own keys: int64 ``[n]``, in their order; the inverse of :meth:`keys`.
@@ -363,7 +340,8 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             RequestError: A key does not exist; the message names it.
         """
         label = self._node_label(group, "ids()")
-        return self._steady(lambda: key_lookup.ids_of(self._binding.db, self._binding.source(label), keys))
+        self._binding.db.need_committed("A feature store")
+        return self._steady.read(label, lambda source: key_lookup.ids_of(self._binding.db, source, keys))
 
     def node_ids(self, group: Any, where: str) -> Tensor:
         """Return the ids, ascending, of the nodes for which a SQL condition is true, such as ``"split = 'train'"``.
@@ -372,7 +350,8 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             SqlError: The condition is not one harmless expression over the columns of the type's table.
         """
         label = self._node_label(group, "node_ids()")
-        return self._steady(lambda: key_lookup.ids_where(self._binding.db, self._binding.source(label), where))
+        self._binding.db.need_committed("A feature store")
+        return self._steady.read(label, lambda source: key_lookup.ids_where(self._binding.db, source, where))
 
     def _node_label(self, group: Any, what: str) -> str:
         label = self._binding.label(group)

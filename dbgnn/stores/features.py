@@ -324,7 +324,7 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
         # All values: beside the rows, one by one. A join would have to sort whole rows again.
         if source.map_table is not None:
             con.complete()
-            rids = con.sql(f"SELECT rid FROM {source.map_table} ORDER BY id").to_arrow_table().column(0).to_numpy()
+            rids = con.sql(f"SELECT rid FROM {source.map_table} ORDER BY id ASC").to_arrow_table().column(0).to_numpy()
             tensor = tensor[torch.from_numpy(np.argsort(rids))]
         select = f"t.*, v.v AS {column}" if is_new else f"t.* REPLACE (v.v::{kind} AS {column})"
         tables.lend(con, pa.table({"v": from_tensor(tensor)}))
@@ -341,7 +341,7 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
     query = f"""SELECT * EXCLUDE (dbgnn_rid) FROM (
       SELECT t.rowid AS dbgnn_rid, {kept} FROM {table} AS t ANTI JOIN ({written}) AS w ON w.dbgnn_rid = t.rowid
       UNION ALL SELECT t.rowid AS dbgnn_rid, {given} FROM {table} AS t JOIN ({written}) AS w ON w.dbgnn_rid = t.rowid
-    ) ORDER BY dbgnn_rid"""
+    ) ORDER BY dbgnn_rid ASC"""
     tables.remake(con, source.table, query)
 
 

@@ -64,6 +64,7 @@ def gather_into(
     *,
     pos: Ids | None = None,
     clock: Clock | None = None,
+    kinds: Sequence[pa.DataType] | None = None,
 ) -> dict[str, Tensor]:
     """Write the values of ``rows`` into ``outs``, one tensor per column.
 
@@ -76,6 +77,7 @@ def gather_into(
         fills: What stands for NULL, by column name.
         pos: int64 ``[len(rows)]``, distinct positions in ``outs``; None: 0, 1, …
         clock: Counts the time of DuckDB as ``features``, that of writing as ``scatter``.
+        kinds: The Arrow types that the columns have to arrive in; None: any.
 
     Returns:
         By column name, the positions whose value is or holds NULL without a fill value.
@@ -97,6 +99,7 @@ def gather_into(
     with db.relations(**tables) as cursor, _stream_errors():
         reader = cursor.sql(select_rows(source, columns, span, passes=passes)).to_arrow_reader(chunk)
         with reader:
+            _check_kinds(source, columns, reader.schema.types[1:], kinds)
             for batch in reader:
                 begun = time.perf_counter()
                 there = _positions(batch.column(0))
@@ -113,6 +116,17 @@ def gather_into(
             f"Table {str(source.table)!r} changed while {len(rows):,} rows were read: {int(found):,} were there. Try again."
         )
     return {name: torch.cat(parts) for name, parts in nulls.items()}
+
+
+def _check_kinds(
+    source: Source, columns: Sequence[Column], found: Sequence[pa.DataType], kinds: Sequence[pa.DataType] | None
+) -> None:
+    for column, now, before in zip(columns, found, found if kinds is None else kinds, strict=True):
+        if now != before:
+            raise StaleIndexError(
+                f"Column {column.name!r} of table {str(source.table)!r} was {column.sql_type} when this epoch began, and "
+                f"arrives as {now} now, not as {before}. Start a new epoch."
+            )
 
 
 @contextmanager

@@ -77,6 +77,7 @@ class DuckDBGraphStore(Listed, GraphStore):
 
     def _edge_to_layout(self, attr: EdgeAttr, layout: EdgeLayout, store: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:  # noqa: ARG002, FBT001, FBT002 - PyG's signature; every layout is stored already
         edge_type = self._known(attr.edge_type)
+        self._binding.db.need_committed("A graph store")
         with translated(self._binding.db):
             return _READ[EdgeLayout(layout)](self._binding.db, self._binding.topology().edges[edge_type])
 

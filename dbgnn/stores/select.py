@@ -103,5 +103,5 @@ def select_where(source: Source, condition: str) -> str:
     """Return a query of the ids, ascending, of the rows for which the checked ``condition`` is true."""
     rows = f"SELECT rowid AS rid FROM {source.table.sql} WHERE {condition}"
     if source.map_table is None:
-        return f"SELECT rid AS id FROM ({rows}) ORDER BY id"
-    return f"SELECT m.id FROM ({rows}) AS f JOIN {source.map_table} AS m ON m.rid = f.rid ORDER BY m.id"
+        return f"SELECT rid AS id FROM ({rows}) ORDER BY id ASC"
+    return f"SELECT m.id FROM ({rows}) AS f JOIN {source.map_table} AS m ON m.rid = f.rid ORDER BY m.id ASC"

@@ -2,6 +2,17 @@
 
 from dbgnn.topology.build import build
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex, ids_of_keys, same_ids
-from dbgnn.topology.state import IncompleteIndexError, verify
+from dbgnn.topology.state import IncompleteIndexError, is_as_indexed, is_up_to_date, verify
 
-__all__ = ["EdgeIndex", "IncompleteIndexError", "Topology", "VertexIndex", "build", "ids_of_keys", "same_ids", "verify"]
+__all__ = [
+    "EdgeIndex",
+    "IncompleteIndexError",
+    "Topology",
+    "VertexIndex",
+    "build",
+    "ids_of_keys",
+    "is_as_indexed",
+    "is_up_to_date",
+    "same_ids",
+    "verify",
+]

@@ -193,14 +193,14 @@ class _Build:
         with _transaction(self.writer):
             eid, source, name = "rid", kept, None
             if last != count - 1:
-                name = self._map(part_name(edge), f"SELECT rid FROM ({kept}) ORDER BY rid", count)
+                name = self._map(part_name(edge), f"SELECT rid FROM ({kept}) ORDER BY rid ASC", count)
                 self.writer.commit()  # the reader has to see it; without its row in the registry it means nothing yet
                 self.writer.begin()
                 eid, source = "m.id", f"({kept}) AS k JOIN {self._own(name)} AS m ON m.rid = k.rid"
             else:
                 source = f"({kept}) AS k"
             node, edge_id = _int_type(max(src.num_nodes, dst.num_nodes)), _int_type(count)
-            ordered = f"SELECT dst::{node} d, src::{node} s, ({eid})::{edge_id} e FROM {source} ORDER BY d, s, e"
+            ordered = f"SELECT dst::{node} d, src::{node} s, ({eid})::{edge_id} e FROM {source} ORDER BY d ASC, s ASC, e ASC"
             adjacency = self._new_table("adj", f"dst {node}, nbrs {node}[], eids {edge_id}[]")
             with self._bar(f"edges of {'-'.join(edge.edge_type)}", count) as bar:
                 for lists, edges in _adjacency_lists(self._stream_batches(ordered)):

@@ -23,6 +23,8 @@ class VertexIndex:
             every id equals the rowid.
         dense: The key is one integer column and equals the id.
         keys: Checksum of the keys: as long as it is the same, every id means the same node.
+        rows: Checksum of rowids and keys: as long as it is the same, every id leads to the same row.
+        kinds: The types of the key columns that the checksum was made with.
     """
 
     vertex: VertexTable
@@ -30,6 +32,13 @@ class VertexIndex:
     map_table: str | None
     dense: bool
     keys: str
+    rows: str = ""
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def element(self) -> VertexTable:
+        """The vertex table."""
+        return self.vertex
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,8 @@ class EdgeIndex:
         map_table: Quoted name of a table ``(id, rid)`` from edge id to rowid, sorted by id; None where
             every id equals the rowid.
         dropped: Number of edges left out because an endpoint does not exist (``dangling='drop'``).
+        rows: Checksum of rowids and keys: as long as it is the same, every id leads to the same row.
+        kinds: The types of the key columns that the checksum was made with.
     """
 
     edge: EdgeTable
@@ -55,6 +66,13 @@ class EdgeIndex:
     adjacency: str
     map_table: str | None
     dropped: int = 0
+    rows: str = ""
+    kinds: tuple[str, ...] = ()
+
+    @property
+    def element(self) -> EdgeTable:
+        """The edge table."""
+        return self.edge
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
 import duckdb
 
 from dbgnn.errors import StaleIndexError, UnknownNameError
 from dbgnn.schema import PropertyGraph, columns
-from dbgnn.schema.catalog import DECLARE_ANEW, OWN_SCHEMA
+from dbgnn.schema.catalog import DECLARE_ANEW, OWN_SCHEMA, current_database
 from dbgnn.schema.keys import hashed, key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.sql import quote
@@ -53,6 +54,25 @@ _INDEX_TABLE = re.compile("(map|adj)_[0-9]+")
 ENGINE = f"DuckDB {duckdb.__version__}, index format 2"
 
 
+def key_names(part: VertexTable | EdgeTable) -> tuple[str, ...]:
+    """Return the columns of a part's table that its index is made from."""
+    return part.key if isinstance(part, VertexTable) else (*part.source_key, *part.destination_key)
+
+
+def checksums(part: VertexTable | EdgeTable, kinds: Sequence[str]) -> str:
+    """Return the SQL expressions of the number of rows of a part's table, and the checksums of keys and of rows.
+
+    Args:
+        part: The part.
+        kinds: The types of its key columns.
+    """
+    names = key_names(part)
+    keys = ", ".join(hashed(quote(n), kind) for n, kind in zip(names, kinds, strict=True))
+    # The keys alone matter for vertices only: there, rows that moved keep their ids.
+    alone = f"coalesce(bit_xor(hash(hash({keys}))), 0)" if isinstance(part, VertexTable) else "0"
+    return f"count(*), {alone}, coalesce(bit_xor(hash(hash(rowid, {keys}))), 0)"
+
+
 @dataclass(frozen=True, slots=True)
 class TableState:
     """What a part of the index was made from."""
@@ -67,7 +87,7 @@ class TableState:
     @staticmethod
     def of(con: duckdb.DuckDBPyConnection, part: VertexTable | EdgeTable) -> TableState:
         """Compute the state of a table now: one scan of its key columns."""
-        names = part.key if isinstance(part, VertexTable) else (*part.source_key, *part.destination_key)
+        names = key_names(part)
         known = columns(con, part.table)
         if missing := [n for n in names if n not in known]:
             raise UnknownNameError(
@@ -76,12 +96,9 @@ class TableState:
             )
         distinct = tuple(dict.fromkeys(names))
         types = dict(zip(distinct, key_types(con, part.table.sql, known, distinct), strict=True))
-        keys = ", ".join(hashed(quote(n), types[n]) for n in names)
-        # The keys alone matter for vertices only: there, rows that moved keep their ids.
-        alone = f"coalesce(bit_xor(hash(hash({keys}))), 0)" if isinstance(part, VertexTable) else "0"
-        query = f"SELECT count(*), {alone}, coalesce(bit_xor(hash(hash(rowid, {keys}))), 0) FROM {part.table.sql}"
-        count, alone_now, rows = con.execute(query).fetchall()[0]
-        return TableState(str(part.table), tuple((n, types[n]) for n in names), count, str(alone_now), str(rows))
+        kinds = [types[n] for n in names]
+        count, keys, rows = con.execute(f"SELECT {checksums(part, kinds)} FROM {part.table.sql}").fetchall()[0]
+        return TableState(str(part.table), tuple(zip(names, kinds, strict=True)), count, str(keys), str(rows))
 
     def difference(self, now: TableState) -> str:
         """Say in words what changed."""
@@ -173,7 +190,15 @@ def end_keys(graph: PropertyGraph, edge: EdgeTable, states: dict[str, TableState
 def vertex_index(vertex: VertexTable, found: StoredPart) -> VertexIndex:
     """Return the index of a vertex table from its part of the registry."""
     own = found.state.own
-    return VertexIndex(vertex, found.num_rows, _table(found, found.map_table), found.dense, f"{own.count} {own.keys}")
+    return VertexIndex(
+        vertex,
+        found.num_rows,
+        _table(found, found.map_table),
+        found.dense,
+        f"{own.count} {own.keys}",
+        f"{own.count} {own.rows}",
+        tuple(kind for _, kind in own.columns),
+    )
 
 
 def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
@@ -203,9 +228,73 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
         vertices[v.label] = vertex_index(v, found)
     for e in graph.edges:
         found, ends = stored[part_name(e)], (vertices[e.source].num_nodes, vertices[e.destination].num_nodes)
-        adjacency = table_in(found.home, str(found.adjacency))
-        edges[e.edge_type] = EdgeIndex(e, found.num_rows, *ends, adjacency, _table(found, found.map_table), found.dropped)
+        adjacency, own = table_in(found.home, str(found.adjacency)), found.state.own
+        edges[e.edge_type] = EdgeIndex(
+            e,
+            found.num_rows,
+            *ends,
+            adjacency,
+            _table(found, found.map_table),
+            found.dropped,
+            f"{own.count} {own.rows}",
+            tuple(kind for _, kind in own.columns),
+        )
     return Topology(vertices, edges, in_memory=any(is_in_memory(part.home) for part in stored.values()))
+
+
+def is_as_indexed(con: duckdb.DuckDBPyConnection, index: VertexIndex | EdgeIndex) -> bool:
+    """Whether every id of one part leads to the same row as when it was indexed; one scan of its key columns."""
+    try:
+        query = f"SELECT {checksums(index.element, index.kinds)} FROM {index.element.table.sql}"
+        count, _, rows = con.execute(query).fetchall()[0]
+    except (duckdb.CatalogException, duckdb.BinderException):  # a table or a column that is gone
+        return False
+    return index.rows == f"{count} {rows}"
+
+
+def is_up_to_date(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, known: Topology) -> bool:
+    """Whether an index that was verified once still is what the file has, and up to date; by two statements for all tables.
+
+    Says less than :func:`verify`, and costs a tenth: 1 ms where that takes 20.
+    """
+    parts: list[VertexIndex | EdgeIndex] = [*known.vertices.values(), *known.edges.values()]
+    if [p.element for p in parts] != [*graph.vertices, *graph.edges]:
+        return False
+    queries = []
+    for i, part in enumerate(parts):
+        types = ", ".join(f"typeof(any_value({quote(name)}))" for name in key_names(part.element))  # takes no look at the rows
+        queries.append(f"SELECT {i}, {checksums(part.element, part.kinds)}, [{types}] FROM {part.element.table.sql}")
+        there = [part.map_table, part.adjacency if isinstance(part, EdgeIndex) else None]
+        queries += [f"SELECT NULL, NULL, NULL, NULL, NULL FROM {name} WHERE false" for name in there if name is not None]
+    try:
+        if not known.in_memory and _kept(con, graph) != {
+            part_name(p.element): (p.map_table, p.adjacency if isinstance(p, EdgeIndex) else None) for p in parts
+        }:
+            return False
+        found = con.execute(" UNION ALL ".join(queries)).fetchall() if queries else []
+        return all(
+            parts[i].rows == f"{count} {rows}" and _same_kinds(con, parts[i], types) for i, count, _, rows, types in found
+        )
+    except (duckdb.CatalogException, duckdb.BinderException):  # something is gone, or was never built
+        return False
+
+
+def _same_kinds(con: duckdb.DuckDBPyConnection, part: VertexIndex | EdgeIndex, types: Sequence[str]) -> bool:
+    """Whether the key columns, of these SQL types now, are of the key types that were indexed."""
+    names = key_names(part.element)
+    distinct = tuple(dict.fromkeys(names))
+    kinds = dict(
+        zip(distinct, key_types(con, part.element.table.sql, dict(zip(names, types, strict=True)), distinct), strict=True)
+    )
+    return part.kinds == tuple(kinds[name] for name in names)
+
+
+def _kept(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> dict[str, tuple[str | None, str | None]]:
+    """Return the index tables, map and adjacency, that the file's registry has for every part of a graph."""
+    file = current_database(con)
+    query = f"SELECT part, map_table, adjacency FROM {table_in(file, REGISTRY)} WHERE graph = ?"
+    rows = con.execute(query, [graph.name]).fetchall()
+    return {part: tuple(None if name is None else table_in(file, name) for name in made) for part, *made in rows}  # type: ignore[misc]
 
 
 def _check(

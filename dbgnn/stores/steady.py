@@ -1,0 +1,134 @@
+"""Reading rows by id while others write: what is read is of the rows that the ids mean, or it is an error.
+
+An id leads to a rowid, and DuckDB moves rows to other rowids when an array of theirs is updated, and when a checkpoint
+fills gaps. So a read counts only if the table is as it was indexed. Where nothing was committed to the file since that was
+last seen, its stamp says so for microseconds. Otherwise the checksum of this one table and the read are one transaction, so
+that nothing can come in between; in memory, where commits leave no trace, this is done for every read (100 k rows: 0.5 ms).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import duckdb
+import pyarrow as pa
+
+from dbgnn.database import translated
+from dbgnn.errors import StaleIndexError
+from dbgnn.schema import Column
+from dbgnn.stores.select import projection
+from dbgnn.topology import is_as_indexed, same_ids
+
+if TYPE_CHECKING:
+    from dbgnn.stores.binding import Binding, Label, Source
+    from dbgnn.topology import EdgeIndex, Topology, VertexIndex
+
+_T = TypeVar("_T")
+
+#: How often a read begins again because rows moved; each time the index is brought up to date first.
+_ATTEMPTS = 20
+
+
+class Steady:
+    """Reads of the rows of a binding's tables.
+
+    Args:
+        binding: The graph that the ids are of.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        self._binding = binding
+        self._kinds: dict[str, pa.DataType] = {}
+
+    def read(self, label: Label, read: Callable[[Source], _T]) -> _T:
+        """Return what ``read`` makes of a type's table as it is now.
+
+        Raises:
+            StaleIndexError: The table changed since the index was built.
+        """
+        with translated(self._binding.db):
+            for _ in range(_ATTEMPTS):
+                topology = self._binding.topology()
+                source = self._binding.source(label, topology)
+                done, result = self._read(label, source.index, lambda source=source: read(source))  # type: ignore[misc]
+                if done:
+                    return result
+        raise self._too_fast()
+
+    def read_of(
+        self, topology: Topology, label: Label, columns: Sequence[Column], read: Callable[[Source, Sequence[pa.DataType]], _T]
+    ) -> _T:
+        """Return what ``read`` makes of a type's table, for ids of ``topology``, and of the columns as they were then.
+
+        Args:
+            topology: The index that the ids are of.
+            label: The type.
+            columns: Its columns.
+            read: Called with the table, and the Arrow type of every column.
+
+        Raises:
+            StaleIndexError: The ids mean other rows now, or a column has another type.
+        """
+        binding, kinds = self._binding, [self._kind(c) for c in columns]
+        with translated(binding.db):
+            now = binding.graph.latest()
+            for _ in range(_ATTEMPTS):
+                if not same_ids(topology, now, label):
+                    now = binding.topology()
+                if not same_ids(topology, now, label):
+                    raise StaleIndexError(
+                        f"{label!r} of {binding!s} changed after its mini-batches were sampled, so their ids are other rows "
+                        "now. Start a new epoch; if nodes came or went, make the loader again."
+                    )
+                source = binding.source_of(label, now, columns)
+                try:
+                    done, result = self._read(label, source.index, lambda source=source: read(source, kinds))  # type: ignore[misc]
+                except duckdb.BinderException:
+                    for column in columns:
+                        binding.source(label).column(column.name)  # names the one that is gone
+                    raise
+                if done:
+                    return result
+                now = binding.topology()
+        raise self._too_fast()
+
+    def _read(self, label: Label, index: VertexIndex | EdgeIndex, read: Callable[[], _T]) -> tuple[bool, _T]:
+        """Read; ``(False, …)`` where the table is not as it was indexed, or the index was built again."""
+        db, graph = self._binding.db, self._binding.graph
+        stamp = db.stamp()
+        if stamp is not None and graph.was_seen(label, stamp):
+            try:
+                result = read()
+            except (StaleIndexError, duckdb.CatalogException):
+                if db.stamp() == stamp:
+                    raise
+            else:
+                if db.stamp() == stamp:
+                    return True, result
+            stamp = db.stamp()
+        with db.snapshot():
+            if not is_as_indexed(db.cursor(), index):
+                return False, None  # type: ignore[return-value]
+            try:
+                result = read()
+            except duckdb.CatalogException:  # a table of the index that another build has dropped
+                return False, None  # type: ignore[return-value]
+        if stamp is not None and db.stamp() == stamp:
+            graph.see(label, stamp)
+        return True, result
+
+    def _kind(self, column: Column) -> pa.DataType:
+        """Return the Arrow type by which values of a column arrive."""
+        found = self._kinds.get(column.sql_type)
+        if found is None:
+            value = f"SELECT NULL::{column.sql_type} AS {_VALUE}"
+            query = f"SELECT {projection(Column(_VALUE, column.sql_type, column.dtype, column.shape))} FROM ({value}) AS t"
+            found = self._kinds[column.sql_type] = self._binding.db.arrow(query).schema.types[0]
+        return found
+
+    def _too_fast(self) -> StaleIndexError:
+        return StaleIndexError(f"The tables of {self._binding!s} change faster than they are read.")
+
+
+_VALUE = "value"
