@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
+from dbgnn import schema
 from dbgnn.arrow import empty, scatter_
 from dbgnn.clock import Clock
 from dbgnn.errors import DataError, StaleIndexError
@@ -98,9 +99,9 @@ def gather_into(
     passes = passes_for(source.num_rows, columns, len(rows))
     with db.relations(**tables) as cursor, _stream_errors():
         reader = cursor.sql(select_rows(source, columns, span, passes=passes)).to_arrow_reader(chunk)
+        changed = _changed(columns, reader.schema.types[1:], kinds)
         with reader:
-            _check_kinds(source, columns, reader.schema.types[1:], kinds)
-            for batch in reader:
+            for batch in reader if changed is None else ():
                 begun = time.perf_counter()
                 there = _positions(batch.column(0))
                 found += len(there)
@@ -109,6 +110,12 @@ def gather_into(
                     if bad is not None:
                         nulls.setdefault(column.name, []).append(bad)
                 written += time.perf_counter() - begun
+    if changed is not None:
+        now = schema.columns(db.cursor(), source.table)[changed.name]
+        raise StaleIndexError(
+            f"Column {changed.name!r} of table {str(source.table)!r} was {changed.sql_type} when this epoch began and is {now} "
+            "now. Start a new epoch."
+        )
     clock.add("scatter", written)
     clock.add("features", time.perf_counter() - start - written)
     if found != len(rows):
@@ -118,15 +125,10 @@ def gather_into(
     return {name: torch.cat(parts) for name, parts in nulls.items()}
 
 
-def _check_kinds(
-    source: Source, columns: Sequence[Column], found: Sequence[pa.DataType], kinds: Sequence[pa.DataType] | None
-) -> None:
-    for column, now, before in zip(columns, found, found if kinds is None else kinds, strict=True):
-        if now != before:
-            raise StaleIndexError(
-                f"Column {column.name!r} of table {str(source.table)!r} was {column.sql_type} when this epoch began, and "
-                f"arrives as {now} now, not as {before}. Start a new epoch."
-            )
+def _changed(columns: Sequence[Column], found: Sequence[pa.DataType], kinds: Sequence[pa.DataType] | None) -> Column | None:
+    """Return the first column that arrives in another type than it has to."""
+    wanted = found if kinds is None else kinds
+    return next((c for c, now, before in zip(columns, found, wanted, strict=True) if now != before), None)
 
 
 @contextmanager
