@@ -89,6 +89,11 @@ def quote_all(names: Iterable[str], *, prefix: str = "") -> str:
     return ", ".join(prefix + quote(name) for name in names)
 
 
+def ascending(names: Iterable[str], *, prefix: str = "") -> str:
+    """Return the terms of an ``ORDER BY`` over columns, whatever order the user has made DuckDB's default."""
+    return ", ".join(f"{prefix}{quote(name)} ASC NULLS LAST" for name in names)
+
+
 def literal(text: str) -> str:
     """Return ``text`` as a SQL string literal, for the few statements that take no bound values."""
     if "\0" in text:
