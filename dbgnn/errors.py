@@ -53,13 +53,21 @@ class ResourceError(DbgnnError):
     """Memory limit, temporary directory or disk are too small; the message names the setting."""
 
 
+class FanoutError(SchemaError, ValueError):
+    """Numbers of neighbors that fit no sample: lists of different length, or no integers."""
+
+
 def near_misses(name: object, known: Iterable[object]) -> str:
-    """Return ``"; did you mean 'x'?"`` and what is there, for the end of an error message."""
+    """Return ``"; did you mean 'x'?"`` and what is there, for the end of an error message; never what was given itself."""
     names = [str(k) for k in known]
     if not names:
         return "; there are none"
-    folded = {n.casefold(): n for n in reversed(names) if n != str(name)}  # a name is no near miss of itself
-    close = [folded[c] for c in difflib.get_close_matches(str(name).casefold(), folded, n=3, cutoff=0.6)]
+    given = str(name)
+    folded = {n.casefold(): n for n in reversed(names)}
+    close = [folded[c] for c in difflib.get_close_matches(given.strip().casefold(), folded, n=3, cutoff=0.6)]
+    close = [c for c in close if c != given]
     hint = f"; did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    if any(c.casefold() == given.strip().casefold() for c in close):
+        hint += " Case and spaces count."
     shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
     return f"{hint} (there are: {shown})"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgnn import schema, topology
 from dbgnn.display import Listed, Shown
-from dbgnn.errors import StaleIndexError, UnknownNameError, near_misses
+from dbgnn.errors import StaleIndexError
 from dbgnn.schema.model import EdgeType, PropertyGraph
 from dbgnn.topology import Topology
 
@@ -57,6 +57,11 @@ class Graph(Listed, Shown):
     def metadata(self) -> tuple[list[str], list[EdgeType]]:
         """Return ``(node_types, edge_types)``, as ``HeteroData.metadata()`` does: ``to_hetero(model, graph.metadata())``."""
         return self.node_types, self.edge_types
+
+    @property
+    def type_names(self) -> schema.TypeNames:
+        """What its node and edge types are called: which one a user means."""
+        return schema.TypeNames.of_graph(self.definition, self.db.cursor())
 
     def build(self, *, dangling: str | None = None, progress: bool | None = None, force: bool = False) -> Graph:
         """Build the topology index, or bring it up to date; only parts whose tables changed are built.
@@ -152,20 +157,18 @@ class Graph(Listed, Shown):
 
     def num_nodes(self, label: str) -> int:
         """Number of nodes of a type."""
-        index = self.topology().vertices.get(label)
-        if index is None:
-            raise UnknownNameError(f"Graph {self.name!r} has no node type {label!r}" + near_misses(label, self.node_types))
-        return index.num_nodes
+        known = self.type_names.node(label)
+        return self.topology().vertices[known].num_nodes
 
-    def num_edges(self, edge_type: EdgeType) -> int:
+    def num_edges(self, edge_type: EdgeType | str) -> int:
         """Number of edges of a type, without those dropped as dangling."""
-        self.definition.edge(edge_type)
-        return self.topology().edges[edge_type].num_edges
+        known = self.type_names.edge(edge_type)
+        return self.topology().edges[known].num_edges
 
-    def num_dropped(self, edge_type: EdgeType) -> int:
+    def num_dropped(self, edge_type: EdgeType | str) -> int:
         """Number of edges that ``build(dangling='drop')`` left out."""
-        self.definition.edge(edge_type)
-        return self.topology().edges[edge_type].dropped
+        known = self.type_names.edge(edge_type)
+        return self.topology().edges[known].dropped
 
     # -- in memory, and back -----------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from dbgnn.etl.plan import EdgeQuery, NodeQuery, Options
 from dbgnn.etl.query import Params, check_query
 from dbgnn.etl.reader import Reader
 from dbgnn.graph import Graph
-from dbgnn.schema import EdgeType, transaction
+from dbgnn.schema import EdgeType, TypeNames, transaction
 
 
 def query_to_heterodata(
@@ -159,7 +159,7 @@ def to_heterodata(
         con = db.idle_statements("to_heterodata")
         db.need_catalog(con)
         checked = induced.conditions(con, definition, where)
-        opts = _options(db, definition, options)
+        opts = _options(db, TypeNames.of_graph(definition, con), options)
         texts = _readable(con, _of_attributes(opts.attributes))
         if seeds is None:
             if hops:
@@ -200,7 +200,7 @@ def _by_pattern(
 ) -> HeteroData:
     con = db.statements()
     db.need_catalog(con)
-    opts = _options(db, definition, options)
+    opts = _options(db, TypeNames.of_graph(definition, con), options)
     with transaction(con), match(con, definition, query, params) as found:
         chosen: dict[Any, str] = {**found.nodes, **found.edges}
         return Reader(con, opts).data(*induced.plan(con, definition, {}, selected=columns, chosen=chosen, keys=keys))
@@ -217,31 +217,33 @@ def _by_type(
     con = db.statements()
     if keys is not None and not isinstance(keys, Mapping):
         raise SchemaError("keys must say, per node type, which columns identify a row, such as {'rating': ('user', 'movie')}.")
-    named_keys: dict[str, Any] = dict(keys or {})
-    for label in named_keys:
-        if label not in nodes:
-            raise UnknownNameError(f"keys: there is no node type {label!r}" + near_misses(label, nodes))
-    node_queries = []
-    for label, text in nodes.items():
+    for label in nodes:
         if not isinstance(label, str):
             raise SchemaError(f"nodes: a node type is a name, not {label!r}.")
+    for edge_type in edges:
+        _check_edge_type(edge_type, nodes)
+    names = TypeNames(tuple(nodes), tuple(edges), "the set of queries")
+    named_keys = {names.node(label, "keys"): key for label, key in (keys or {}).items()}
+    node_queries = []
+    for label, text in nodes.items():
         checked = check_query(con, text, where=f"nodes {label!r}")
-        key = named_keys.get(label)
+        key: Any = named_keys.get(label)
         if not isinstance(key, (str, Sequence, NoneType)):
             raise SchemaError(f"keys[{label!r}] must name the columns that identify a row, not {key!r}.")
         named = (key,) if isinstance(key, str) else None if key is None else tuple(key)
         node_queries.append(NodeQuery(label, checked, named, filtered=_filters(checked)))
-    edge_queries = []
-    for edge_type, text in edges.items():
-        if not _is_edge_type(edge_type):
-            raise SchemaError(f"edges: an edge type is (source, relation, destination), not {edge_type!r}.")
-        for end in edge_type[::2]:
-            if end not in nodes:
-                raise UnknownNameError(
-                    f"edges: {edge_type!r} has the node type {end!r}, which nodes= lacks" + near_misses(end, nodes)
-                )
-        edge_queries.append(EdgeQuery(edge_type, check_query(con, text, where=f"edges {edge_type!r}")))
-    return Reader(con, _options(db, None, options), params).data(node_queries, edge_queries)
+    edge_queries = [EdgeQuery(t, check_query(con, text, where=f"edges {t!r}")) for t, text in edges.items()]
+    return Reader(con, _options(db, names, options), params).data(node_queries, edge_queries)
+
+
+def _check_edge_type(edge_type: Any, nodes: Mapping[str, str]) -> None:
+    if not (isinstance(edge_type, tuple) and len(edge_type) == 3 and all(isinstance(part, str) for part in edge_type)):
+        raise SchemaError(f"edges: an edge type is (source, relation, destination), not {edge_type!r}.")
+    for end in edge_type[::2]:
+        if end not in nodes:
+            raise UnknownNameError(
+                f"edges: {edge_type!r} has the node type {end!r}, which nodes= lacks" + near_misses(end, nodes)
+            )
 
 
 def _of_attributes(attributes: Any) -> list[Any]:
@@ -256,10 +258,6 @@ def _readable(con: duckdb.DuckDBPyConnection, texts: Sequence[Any]) -> Iterator[
             yield check_query(con, text, where="a query")
 
 
-def _is_edge_type(edge_type: Any) -> bool:
-    return isinstance(edge_type, tuple) and len(edge_type) == 3 and all(isinstance(part, str) for part in edge_type)
-
-
 def _filters(text: str) -> bool:
     """Whether a checked query gives other rows than those of one table, as far as its text shows."""
     try:
@@ -272,17 +270,19 @@ def _filters(text: str) -> bool:
     return bool(rest) or not any(True for _ in tree.find_all(exp.Table)) or tree.find(exp.Subquery) is not None
 
 
-def _options(db: Database, definition: Any, given: dict[str, Any]) -> Options:
+def _options(db: Database, names: TypeNames, given: dict[str, Any]) -> Options:
     """Return the options, with names of types resolved."""
     out: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     out.setdefault("progress", db.settings.progress)
     for name in ("fit", "splits", "time", "attributes"):
         if not isinstance(out.get(name, {}), Mapping):
             raise SchemaError(f"{name} must be given by node or edge type, {{'paper': …}}, not {out[name]!r}.")
-        if definition is not None and name in out:
-            out[name] = induced.resolve_labels(definition, out[name], name)
+        if name == "attributes":
+            out[name] = {names.node(label, name): queries for label, queries in out.get(name, {}).items()}
+        elif name in out:
+            out[name] = induced.resolve_labels(names, out[name], name)
     if not isinstance(out.get("encoders", {}), (Mapping, Encoders)):
         raise SchemaError(f"encoders must be given by node or edge type, {{'paper': {{'x': …}}}}, not {out['encoders']!r}.")
-    if definition is not None and isinstance(out.get("encoders"), Mapping):
-        out["encoders"] = induced.resolve_labels(definition, out["encoders"], "encoders")
+    if isinstance(out.get("encoders"), Mapping):
+        out["encoders"] = induced.resolve_labels(names, out["encoders"], "encoders")
     return Options(**out)

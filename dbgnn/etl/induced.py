@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -12,46 +13,34 @@ import duckdb
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery
 from dbgnn.etl.query import ROWID, query_errors
-from dbgnn.schema import EdgeTable, PropertyGraph, TableName, VertexTable, columns, current, served_columns
+from dbgnn.schema import (
+    EdgeTable,
+    PropertyGraph,
+    TableName,
+    TypeNames,
+    VertexTable,
+    columns,
+    current,
+    served_columns,
+    tensor_columns,
+)
 from dbgnn.schema.catalog import current_database
 from dbgnn.schema.keys import compared, same, vertex_key_types
+from dbgnn.schema.names import renamed_columns
 from dbgnn.sql import check_filter, quote, quote_all
 
 #: Per node or edge type, a query of the rowids, ``(rid)``, that are chosen.
 Chosen = Mapping[Any, str]
 
-#: The attribute that tells the seeds from what was reached from them.
-SEED_MASK = "seed_mask"
+#: The attribute that tells the seeds from what was reached from them, and the column of a query that holds it.
+SEED_MASK, _SEEDS = "seed_mask", "dbgnn_seeds"
 
 
-def resolve_label(definition: PropertyGraph, label: Any, what: str) -> Label:
-    """Return the node or edge type that the user means: either, or the middle of an edge type that no other has.
-
-    Raises:
-        UnknownNameError: There is none; the message names the near misses.
-        SchemaError: Several edge types have this middle.
-    """
-    nodes, edges = [v.label for v in definition.vertices], [e.edge_type for e in definition.edges]
-    if label in nodes:
-        return str(label)
-    if isinstance(label, (tuple, list)) and tuple(label) in edges:
-        return definition.edge(tuple(label)).edge_type
-    found = [t for t in edges if t[1] == label]
-    if len(found) > 1:
-        raise SchemaError(f"{what}: {label!r} is the middle of several edge types; name one: {', '.join(map(repr, found))}.")
-    if not found:
-        known = [*nodes, *(t[1] for t in edges)] if isinstance(label, str) else edges
-        raise UnknownNameError(
-            f"{what}: graph {definition.name!r} has no node or edge type {label!r}" + near_misses(label, known)
-        )
-    return found[0]
-
-
-def resolve_labels(definition: PropertyGraph, given: Mapping[Any, Any] | None, what: str) -> dict[Label, Any]:
+def resolve_labels(names: TypeNames, given: Mapping[Any, Any] | None, what: str) -> dict[Label, Any]:
     """Return a mapping by node or edge type as one by the graph's own."""
     if given is not None and not isinstance(given, Mapping):
         raise SchemaError(f"{what} must be given by node or edge type, {{'paper': …}}, not {given!r}.")
-    return {resolve_label(definition, label, what): value for label, value in (given or {}).items()}
+    return names.by_type(given or {}, what)
 
 
 def conditions(
@@ -59,7 +48,7 @@ def conditions(
 ) -> dict[Label, str]:
     """Return the conditions by type, checked; each is one harmless expression over the columns of its table's row."""
     checked: dict[Label, str] = {}
-    for label, text in resolve_labels(definition, where, what).items():
+    for label, text in resolve_labels(TypeNames.of_graph(definition, con), where, what).items():
         if not isinstance(text, str):
             raise SqlError(f"{what}[{label!r}] must be a SQL condition, such as 'year >= 2015', not {text!r}.")
         table = _element(definition, label).table
@@ -91,13 +80,27 @@ def plan(
         keys: Attach the keys; None: where they are not the positions.
     """
     definition = current(con, definition)
-    named = resolve_labels(definition, selected, "columns")
+    named = resolve_labels(TypeNames.of_graph(definition, con), selected, "columns")
     vertices = [v for v in definition.vertices if chosen is None or v.label in chosen]
     edges = [e for e in definition.edges if chosen is None or e.edge_type in chosen]
     served = {v.label: _served(con, definition, v, named.get(v.label)) for v in vertices}
     kept = {e.edge_type: _served(con, definition, e, named.get(e.edge_type)) for e in edges}
     nodes = [_node_query(con, v, where, served[v.label], chosen, seeds, keys) for v in vertices]
-    return nodes, [_edge_query(con, definition, e, where, kept[e.edge_type], chosen) for e in edges]
+    of_edges = [_edge_query(con, definition, e, where, kept[e.edge_type], chosen) for e in edges]
+    _warn_renamed([*nodes, *of_edges])
+    return nodes, of_edges
+
+
+def _warn_renamed(queries: Sequence[NodeQuery | EdgeQuery]) -> None:
+    """Say which columns become attributes of another name."""
+    said = [
+        f"{name!r} of {query.label!r} as {query.attrs[name]!r}"
+        for query in queries
+        for name in query.served or ()
+        if name in query.attrs and name != _SEEDS
+    ]
+    if said:
+        warnings.warn(renamed_columns(said), UserWarning, stacklevel=5)
 
 
 def _node_query(
@@ -110,14 +113,10 @@ def _node_query(
     keys: bool | None,  # noqa: FBT001 - passed on
 ) -> NodeQuery:
     table, condition = full_name(con, vertex.table), _condition(vertex.label, where, chosen)
-    mask = ""
+    mask, attrs = "", _renamed(con, vertex)
     if seeds is not None:
-        if SEED_MASK in columns(con, vertex.table):
-            raise SchemaError(
-                f"Table {str(vertex.table)!r} has a column {SEED_MASK!r}, the name of the attribute that marks seeds; "
-                f"rename it: ALTER TABLE … RENAME {SEED_MASK} TO …."
-            )
-        mask, served = f", rowid IN ({seeds[vertex.label]}) AS {SEED_MASK}", (*served, SEED_MASK)
+        mask, served = f", rowid IN ({seeds[vertex.label]}) AS {_SEEDS}", (*served, _SEEDS)
+        attrs[_SEEDS] = SEED_MASK
     ranks = [compared(quote(k), kind) for k, kind in zip(vertex.key, vertex_key_types(con, vertex), strict=True)]
     terms = ", ".join(f"{k} ASC NULLS LAST" for k in ranks)
     order = f" ORDER BY {terms}"
@@ -128,7 +127,12 @@ def _node_query(
         with query_errors(f"nodes {vertex.label!r}", row):
             order = "" if con.execute(query).fetchall()[0][0] else order
     text = f"SELECT *{mask} FROM {table}{condition}{order}"
-    return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), attach=keys)
+    return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), attach=keys, attrs=attrs)
+
+
+def _renamed(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> dict[str, str]:
+    """Return the attributes of the columns whose own name means something to PyG: as loaders serve them."""
+    return {c.name: c.attr for c in tensor_columns(con, element.table) if c.is_renamed}
 
 
 def _edge_query(
@@ -143,7 +147,9 @@ def _edge_query(
     condition = _condition(edge.edge_type, where, chosen, there)
     order = "" if chosen is None else " ORDER BY rowid ASC"  # a semi-join does not keep the order
     text = f"SELECT *, rowid AS {quote(ROWID)} FROM {full_name(con, edge.table)}{condition}{order}"
-    return EdgeQuery(edge.edge_type, text, edge.source_key, edge.destination_key, served, rowid=ROWID)
+    return EdgeQuery(
+        edge.edge_type, text, edge.source_key, edge.destination_key, served, rowid=ROWID, attrs=_renamed(con, edge)
+    )
 
 
 def full_name(con: duckdb.DuckDBPyConnection, table: TableName) -> str:
@@ -170,11 +176,13 @@ def _served(
     if isinstance(names, str):
         raise SchemaError(f"columns[{label!r}] must be a sequence of column names, not the string {names!r}.")
     known = columns(con, element.table)
-    for name in names:
+    by_attr = {attr: name for name, attr in _renamed(con, element).items()}
+    chosen = [name if name in known else by_attr.get(name, name) for name in names]
+    for name in chosen:
         if name not in known:
             where = f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}"
             raise UnknownNameError(where + near_misses(name, known))
-    return tuple(names)
+    return tuple(chosen)
 
 
 def _element(definition: PropertyGraph, label: Label) -> VertexTable | EdgeTable:
@@ -263,7 +271,5 @@ def check_seeds(definition: PropertyGraph, seeds: Any, hops: Any) -> dict[str, s
     if not pair and not isinstance(seeds, Mapping):
         raise SchemaError(f"seeds must be (node type, condition), or conditions by node type, not {seeds!r}.")
     given = dict([seeds]) if pair else dict(seeds)
-    if wrong := [label for label in given if label not in [v.label for v in definition.vertices]]:
-        labels = [v.label for v in definition.vertices]
-        raise UnknownNameError(f"seeds: there is no node type {wrong[0]!r}" + near_misses(wrong[0], labels))
-    return given
+    names = TypeNames.of_graph(definition)
+    return {names.node(label, "seeds"): condition for label, condition in given.items()}

@@ -23,6 +23,7 @@ class NodeQuery:
         served: The columns that become attributes; None: all.
         filtered: Some nodes are left out, so that edges to them are no fault.
         attach: Attach keys as attributes; None: unless they equal the positions, of all nodes.
+        attrs: The attribute that a column becomes, where it is of another name.
     """
 
     label: str
@@ -31,6 +32,7 @@ class NodeQuery:
     served: tuple[str, ...] | None = None
     filtered: bool = False
     attach: bool | None = True
+    attrs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class EdgeQuery:
         destination_key: Its columns that hold the destination's key; None: those after them.
         served: The columns that become attributes; None: all but the keys.
         rowid: The column whose order the rows have, so that they may be filtered by several threads; None: there is none.
+        attrs: The attribute that a column becomes, where it is of another name.
     """
 
     edge_type: EdgeType
@@ -52,6 +55,12 @@ class EdgeQuery:
     destination_key: tuple[str, ...] | None = None
     served: tuple[str, ...] | None = None
     rowid: str | None = None
+    attrs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def label(self) -> EdgeType:
+        """The edge type."""
+        return self.edge_type
 
 
 @dataclass(frozen=True, slots=True)

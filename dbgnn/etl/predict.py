@@ -13,6 +13,7 @@ import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -102,11 +103,12 @@ def predict(
     stage = None if label is None else _Stage(graph, label, into, column, side, weights, resume=resume)
     try:
         bar = tqdm(total=_length(loader), desc=f"predict {into}", unit=" batches", delay=2, disable=not shown)
+        asked = _Asked.of(loader)
         with _evaluating(model, device) as place, _iterating(loader) as batches, bar:
             for batch in batches:
                 if stage is None:
                     stage = _Stage(graph, _seed_type(graph, batch), into, column, side, weights, resume=resume)
-                ids = _seeds(batch, stage.target.source)
+                ids = _seeds(batch, stage.target.source, asked)
                 if stage.asks(ids):
                     stage.add(ids, _of_seeds(call(model, batch.to(place)), stage.target.source.label, len(ids)))
                 bar.update(1)
@@ -232,7 +234,44 @@ def _seed_type(graph: Graph, batch: Any) -> str:
     return str(types[0])
 
 
-def _seeds(batch: Any, source: Source) -> Ids:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The seeds that a loader was given, against which those of its mini-batches are held.
+
+    Attributes:
+        nodes: All of them, in the loader's order.
+        by_id: A mini-batch's ``input_id`` are node ids, as of a mask; else positions among ``nodes``.
+    """
+
+    nodes: Tensor
+    by_id: bool
+
+    @classmethod
+    def of(cls, loader: Any) -> _Asked | None:
+        """Return those of dbgnn's and PyG's loaders of nodes; None of others, or where ``input_id`` is the user's own."""
+        given = getattr(loader, "input_data", None)
+        nodes, input_id = getattr(given, "node", None), getattr(given, "input_id", None)
+        if not isinstance(nodes, Tensor) or (input_id is not None and not torch.equal(input_id, nodes)):
+            return None
+        return cls(nodes, by_id=input_id is not None)
+
+    def check(self, ids: Ids, input_id: Any, label: Label) -> None:
+        """Raise if a transform has put other nodes in the place of the seeds."""
+        if not isinstance(input_id, Tensor):
+            return
+        given = input_id.cpu().numpy()
+        with suppress(IndexError):
+            wanted = given if self.by_id else self.nodes.numpy()[given]
+            if np.array_equal(wanted, ids):
+                return
+        raise RequestError(
+            f"The first {len(ids):,} nodes of a mini-batch (n_id) are not the seeds of {label!r} that the loader drew "
+            "(input_id), so predictions would be written to other rows. A transform has changed n_id, input_id, batch_size or "
+            "the order of nodes: leave it out, or keep them as they are."
+        )
+
+
+def _seeds(batch: Any, source: Source, asked: _Asked | None) -> Ids:
     """Return the ids of a mini-batch's seeds: int64 ``[n]``, with the duplicates it has."""
     store = batch
     if isinstance(batch, HeteroData):
@@ -249,7 +288,12 @@ def _seeds(batch: Any, source: Source) -> Ids:
             "NeighborLoader, or predict by yourself and call graph.write_back with keys."
         )
     rows = rows_of(store["n_id"], source.num_rows, source.label).array()
-    return rows[: int(store["batch_size"])] if "batch_size" in store else rows
+    if "batch_size" not in store:
+        return rows
+    ids = rows[: int(store["batch_size"])]
+    if asked is not None:
+        asked.check(ids, store.get("input_id"), source.label)
+    return ids
 
 
 def _of_seeds(out: Any, label: Label, count: int) -> Tensor:

@@ -32,6 +32,7 @@ from dbgnn.schema import Column, EdgeType, encoder_for, transaction
 from dbgnn.schema.catalog import folded
 from dbgnn.schema.key_values import carried, key_rows, python_values, shown_key, shown_value
 from dbgnn.schema.keys import key_types, kind_of
+from dbgnn.schema.names import is_read
 from dbgnn.schema.types import tensor_type
 from dbgnn.sql import check_filter, quote
 
@@ -128,20 +129,20 @@ class Reader:
                 raise UnknownNameError(f"keys: the query for {where} has no column {name!r}" + near_misses(name, types))
         columns = [tensor_type(name, types[name]) for name in keys]
         kinds = self._key_types(query.text, params, types, keys, where)
-        sinks: list[Sink] = [Keys(columns), *self._sinks(query.label, query.text, params, types, keys, query.served)]
+        sinks: list[Sink] = [Keys(columns), *self._sinks(query, query.text, params, types, keys)]
         num_nodes, found = self._read(query.text, params, sinks, types, where=where, keys=keys)
         table = found.pop(KEYS)
         index = NodeKeys.of(query.label, columns, kinds, table, view=f"dbgnn_keys_{uuid.uuid4().hex}")
         self._lend(index)
         if query.attach or (query.attach is None and (query.filtered or index.first != 0)):
             found = {
-                **{_allowed(c.name, where): _objects_or_tensor(table.column(i), c) for i, c in enumerate(columns)},
+                **{_attr(query, c.name): _objects_or_tensor(table.column(i), c) for i, c in enumerate(columns)},
                 **found,
             }
         for name, text in self._options.attributes.get(query.label, {}).items():
             if name in found:
                 raise SchemaError(f"attributes: {where} have an attribute {name!r} already; leave it out of one of the two.")
-            found[_allowed(name, where)] = self._looked_up(index, name, text, num_nodes)
+            found[_allowed(name, query)] = self._looked_up(index, name, text, num_nodes)
         store = data[query.label]
         for name, value in found.items():
             store[name] = value
@@ -220,10 +221,7 @@ class Reader:
             # Numbering rows takes one thread, finding those that have both ends takes them all.
             text = f"{kept} ORDER BY q.{quote(query.rowid)} ASC"
         # Encoders and splits see the edges that are left, and learn nothing of the others.
-        sinks: list[Sink] = [
-            first,
-            *self._sinks(query.edge_type, kept, params, types, keys, query.served, num_source=len(ends[0])),
-        ]
+        sinks: list[Sink] = [first, *self._sinks(query, kept, params, types, keys, num_source=len(ends[0]))]
         num_edges, found = self._read(text, params, sinks, types, where=where, keys=keys, joins=joins)
         if first.dangling and not drop:
             raise self._dangling(query, params, first, keys, types, joins, where)
@@ -264,23 +262,23 @@ class Reader:
 
     def _sinks(
         self,
-        label: Label,
+        query: NodeQuery | EdgeQuery,
         text: str,
         params: Params,
         types: Mapping[str, str],
         keys: Sequence[str],
-        served: Sequence[str] | None,
         *,
         num_source: int = 0,
     ) -> list[Sink]:
         """Return what becomes of the columns that are no keys: encoders, split, time, and the others as they are."""
-        where = f"{'nodes' if isinstance(label, str) else 'edges'} {label!r}"
+        label, served = query.label, query.served
+        where = _where(query)
         sinks: list[Sink] = []
         used: set[str] = set(keys) if served is None else set()
         in_split: set[str] = set()
         if label in self._encoders:
             fitted = self._fitted(label, text, params, types, where)
-            sinks += [Encoded(_allowed(name, where), encoder) for name, encoder in fitted.items()]
+            sinks += [Encoded(_allowed(name, query), encoder) for name, encoder in fitted.items()]
             used |= {c for encoder in fitted.values() for c in encoder.columns} | fitted.keys()
         if (split := self._options.splits.get(label)) is not None:
             split, pair, own = as_split(split), False, keys
@@ -301,7 +299,7 @@ class Reader:
             used.add(time)
         for name in types if served is None else served:
             if name not in used and (folded(name) not in in_split or tensor_type(name, types[name]).reason is None):
-                sinks.append(Values(_tensor_column(_allowed(name, where), types[name], where)))
+                sinks.append(Values(_tensor_column(name, types[name], where), _attr(query, name)))
         return sinks
 
     def _fitted(
@@ -383,15 +381,31 @@ _DROPPED = "num_dropped"
 #: Attributes by which PyG knows the number of nodes.
 _COUNTED_BY = ("x", "pos", "batch")
 
-#: Names that mean something else to PyG than a column's values.
-_TAKEN = {"edge_index", "adj", "adj_t", "num_nodes", "face"}
+#: What PyG reads of edges in memory, though loaders write it: the labels of edges, as PyG's own examples have them.
+_OF_EDGES = "edge_label"
 
 
-def _allowed(name: str, where: str) -> str:
-    """Return the name of an attribute; raise if PyG reads something else under it."""
-    if name in _TAKEN:
-        raise SchemaError(f"Attribute {name!r} of {where} has a name that PyG uses for something else; rename it with AS.")
+def _attr(query: NodeQuery | EdgeQuery, column: str) -> str:
+    """Return the attribute that a column becomes."""
+    return query.attrs[column] if column in query.attrs else _allowed(column, query)
+
+
+def _allowed(name: str, query: NodeQuery | EdgeQuery) -> str:
+    """Return the name of an attribute that the user chose; raise if it means something else to PyG.
+
+    Names of PyG's methods are the user's to choose: data["paper"]["keys"] holds the tensor.
+    """
+    if is_read(name) and not (name == _OF_EDGES and isinstance(query, EdgeQuery)):
+        other = quote(name + "_")
+        raise SchemaError(
+            f"Attribute {name!r} of {_where(query)} has a name that PyG uses for something else; rename it: in a query "
+            f"{quote(name)} AS {other}; of an encoder or attribute, {name + '_'!r}."
+        )
     return name
+
+
+def _where(query: NodeQuery | EdgeQuery) -> str:
+    return f"{'nodes' if isinstance(query, NodeQuery) else 'edges'} {query.label!r}"
 
 
 def as_split(split: Any) -> Split:

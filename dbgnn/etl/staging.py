@@ -70,7 +70,7 @@ class Target:
         if into == "":
             raise SchemaError(f"into='' names no side table for {label!r}; for columns of its own table, leave into out.")
         binding = Binding(graph.db, graph.definition)
-        topology, source = binding.topology(), binding.source(binding.label(label))
+        topology, source = binding.topology(), binding.source(binding.label(label, "write_back"))
         side = into if into is None or isinstance(into, TableName) else side_table(graph.db.cursor(), into)
         if side is not None and any(_same(side, table) for table in graph.definition.tables):
             raise SchemaError(
@@ -132,12 +132,23 @@ class Target:
             if name.lower() == "rowid":
                 raise SchemaError("A column 'rowid' would hide DuckDB's own; write under another name.")
         if self.into is None:
+            self._check_attributes(kinds)
             self._check_types(con, self.source.table, {name: c.sql_type for name, c in self.source.columns.items()}, kinds)
             self._check_place(con, kinds)
         elif (side := self._side(con)) is not None:
             known = schema.columns(con, side)
             self._check_types(con, side, known, kinds)
             self._check_keys(side, known)
+
+    def _check_attributes(self, kinds: Mapping[str, str]) -> None:
+        """Raise if a new column has the name under which PyG sees another one, which would get another name by that."""
+        seen = {c.attr.lower(): c for c in self.source.columns.values() if c.is_renamed}
+        for name in kinds:
+            if name not in self.source.columns and (other := seen.get(name.lower())) is not None:
+                raise SchemaError(
+                    f"Loaders serve column {other.name!r} of table {str(self.source.table)!r} as {other.attr!r}, so a new "
+                    f"column cannot have the name {name!r}. Write under another, or to a side table with into='…'."
+                )
 
     def _check_types(
         self, con: duckdb.DuckDBPyConnection, table: TableName, known: Mapping[str, str], kinds: Mapping[str, str]

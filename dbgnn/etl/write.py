@@ -21,7 +21,7 @@ from dbgnn.sql import quote
 from dbgnn.stores.binding import Source
 from dbgnn.stores.features import rewriting
 from dbgnn.stores.keys import ids_of
-from dbgnn.stores.request import Ids, rows_of
+from dbgnn.stores.request import Ids, refuse_numbers_as_mask, rows_of
 from dbgnn.stores.tables import write_settings
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def write_rows(
 
 def _ids(graph: Graph, source: Source, n_id: Any, keys: Any) -> Ids:
     if keys is None:
+        refuse_numbers_as_mask(n_id, source.num_rows, f"write_back: n_id of {source.label!r}")
         return rows_of(n_id, source.num_rows, source.label).array()
     if not isinstance(source.label, str):
         raise RequestError(f"keys are for node types; name rows of {source.label!r} by e_id, with n_id=.")

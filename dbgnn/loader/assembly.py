@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dbgnn.loader.neighbor import NeighborLoader
     from dbgnn.stores import DuckDBFeatureStore
 
-#: Features by type and column.
+#: Features by type and attribute.
 Features = Mapping[Label, Mapping[str, Tensor]]
 
 #: Where the features that were fetched for a sampler's output travel with it.

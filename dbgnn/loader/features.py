@@ -33,7 +33,7 @@ class Taken:
     """The features of one mini-batch.
 
     Attributes:
-        tensors: By type and column, ``[n, *shape]``.
+        tensors: By type and attribute, ``[n, *shape]``.
         rows: Number of rows of all types.
         hits: How many of them were hot.
         num_bytes: Bytes of all tensors.

@@ -27,11 +27,14 @@ from dbgnn.loader.lightning import forget_constructor
 from dbgnn.loader.pack import write as write_pack
 from dbgnn.loader.pipeline import Pipeline
 from dbgnn.loader.planner import Asked, check
-from dbgnn.loader.seeds import NumberedBatch, NumberedBatches, SeedDataset, Shuffled, input_nodes
+from dbgnn.loader.seeds import NumberedBatch, NumberedBatches, SeedDataset, Shuffled, input_nodes, warn_of_nothing
 from dbgnn.loader.stats import LoaderStats
 from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
 from dbgnn.loader.workers import Workers, check_workers
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
+from dbgnn.schema.names import renamed_columns
+from dbgnn.stores.binding import renamed_by_type
+from dbgnn.stores.pair import stores_of
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
@@ -49,9 +52,9 @@ class NeighborLoader(Listed, Attributes):
         data: ``(feature_store, graph_store)`` of :meth:`dbgnn.Database.get_torch_geometric_remote_backend`, or a
             :class:`dbgnn.Graph`, whose stores are opened.
         num_neighbors: Neighbors per node and hop, as a list, or a list per edge type; -1: all.
-        input_nodes: The seeds: a node type; ids as list, range, array or tensor; a mask; a SQL predicate such as
-            ``"split = 'train'"``; None for all; or a pair of a node type and one of these. The node type may be left
-            out where there is only one.
+        input_nodes: The seeds: a node type; ids as list, range, array, tensor or pandas Series; a boolean mask in the same
+            forms; a SQL predicate such as ``"split = 'train'"``; None for all; or a pair of a node type and one of these. The
+            node type may be left out where there is only one.
         replace, subgraph_type, disjoint: See :class:`dbgnn.NeighborSampler`.
         input_time, temporal_strategy, time_attr, weight_attr: As in PyG; not supported yet.
         transform: Called with every batch.
@@ -62,7 +65,8 @@ class NeighborLoader(Listed, Attributes):
             (but for ``num_neighbors``, which has no default).
         directed: PyG's deprecated argument; leave it True.
         custom_cls: The class of the batches.
-        input_id: The ``input_id`` of the seeds, a tensor; default: their position among the seeds.
+        input_id: The ``input_id`` of the seeds, a tensor; default: as in PyG, of a mask the node ids, otherwise (of ids, a
+            type, None, and of a SQL predicate, which PyG does not have) the position among the seeds.
         seed: The seed of the sample. The order of ``shuffle`` is torch's (``generator`` or ``torch.manual_seed``).
         super_batch: How many mini-batches are sampled and fetched together: ``"auto"`` or a number. It shows in speed and
             memory alone. ``1`` with ``num_workers > 0``.
@@ -83,6 +87,9 @@ class NeighborLoader(Listed, Attributes):
         StaleIndexError: Nodes came or went since the loader was made; raised when it is used.
         ConnectionError: ``num_workers > 0`` with a sampler of another kind, but the database is not a file opened read-only.
         RequestError, SqlError, UnknownNameError: See :func:`dbgnn.loader.seeds.input_nodes`.
+
+    Warns:
+        UserWarning: There are no seeds, or no edges lead to them; the message says why.
     """
 
     _internal = frozenset({"has_edge_features"})
@@ -123,6 +130,7 @@ class NeighborLoader(Listed, Attributes):
             raise DbgnnError("batch_size=None makes no mini-batches; give a number, or a batch_sampler.")
         if isinstance(data, Graph):
             data = data.db.get_torch_geometric_remote_backend(data)
+        data = stores_of(data)
         given: dict[str, Any] = {
             "replace": replace,
             "subgraph_type": subgraph_type,
@@ -152,12 +160,19 @@ class NeighborLoader(Listed, Attributes):
         self.super_batch, self.prefetch, self.plan, self.cache_bytes = super_batch, prefetch, plan, cache_bytes
         store = data[0]
         self._has_edge_attrs = bool(store.edge_tensor_attrs())
-        label, nodes = _seeds(store, input_nodes)
+        chosen = _seeds(store, input_nodes)
+        nodes = chosen.nodes
         if input_id is not None and len(input_id) != len(nodes):
             raise RequestError(f"input_id has {len(input_id):,} entries for {len(nodes):,} seeds; give one per seed.")
-        self._seed_label = store.graph.node_types[0] if label is None else label
+        warn_of_nothing(chosen, neighbor_sampler if isinstance(neighbor_sampler, NeighborSampler) else None, stacklevel=2)
+        self._seed_label = chosen.label
         self._seed_keys = store.graph.topology().vertices[self._seed_label].keys
-        self.input_data = NodeSamplerInput(input_id=input_id, node=nodes, time=None, input_type=label)
+        self.input_data = NodeSamplerInput(
+            input_id=chosen.input_id if input_id is None else input_id,
+            node=nodes,
+            time=None,
+            input_type=store.group_name(chosen.label),
+        )
         self._begin(SeedDataset(len(nodes)), kwargs)
         self._stats = LoaderStats()
         self._made: tuple[Any, Pipeline] | None = None
@@ -378,12 +393,14 @@ class NeighborLoader(Listed, Attributes):
     def explain(self) -> Text:
         """Return what the loader does and why, with estimated and, once it ran, actual sizes: ``print(loader.explain())``."""
         if not self._is_ahead:
-            return Text(
-                f"{self!r}\nMini-batches are sampled and fetched one at a time, in {self.num_workers or 'no'} worker processes."
-            )
-        check_sampler(self.node_sampler, self.data[0])
-        workers = None if self._threads is None else self._threads.explained(self)
-        return explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline, workers)
+            workers = f"{self.num_workers or 'no'} worker processes"
+            text = f"{self!r}\nMini-batches are sampled and fetched one at a time, in {workers}."
+        else:
+            check_sampler(self.node_sampler, self.data[0])
+            threads = None if self._threads is None else self._threads.explained(self)
+            text = explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline, threads)
+        said = renamed_by_type(self.data[0].renamed())
+        return Text(f"{text}\n  {renamed_columns(said)}" if said else text)
 
     def pack(self, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
         """Sample and fetch the next ``epochs`` epochs, and keep them as files for :class:`dbgnn.PackedLoader`.

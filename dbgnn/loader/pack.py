@@ -197,7 +197,7 @@ def _tables(loader: NeighborLoader) -> dict[str, Any]:
         # Nodes are numbered by key, edges as their rows lie: only for edges does it matter when rows move.
         found[f"keys of {label!r}"] = [own.count, own.rows if isinstance(label, tuple) else own.keys, own.engine]
         found[f"columns of {label!r}"] = [
-            [c.name, c.dtype, *c.shape, fills.get(c.name)] for c in store.served(label, topology)[0]
+            [c.attr, c.dtype, *c.shape, fills.get(c.name)] for c in store.served(label, topology)[0]
         ]
     return found
 

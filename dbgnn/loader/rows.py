@@ -37,8 +37,8 @@ class Served:
 
     @property
     def names(self) -> list[str]:
-        """The names of the columns."""
-        return [c.name for c in self.columns]
+        """The names under which PyG sees the columns."""
+        return [c.attr for c in self.columns]
 
     @property
     def row_bytes(self) -> int:

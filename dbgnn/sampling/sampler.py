@@ -23,7 +23,7 @@ from torch_geometric.sampler.base import SubgraphType
 from torch_geometric.sampler.neighbor_sampler import edge_sample
 
 from dbgnn.display import Listed
-from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import DbgnnError, FanoutError, RequestError, SchemaError
 from dbgnn.graph import Graph
 from dbgnn.sampling.khop import KHop, Subgraph
 from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_output
@@ -110,7 +110,7 @@ class NeighborSampler(Listed, Settable):
         self._calls = itertools.count()
 
     def _judged(self, given: Mapping[str, Any]) -> Settings:
-        return Settings.of(given, _per_edge_type(given["num_neighbors"], self.edge_types))
+        return Settings.of(given, _per_edge_type(given["num_neighbors"], self.graph))
 
     @property
     def is_hetero(self) -> bool:
@@ -249,10 +249,7 @@ class NeighborSampler(Listed, Settable):
             raise RequestError(f"Graph {self.graph.name!r} is served {kind} type names; give seeds likewise.")
         labelled = seed if isinstance(seed, dict) else {self.graph.node_types[0]: seed}
         for label in labelled:
-            if label not in self.graph.node_types:
-                raise UnknownNameError(
-                    f"Graph {self.graph.name!r} has no node type {label!r}" + near_misses(label, self.graph.node_types)
-                )
+            self.graph.type_names.node(label)
         return {label: _as_ids(label, tensor) for label, tensor in labelled.items()}
 
     def _sample(
@@ -289,22 +286,22 @@ class NeighborSampler(Listed, Settable):
 
 
 def _graph_of(data: object, *, homogeneous: bool) -> tuple[Graph, bool]:
-    from dbgnn.stores import DuckDBGraphStore  # noqa: PLC0415 - the stores' tests import the sampler
+    from dbgnn.stores.pair import stores_of  # noqa: PLC0415 - the stores' tests import the sampler
 
     if isinstance(data, Graph):
         return data, homogeneous or data.definition.homogeneous
-    if isinstance(data, (tuple, list)) and len(data) == 2 and isinstance(data[1], DuckDBGraphStore):
-        return data[1].graph, data[1].homogeneous
-    raise DbgnnError(f"Expected (feature_store, graph_store) of a dbgnn database, or a dbgnn.Graph, not {type(data).__name__}.")
+    _, graph_store = stores_of(data)
+    return graph_store.graph, graph_store.homogeneous
 
 
-def _per_edge_type(num_neighbors: NumNeighborsType, edge_types: list[EdgeType]) -> tuple[dict[EdgeType, list[int]], int]:
+def _per_edge_type(num_neighbors: NumNeighborsType, graph: Graph) -> tuple[dict[EdgeType, list[int]], int]:
     """Return the fan-out of every edge type, in the graph's order, and the number of hops."""
+    edge_types = graph.edge_types
     default: Sequence[int] | None = None
     if isinstance(num_neighbors, NumNeighbors):
         num_neighbors, default = num_neighbors.values, num_neighbors.default
     if isinstance(num_neighbors, Mapping):
-        given = {_edge_type(key, edge_types): _hops(values) for key, values in num_neighbors.items()}
+        given = _by_edge_type(num_neighbors, graph)
         missing = [t for t in edge_types if t not in given]
         if missing and default is None:
             raise SchemaError(f"num_neighbors lacks edge type {missing[0]!r}; give it a list too ([0, …] to leave it out).")
@@ -317,7 +314,7 @@ def _per_edge_type(num_neighbors: NumNeighborsType, edge_types: list[EdgeType]) 
     fanout = {t: given[t] for t in edge_types}
     lengths = {len(ks) for ks in fanout.values()}
     if len(lengths) > 1:
-        raise SchemaError(f"num_neighbors must have the same number of hops for every edge type, not {fanout}")
+        raise FanoutError(f"num_neighbors must have the same number of hops for every edge type, not {fanout}")
     return fanout, lengths.pop() if lengths else 0
 
 
@@ -334,18 +331,15 @@ def _hops(values: object) -> list[int]:
     return hops
 
 
-def _edge_type(key: object, edge_types: list[EdgeType]) -> EdgeType:
-    """Return the edge type that ``key`` means: a triple, a pair of node types, or PyG's ``'a__to__b'``."""
-    if isinstance(key, str):
-        found = [t for t in edge_types if "__".join(t) == key]
-    else:
-        ends = tuple(key) if isinstance(key, (tuple, list)) else ()
-        found = [t for t in edge_types if t == ends or (len(ends) == 2 and (t[0], t[2]) == ends)]
-    if len(found) > 1:
-        raise SchemaError(f"num_neighbors: {key!r} means any of {found}; give the whole triple.")
-    if not found:
-        raise UnknownNameError(f"num_neighbors: there is no edge type {key!r}" + near_misses(key, edge_types))
-    return found[0]
+def _by_edge_type(num_neighbors: Mapping[Any, Any], graph: Graph) -> dict[EdgeType, list[int]]:
+    """Return the fan-out of the edge types that are named."""
+    given: dict[EdgeType, list[int]] = {}
+    for key, values in num_neighbors.items():
+        edge_type = graph.type_names.edge(key, "num_neighbors")
+        if edge_type in given:
+            raise SchemaError(f"num_neighbors: {edge_type!r} is named twice, the second time as {key!r}; name it once.")
+        given[edge_type] = _hops(values)
+    return given
 
 
 def _as_ids(label: str, seeds: Tensor) -> Ids:

@@ -10,6 +10,8 @@ from dbgnn.schema.ddl import CreateGraph, DropGraph, Statement, parse_statement
 from dbgnn.schema.describe import describe
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.names import is_reserved
+from dbgnn.schema.naming import TypeNames
 from dbgnn.schema.registry import current, graph_names, has_graph, in_transaction, is_inferred, load, save, transaction
 from dbgnn.schema.remedy import encoder_for, why
 from dbgnn.schema.render import to_sql
@@ -28,6 +30,7 @@ __all__ = [
     "PropertyGraph",
     "Statement",
     "TableName",
+    "TypeNames",
     "VertexTable",
     "columns",
     "current",
@@ -40,6 +43,7 @@ __all__ = [
     "in_transaction",
     "infer",
     "is_inferred",
+    "is_reserved",
     "load",
     "mark_written",
     "parse_statement",

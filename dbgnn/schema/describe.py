@@ -137,12 +137,19 @@ def _rows(
     tensors = [c for c in found if c.reason is None]
     missing = [c for c in found if c.reason is not None]
     lines = list(keys)
-    cells = [(c.name, c.dtype, _shape(c, count), c.sql_type + (f", {c.unit}" if c.unit else "")) for c in tensors]
+    cells = [(c.attr, c.dtype, _shape(c, count), _origin(c)) for c in tensors]
     lines += _labelled("tensors", _aligned(cells) or ["none"])
     left_out = _aligned([(c.name, c.sql_type, why(c, *of)) for c in missing])
     lines += _labelled("left out", left_out if instead is None else [instead])
     width = max(len(word) for word, _ in lines)
     return [f"  {word:<{width}}  {text}".rstrip() for word, text in lines]
+
+
+def _origin(column: Column) -> str:
+    """Return what a tensor is made of: the column's type, what it counts, and its name where PyG sees another."""
+    unit = f", {column.unit}" if column.unit else ""
+    renamed = f", of column {column.name!r}, a name that PyG keeps for itself" if column.is_renamed else ""
+    return f"{column.sql_type}{unit}{renamed}"
 
 
 def _shape(column: Column, count: int) -> str:

@@ -140,6 +140,11 @@ class PropertyGraph:
         return ()
 
     @property
+    def elements(self) -> tuple[VertexTable | EdgeTable, ...]:
+        """The vertex tables, then the edge tables."""
+        return (*self.vertices, *self.edges)
+
+    @property
     def tables(self) -> tuple[TableName, ...]:
         """The tables of the graph, each once: those of the vertices, then those of the edges."""
         return tuple(dict.fromkeys([*(v.table for v in self.vertices), *(e.table for e in self.edges)]))

@@ -10,6 +10,7 @@ import duckdb
 from dbgnn.errors import UnknownNameError, near_misses
 from dbgnn.schema.catalog import DECLARE_ANEW, columns
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.names import attribute_names
 from dbgnn.schema.written import Written, written
 
 _NUMBERS = {
@@ -82,6 +83,7 @@ class Column:
         shape: The shape of one row's value; ``()`` for a scalar, ``(3, 2)`` for ``FLOAT[2][3]``.
         reason: Why it cannot become a tensor; None: it can.
         unit: What an integer that stands for a time or an ENUM counts; "" otherwise.
+        attr: The name under which PyG sees it: another than the column's where that means something to PyG (`names`).
     """
 
     name: str
@@ -90,6 +92,16 @@ class Column:
     shape: tuple[int, ...]
     reason: str | None = None
     unit: str = ""
+    attr: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.attr:
+            object.__setattr__(self, "attr", self.name)
+
+    @property
+    def is_renamed(self) -> bool:
+        """Whether PyG sees it under another name."""
+        return self.attr != self.name
 
 
 def tensor_type(name: str, sql_type: str) -> Column:
@@ -135,7 +147,13 @@ def _reason_of_lists(kind: str, sizes: tuple[str, ...]) -> str:
 
 def tensor_columns(con: duckdb.DuckDBPyConnection, table: TableName, exclude: Collection[str] = ()) -> list[Column]:
     """Return every column of the table but those in ``exclude``: its tensor, or the reason why there is none."""
-    return [tensor_type(name, sql_type) for name, sql_type in columns(con, table).items() if name not in exclude]
+    return [column for column in named(columns(con, table)) if column.name not in exclude]
+
+
+def named(types: Mapping[str, str]) -> list[Column]:
+    """Return the columns of a table, given by name and SQL type, under the names that PyG sees."""
+    names = attribute_names(types)
+    return [replace(tensor_type(name, sql_type), attr=names[name]) for name, sql_type in types.items()]
 
 
 def served_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
@@ -149,12 +167,12 @@ def served_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element
 
 def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str], back: Written) -> list[Column]:
     """Return :func:`served_columns` of an element whose table has columns of these SQL types; ``back`` was written back."""
-    found = [tensor_type(name, sql_type) for name, sql_type in types.items()]
-    named = element.properties or ()
+    found = named(types)
+    listed = element.properties or ()
     roles = _key_roles(graph, element)
     other = None if element.properties is None else NOT_NAMED
     by_name = {c.name: c for c in found}
-    if gone := [name for name in named if name not in by_name]:
+    if gone := [name for name in listed if name not in by_name]:
         raise UnknownNameError(
             f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph names in PROPERTIES"
             f"{near_misses(gone[0], by_name)}. {DECLARE_ANEW}"
@@ -164,8 +182,8 @@ def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mappin
         no_feature = WRITTEN_BACK if back.column(element.table, column.name) else other
         return roles.get(column.name) or column.reason or no_feature
 
-    rest = (replace(c, reason=reason(c)) for c in found if c.name not in named)
-    return [*(by_name[name] for name in named), *rest]
+    rest = (replace(c, reason=reason(c)) for c in found if c.name not in listed)
+    return [*(by_name[name] for name in listed), *rest]
 
 
 def comparable(one: str, other: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dbgnn.stores.binding import bind
+from dbgnn.schema.names import renamed_columns
+from dbgnn.stores.binding import bind, renamed_by_type
 from dbgnn.stores.feature_store import DuckDBFeatureStore, DuckDBTensorAttr
 from dbgnn.stores.graph_store import DuckDBGraphStore
 
@@ -34,6 +36,11 @@ def open_stores(
     Raises:
         UnknownNameError: No such graph, type or column.
         SchemaError: A selected column is no tensor, or the graph is not homogeneous.
+
+    Warns:
+        UserWarning: A column is served under another name, since its own means something to PyG.
     """
     binding = bind(db, graph, columns, homogeneous=homogeneous)
+    if said := renamed_by_type(binding.renamed()):
+        warnings.warn(renamed_columns(said), UserWarning, stacklevel=3)
     return DuckDBFeatureStore(binding), DuckDBGraphStore(binding)

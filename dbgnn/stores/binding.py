@@ -15,6 +15,8 @@ from dbgnn import schema
 from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.schema import Column, EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.catalog import all_columns
+from dbgnn.schema.types import served
 from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 
 if TYPE_CHECKING:
@@ -67,8 +69,40 @@ class Source:
         """The columns that hold keys: those of the node, or those of the edge's two ends."""
         return key_columns(self.element)
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The names under which PyG sees what a loader fetches."""
+        return tuple(self.columns[name].attr for name in self.listed)
+
+    def attribute(self, name: str) -> Column:
+        """Return the column that PyG sees under a name.
+
+        Raises:
+            UnknownNameError: There is none. A column whose name means something else to PyG is seen under another.
+            SchemaError: It cannot become a tensor; the message says why and what to cast to.
+        """
+        found = self.columns.get(name)
+        if found is not None and not found.is_renamed:
+            return self.column(name)
+        renamed = next((c for c in self.columns.values() if c.is_renamed and c.attr == name), None)
+        if renamed is not None:
+            return self.column(renamed.name)
+        if found is not None:
+            raise UnknownNameError(
+                f"Column {name!r} of table {str(self.table)!r} is the attribute {found.attr!r}: {name!r} means something else "
+                "to PyG."
+            )
+        usable = [c.attr for c in self.columns.values() if c.reason is None]
+        raise UnknownNameError(
+            f"{self.label!r} (table {str(self.table)!r}) has no attribute {name!r}" + near_misses(name, usable)
+        )
+
+    def either(self, name: str) -> Column:
+        """Return a column by its own name, or by that under which PyG sees it; no two columns share one of them."""
+        return self.column(name) if name in self.columns else self.attribute(name)
+
     def column(self, name: str) -> Column:
-        """Return a column that becomes a tensor.
+        """Return a column that becomes a tensor, by its own name.
 
         Raises:
             UnknownNameError: There is no such column.
@@ -129,6 +163,14 @@ class Binding:
         """Whether PyG sees the graph without type names."""
         return self._homogeneous or self.definition.homogeneous
 
+    def is_same(self, other: Binding) -> bool:
+        """Whether both serve the same graph of the same database, with or without type names."""
+        if self is other:
+            return True
+        in_memory = self.db.settings.path.startswith(":memory:")
+        same = self.db is other.db if in_memory else self.db.settings.path == other.db.settings.path
+        return same and self.graph.name == other.graph.name and self.homogeneous == other.homogeneous
+
     # -- names -----------------------------------------------------------------------------------------
 
     def node_label(self, group: object) -> str | None:
@@ -148,18 +190,19 @@ class Binding:
         wanted = tuple(edge_type) if isinstance(edge_type, (list, tuple)) else None
         return next((e.edge_type for e in self.definition.edges if e.edge_type == wanted), None)
 
-    def label(self, group: object) -> Label:
-        """Return the node or edge type that a PyG group name means.
+    def label(self, group: object, what: str = "") -> Label:
+        """Return the node or edge type that a PyG group name means; see :class:`dbgnn.schema.TypeNames`.
+
+        Args:
+            group: What the user wrote.
+            what: The argument it was written for; "" for none.
 
         Raises:
             UnknownNameError: The graph has no such type; the message names the near misses.
+            SchemaError: Several edge types have this name.
         """
         found = self.edge_label(group) if isinstance(group, (list, tuple)) else self.node_label(group)
-        if found is None:
-            known = [v.label for v in self.definition.vertices] + [e.edge_type for e in self.definition.edges]
-            kind = "edge" if isinstance(group, (list, tuple)) else "node"
-            raise UnknownNameError(f"Graph {self.graph.name!r} has no {kind} type {group!r}" + near_misses(group, known))
-        return found
+        return self.graph.type_names.find(group, what) if found is None else found
 
     def _need_homogeneous(self, what: str) -> None:
         if not self.homogeneous and (self.definition.vertices or self.definition.edges):
@@ -221,22 +264,51 @@ class Binding:
         chosen = self.selection.get(label)
         return Source(label, element, columns, tuple(served if chosen is None else [n for n in chosen if n in columns]), index)
 
-    def check_selection(self) -> None:
-        """Raise if a selected column does not exist or is no tensor."""
-        for label, names in self.selection.items():
-            element = self.definition.vertex(label) if isinstance(label, str) else self.definition.edge(label)
-            columns = {c.name: c for c in schema.tensor_columns(self.db.cursor(), element.table)}
-            for name in names:
-                if name not in columns:
-                    usable = [n for n, c in columns.items() if c.reason is None]
-                    raise UnknownNameError(
-                        f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}" + near_misses(name, usable)
-                    )
-                if columns[name].reason is not None:
-                    raise SchemaError(
-                        f"columns[{label!r}]: column {name!r} of table {str(element.table)!r} has type "
-                        f"{columns[name].sql_type}, which is no tensor: {schema.why(columns[name], element.table, label)}."
-                    )
+    def select_columns(self, columns: Mapping[Any, Sequence[str]]) -> None:
+        """Have loaders fetch these columns, by type; named as in the table, or as PyG sees them.
+
+        Raises:
+            UnknownNameError, SchemaError: There is no such type or column, or it is no tensor.
+        """
+        for group, names in columns.items():
+            if isinstance(names, str):
+                raise SchemaError(f"columns[{group!r}] must be a sequence of column names, not the string {names!r}.")
+            label = self.label(group, "columns")
+            if label in self.selection:
+                raise SchemaError(f"columns: {label!r} is named twice, the second time as {group!r}; name it once.")
+            self.selection[label] = tuple(dict.fromkeys(self._selected(label, name).name for name in names))
+
+    def _selected(self, label: Label, name: str) -> Column:
+        element = self.definition.vertex(label) if isinstance(label, str) else self.definition.edge(label)
+        columns = schema.tensor_columns(self.db.cursor(), element.table)
+        found = next((c for c in columns if c.name == name), None) or next((c for c in columns if c.attr == name), None)
+        if found is None:
+            usable = [c.name for c in columns if c.reason is None]
+            raise UnknownNameError(
+                f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}" + near_misses(name, usable)
+            )
+        if found.reason is not None:
+            raise SchemaError(
+                f"columns[{label!r}]: column {name!r} of table {str(element.table)!r} has type "
+                f"{found.sql_type}, which is no tensor: {schema.why(found, element.table, label)}."
+            )
+        return found
+
+    def renamed(self) -> dict[Label, list[Column]]:
+        """Return, by type, the columns that loaders fetch under other names than their own; of types whose table is there."""
+        con = self.db.cursor()
+        definition, types, back = schema.current(con, self.definition), all_columns(con), schema.written(con)
+        out: dict[Label, list[Column]] = {}
+        for element in definition.elements:
+            label: Label = element.label if isinstance(element, VertexTable) else element.edge_type
+            if element.table not in types:
+                continue
+            columns = served(definition, element, types[element.table], back)
+            chosen = self.selection.get(label)
+            fetched = [c for c in columns if (c.reason is None if chosen is None else c.name in chosen) and c.is_renamed]
+            if fetched:
+                out[label] = fetched
+        return out
 
     # -- writing ---------------------------------------------------------------------------------------
 
@@ -282,6 +354,11 @@ def _bind(db: Database, definition: PropertyGraph, selection: dict[Label, tuple[
     return Binding(db, definition, selection=selection, homogeneous=homogeneous)
 
 
+def renamed_by_type(columns: Mapping[Label, Sequence[Column]]) -> list[str]:
+    """Return what to say of columns that PyG sees under other names, such as ``"'batch' of 'paper' as 'batch_'"``."""
+    return [f"{c.name!r} of {label!r} as {c.attr!r}" for label, found in columns.items() for c in found]
+
+
 def key_columns(element: VertexTable | EdgeTable) -> tuple[str, ...]:
     """Return the columns that hold keys: those of the node, or those of the edge's two ends."""
     if isinstance(element, VertexTable):
@@ -305,9 +382,5 @@ def bind(db: Database, graph: Graph | str | None, columns: Mapping[Any, Sequence
     if homogeneous and not definition.vertices:
         definition = replace(definition, homogeneous=True)
     binding = Binding(db, definition, homogeneous=homogeneous)
-    for group, names in (columns or {}).items():
-        if isinstance(names, str):
-            raise SchemaError(f"columns[{group!r}] must be a sequence of column names, not the string {names!r}.")
-        binding.selection[binding.label(group)] = tuple(names)
-    binding.check_selection()
+    binding.select_columns(columns or {})
     return binding

@@ -31,6 +31,7 @@ from dbgnn.topology import Topology
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
+    from dbgnn.stores.graph_store import DuckDBGraphStore
 
 #: The attribute that stands for a type without any tensor column: the ids themselves, which PyG's loaders
 #: put into a batch by the same name. Without it PyG's samplers would not know the type.
@@ -96,12 +97,15 @@ class DuckDBFeatureStore(Listed, FeatureStore):
     """Features of nodes and edges, read from and written to the columns of DuckDB tables.
 
     Made by :meth:`dbgnn.Database.get_torch_geometric_remote_backend`. A group is a node type (``"paper"``), an edge
-    type (``("paper", "cites", "paper")``, rows by ``e_id``), or None in a homogeneous graph; an attribute is a column.
-    Every column that can become a tensor is reachable by :meth:`get_tensor`; the listed ones
-    (:meth:`get_all_tensor_attrs`) are what loaders fetch.
+    type (``("paper", "cites", "paper")``, or ``"cites"`` where that is one edge type; rows by ``e_id``), or None in a
+    homogeneous graph; an attribute is a column. Every column that can become a tensor is reachable by :meth:`get_tensor`; the
+    listed ones (:meth:`get_all_tensor_attrs`) are what loaders fetch. A column whose name means something to PyG, such as
+    ``batch`` or ``n_id``, is the attribute of that name with ``_`` behind; ``print(graph)`` shows it. The attribute ``n_id`` of
+    a node type is always its ids.
 
     The index may be None or ``[:]`` (all rows), a slice, a bool mask, or integer ids as tensor, array, list or range,
-    with any order and duplicates; one integer gives one row without the rows dimension, as ``x[3]`` does. Dates and times
+    with any order and duplicates; one integer gives one row without the rows dimension, as ``x[3]`` does. A uint8 tensor of
+    zeros and ones is a mask, as it is to torch. Dates and times
     arrive as int64 (``DATE`` days; ``TIMESTAMP`` and ``TIMESTAMPTZ`` microseconds; ``TIMESTAMP_S``, ``_MS``, ``_NS`` in
     their own unit; since 1970-01-01 UTC), an ``ENUM`` as its int64 code.
 
@@ -127,6 +131,10 @@ class DuckDBFeatureStore(Listed, FeatureStore):
     def homogeneous(self) -> bool:
         """Whether types have no names: groups and edge types are None, batches are ``Data``."""
         return self._binding.homogeneous
+
+    def serves_with(self, graph_store: DuckDBGraphStore) -> bool:
+        """Whether a graph store is of the same graph."""
+        return self._binding.is_same(graph_store._binding)
 
     # -- reading ---------------------------------------------------------------------------------------
 
@@ -164,11 +172,11 @@ class DuckDBFeatureStore(Listed, FeatureStore):
     def _read(self, source: Source, index: Any, names: Sequence[str]) -> list[Tensor]:
         label = source.label
         rows = rows_of(index, source.num_rows, label)
-        distinct = {name: None if self._is_node_id(source, name) else source.column(name) for name in names}
+        distinct = {name: None if _is_node_id(source, name) else source.attribute(name) for name in names}
         columns = [c for c in distinct.values() if c is not None]
         found = dict(
             zip(
-                [c.name for c in columns],
+                [c.attr for c in columns],
                 gather(self._binding.db, source, columns, rows, self._fills.get(label, {})),
                 strict=True,
             )
@@ -226,6 +234,10 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         """Return the node or edge type of the property graph that a PyG group name means."""
         return self._binding.label(group)
 
+    def group_name(self, label: str) -> str | None:
+        """Return the name by which PyG knows a node type: None in a homogeneous graph."""
+        return self._binding.group_name(label)
+
     def fills(self, label: Label) -> dict[str, float]:
         """Return what stands for NULL in the columns of a type, by column."""
         return dict(self._fills.get(label, {}))
@@ -234,20 +246,21 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         """Return the rowids of rows in the table of their type, int64 ``[n]``: the order in which a scan meets them."""
         return self._steady.read(label, lambda source: rowids(self._binding.db, source, ids))
 
+    def renamed(self) -> dict[Label, list[Column]]:
+        """Return, by type, the columns that loaders fetch under another name, since theirs means something to PyG."""
+        return self._binding.renamed()
+
     def served(self, label: Label, topology: Topology) -> tuple[tuple[Column, ...], int]:
         """Return the columns of a node or edge type that loaders fetch, and the number of its rows."""
         source = self._binding.source(label, topology)
         return tuple(source.columns[name] for name in source.listed), source.num_rows
-
-    def _is_node_id(self, source: Source, name: str) -> bool:
-        return name == NODE_ID and NODE_ID not in source.columns and isinstance(source.label, str)
 
     def _get_tensor_size(self, attr: TensorAttr) -> tuple[int, ...] | None:
         """Return the shape without reading a row; None if there is no such attribute."""
         try:
             source = self._binding.source(self._binding.label(attr.group_name))
             name = column_name(attr.attr_name)
-            shape = () if self._is_node_id(source, name) else source.column(name).shape
+            shape = () if _is_node_id(source, name) else source.attribute(name).shape
         except UnknownNameError:
             return None
         rows = rows_of(attr.index, source.num_rows, source.label)
@@ -270,20 +283,33 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         return [
             self.tensor_attr(v.label, name)
             for v in binding.definition.vertices
-            for name in binding.source(v.label, topology).listed or (NODE_ID,)
+            for name in binding.source(v.label, topology).attributes or (NODE_ID,)
         ]
 
     def edge_tensor_attrs(self) -> list[DuckDBTensorAttr]:
-        """Return the edge attributes that loaders fetch, by ``e_id``; the group is the edge type in any graph."""
+        """Return the edge attributes that loaders fetch, by ``e_id``; the group is the edge type in any graph.
+
+        Raises:
+            SchemaError: Without type names, nodes have an attribute of the same name, and a ``Data`` holds one of them.
+        """
         binding, topology = self._binding, self._binding.topology()
-        return [
+        attrs = [
             self.tensor_attr(e.edge_type, name)
             for e in binding.definition.edges
-            for name in binding.source(e.edge_type, topology).listed
+            for name in binding.source(e.edge_type, topology).attributes
         ]
+        if binding.homogeneous and attrs:
+            of_nodes = binding.source(binding.definition.vertices[0].label, topology).attributes
+            if both := [a for a in attrs if column_name(a.attr_name) in of_nodes]:
+                name, edge_type = both[0].attr_name, both[0].group_name
+                raise SchemaError(
+                    f"Both nodes and edges of graph {self.graph.name!r} have an attribute {name!r}, and without type names "
+                    f"(Data) there is room for one. Leave one out by columns={{{edge_type!r}: […]}}, the columns of edges."
+                )
+        return attrs
 
     def tensor_attr(self, label: Label, column: str) -> DuckDBTensorAttr:
-        """Return the attribute of a column, without an index; a fresh object."""
+        """Return the attribute of a name, as PyG sees it, without an index; a fresh object."""
         return DuckDBTensorAttr(self._binding.group_name(label) if isinstance(label, str) else label, attr_name(column))
 
     def fill(self, group: Any, attr: str | None, value: float) -> DuckDBFeatureStore:
@@ -291,14 +317,14 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
         Args:
             group: Node type, edge type, or None in a homogeneous graph.
-            attr: The column.
+            attr: The column, or the attribute that it is.
             value: A number the column's dtype holds exactly, such as ``0`` or ``float("nan")``.
 
         Raises:
             SchemaError: The column's dtype does not hold ``value``.
         """
-        source = self._binding.source(self._binding.label(group))
-        column = source.column(column_name(attr))
+        source = self._binding.source(self._binding.label(group, "fill"))
+        column = source.either(column_name(attr))
         try:
             held = torch.tensor(value, dtype=dtype_of(column)).item()
         except (RuntimeError, TypeError, OverflowError):
@@ -376,12 +402,17 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         with self._binding.writing("remove_tensor"), translated(self._binding.db):
             try:
                 source = self._binding.source(self._binding.label(attr.group_name))
-                column = source.column(column_name(attr.attr_name))
             except UnknownNameError:
                 return False
-            if attr.index is not None and not rows_of(attr.index, source.num_rows, source.label).covers(source.num_rows):
+            name = column_name(attr.attr_name)
+            if not any(name in (c.name, c.attr) for c in source.columns.values()):
+                return False
+            column = source.attribute(name)
+            rows = rows_of(attr.index, source.num_rows, source.label)
+            if not rows.names_all(source.num_rows):
                 raise RequestError(
-                    f"remove_tensor takes away all of {column.name!r} of {source.label!r}; the index must be None."
+                    f"remove_tensor takes away all of {name!r} of {source.label!r}, and the index names {len(rows):,} of its "
+                    f"{source.num_rows:,} rows; it must be None, or name every row. To change some, put_tensor."
                 )
             features.remove(self._binding, source, column)
             self._fills.get(source.label, {}).pop(column.name, None)
@@ -394,6 +425,10 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
     def __repr__(self) -> str:
         return f"DuckDBFeatureStore({self._binding!s})"
+
+
+def _is_node_id(source: Source, name: str) -> bool:
+    return name == NODE_ID and isinstance(source.label, str)
 
 
 def _by_position(ids: Ids, pos: Ids | None) -> Ids:

@@ -6,7 +6,7 @@ Every write is one transaction: the old state or the new.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,10 +20,11 @@ from dbgnn import schema
 from dbgnn.arrow import as_tensor, dtype_of, from_tensor, sql_type
 from dbgnn.errors import DataError, RequestError, SchemaError, StaleIndexError, UnknownNameError
 from dbgnn.schema import Column, EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.names import attribute_names, is_reserved
 from dbgnn.sql import quote
 from dbgnn.stores import tables
 from dbgnn.stores.binding import NODE, Binding, Source
-from dbgnn.stores.request import Rows, rows_of
+from dbgnn.stores.request import Rows, refuse_numbers_as_mask, rows_of
 from dbgnn.stores.tables import VALUES
 
 
@@ -33,13 +34,14 @@ def put(binding: Binding, group: Any, name: str, values: Tensor | np.ndarray[Any
     Args:
         binding: The graph.
         group: A node type, known or new; a known edge type; None in a homogeneous graph.
-        name: The column, known or new.
+        name: The attribute, known or new: a column of that name, or that which PyG sees under it.
         values: ``[N, …]`` for all rows, ``[n, …]`` for ``index``.
         index: The rows to write; None: all.
 
     Raises:
         RequestError: The number of values is not that of the rows, or ids are out of range.
-        SchemaError: The dtype has no column type, the column is a key, or the new values do not fit the column.
+        SchemaError: The dtype has no column type, the column is a key, the new values do not fit the column, or the name
+            means something else to PyG.
         DataError: The table is bound so that an array column cannot be written.
     """
     tensor = as_tensor(values)
@@ -51,9 +53,16 @@ def put(binding: Binding, group: Any, name: str, values: Tensor | np.ndarray[Any
         known: Any = binding.label(group)
     else:
         known = binding.node_label(group)
+        if isinstance(group, str):
+            with suppress(UnknownNameError):  # a new node type
+                known = binding.label(group, "put_tensor")
     if known is None:
+        if is_reserved(name):
+            raise _taken(group, name, name + "_")
         _put_new_group(binding, group, name, tensor, index)
         return
+    name = _column_of(binding.source(known), name)
+    refuse_numbers_as_mask(index, binding.source(known).num_rows, f"The index of {known!r}")
     source = _grown(binding, binding.source(known), len(tensor) if tensor.dim() else 1, index)
     rows = rows_of(index, source.num_rows, source.label)
     if rows.scalar:
@@ -65,6 +74,25 @@ def put(binding: Binding, group: Any, name: str, values: Tensor | np.ndarray[Any
             f"put_tensor of {name!r}: {len(tensor):,} values for the {what} of {source.label!r}; give one value per row."
         )
     _put_column(binding, source, name, tensor, rows)
+
+
+def _column_of(source: Source, name: str) -> str:
+    """Return the column that is, or becomes, the attribute of this name."""
+    for column in source.columns.values():
+        if column.is_renamed and column.attr == name:
+            return column.name
+    if is_reserved(name):
+        known = source.columns.get(name)
+        other = attribute_names([*source.columns, name])[name] if known is None else known.attr
+        raise _taken(source.label, name, other)
+    return name
+
+
+def _taken(group: Any, name: str, other: str) -> SchemaError:
+    return SchemaError(
+        f"put_tensor: {name!r} means something to PyG, so {group!r} cannot have an attribute of that name. Use another, "
+        f"such as {other!r}."
+    )
 
 
 def remove(binding: Binding, source: Source, column: Column) -> None:

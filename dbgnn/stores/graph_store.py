@@ -10,7 +10,7 @@ from torch_geometric.data.graph_store import EdgeLayout
 
 from dbgnn.database import translated
 from dbgnn.display import Listed
-from dbgnn.errors import SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import SchemaError, UnknownNameError
 from dbgnn.schema import EdgeType
 from dbgnn.stores import edges
 from dbgnn.stores.adjacency import coo, csc, csr
@@ -52,10 +52,7 @@ class DuckDBGraphStore(Listed, GraphStore):
 
     def _known(self, edge_type: Any) -> EdgeType:
         found = self._binding.edge_label(edge_type)
-        if found is None:
-            known = [e.edge_type for e in self._binding.definition.edges]
-            raise UnknownNameError(f"Graph {self.graph.name!r} has no edge type {edge_type!r}" + near_misses(edge_type, known))
-        return found
+        return self.graph.type_names.edge(edge_type) if found is None else found
 
     def _get_edge_index(self, edge_attr: EdgeAttr) -> tuple[Tensor, Tensor]:
         row, col, _ = self._edge_to_layout(edge_attr, edge_attr.layout)
@@ -108,8 +105,9 @@ class DuckDBGraphStore(Listed, GraphStore):
         A table made by ``put_edge_index`` is dropped; one made by anybody else stays.
         """
         with self._binding.writing("remove_edge_index"), translated(self._binding.db):
-            found = self._binding.edge_label(edge_attr.edge_type)
-            if found is None:
+            try:
+                found = self._known(edge_attr.edge_type)
+            except UnknownNameError:
                 return False
             edges.remove(self._binding, found)
         return True

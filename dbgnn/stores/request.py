@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, uint8
 
 from dbgnn.errors import RequestError
 
@@ -25,10 +25,12 @@ class Rows:
     Attributes:
         ids: A range, where the rows lie one after the other in ascending order; else an int64 array ``[n]``.
         scalar: The index was one integer: the result has no rows dimension, as ``x[3]`` has none.
+        is_mask: The index was a mask.
     """
 
     ids: range | Ids
     scalar: bool = False
+    is_mask: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,13 +43,18 @@ class Rows:
         """Whether these are all rows, in order."""
         return isinstance(self.ids, range) and self.ids == range(num_rows)
 
+    def names_all(self, num_rows: int) -> bool:
+        """Whether every row is among these, in any order, once or several times."""
+        return self.covers(num_rows) or (len(self.ids) >= num_rows and len(np.unique(self.array())) == num_rows)
+
 
 def rows_of(index: Any, num_rows: int, group: object) -> Rows:
     """Return the rows that ``index`` names among ``num_rows``.
 
     Args:
         index: None or ``[:]`` (all), a slice with any step, an integer, a bool mask ``[num_rows]``, or integers
-            ``[n]`` of any width as a CPU tensor, array, list or range.
+            ``[n]`` of any width as a tensor, array, list, range, or anything that NumPy takes, such as a pandas Series, by
+            position. A uint8 tensor of zeros and ones is a mask, as it is to torch.
         num_rows: Number of rows of the group.
         group: The node or edge type; named in errors.
 
@@ -66,17 +73,53 @@ def rows_of(index: Any, num_rows: int, group: object) -> Rows:
     if isinstance(index, (int, np.integer)):
         return Rows(_checked(np.array([int(index)], dtype=object), num_rows, group), scalar=True)
     array = _as_array(index, group)
+    if array.dtype == object and array.size and all(isinstance(i, (bool, np.bool_)) for i in array.flat):
+        array = array.astype(np.bool_)  # what pandas and Arrow make of booleans that may be missing
     if array.ndim == 0 and array.dtype != np.bool_:
         return Rows(_checked(array.reshape(1), num_rows, group), scalar=True)
     if array.ndim != 1:
         raise RequestError(
             f"The index of {group!r} has {array.ndim} dimensions, shape {array.shape}; ids have one. Flatten it."
         )
-    if array.dtype == np.bool_:
+    if array.dtype == np.bool_ or (_is_mask_to_torch(index) and array.size and _zeros_and_ones(array)):
         if len(array) != num_rows:
-            raise RequestError(f"The mask of {group!r} has {len(array):,} values, but there are {num_rows:,} rows.")
-        return Rows(np.flatnonzero(array))
+            kind = "" if array.dtype == np.bool_ else ", since torch takes uint8 for one (ids: .long()),"
+            raise RequestError(f"The mask of {group!r}{kind} has {len(array):,} values, but there are {num_rows:,} rows.")
+        return Rows(np.flatnonzero(array), is_mask=True)
     return Rows(_checked(array, num_rows, group))
+
+
+def refuse_numbers_as_mask(index: Any, num_rows: int, what: str) -> None:
+    """Raise if numbers look like a mask: zeros and ones, one per row, some several times.
+
+    Args:
+        index: What a user gave for rows.
+        num_rows: Number of rows of the group.
+        what: What it is, for the message.
+
+    Raises:
+        RequestError: They do. As ids they would be the first two rows, over and over.
+    """
+    if index is None or isinstance(index, (slice, range, int, str, bytes)):
+        return
+    array = index.detach().cpu().numpy() if isinstance(index, Tensor) else np.asarray(index)
+    if array.shape[:1] != (num_rows,) or array.size != num_rows or array.dtype.kind not in "iuf":
+        return
+    array = array.reshape(-1)
+    if _zeros_and_ones(array) and len(np.unique(array)) < num_rows:
+        raise RequestError(
+            f"{what} is {num_rows:,} zeros and ones of {array.dtype}, one for each row, as a mask is, but ids are integers and "
+            "a mask is boolean: as ids these are rows 0 and 1, over and over. Convert the mask: .bool() of a tensor, "
+            ".astype(bool) of an array."
+        )
+
+
+def _is_mask_to_torch(index: Any) -> bool:
+    return isinstance(index, Tensor) and index.dtype == uint8
+
+
+def _zeros_and_ones(array: NDArray[Any]) -> bool:
+    return bool(((array == 0) | (array == 1)).all())
 
 
 def _of_slice(index: slice, num_rows: int, group: object) -> Rows:
@@ -95,6 +138,8 @@ def _as_array(index: object, group: object) -> NDArray[Any]:
         return index.detach().cpu().numpy()
     if isinstance(index, np.ndarray):
         return index
+    if hasattr(index, "__array__") and not isinstance(index, np.generic):  # pandas, Arrow, …
+        return np.asarray(index)
     if isinstance(index, (list, tuple)):
         # NumPy would take the empty list for floats, and [True, 2] for integers
         if any(isinstance(i, (bool, np.bool_)) for i in index) and not all(isinstance(i, (bool, np.bool_)) for i in index):

@@ -565,6 +565,7 @@ def test_a_graph_of_foreign_keys_beside_a_declared_one_is_not_kept(open_db: Open
     db.execute("CREATE TABLE paper (id BIGINT PRIMARY KEY, x FLOAT[2])")
     db.execute("INSERT INTO paper SELECT i, [i, i] FROM range(4) AS r(i)")
     db.execute("CREATE TABLE cites (s BIGINT REFERENCES paper (id), d BIGINT REFERENCES paper (id))")
+    db.execute("INSERT INTO cites VALUES (0, 1)")
     db.execute(PAPERS[-1])
     inferred = db.graph("inferred")
     assert inferred.write_back("paper", pred=torch.arange(4)) == 4

@@ -595,7 +595,8 @@ def test_odd_sizes(hetero: Stores, homogeneous: Stores) -> None:
 
 
 def test_no_seeds(hetero: Stores) -> None:
-    assert list(make(hetero, input_nodes=("paper", []), shuffle=False)) == []
+    with pytest.warns(UserWarning, match="no seeds.* an empty list of ids of 'paper'"):
+        assert list(make(hetero, input_nodes=("paper", []), shuffle=False)) == []
 
 
 def test_the_sampler_s_own_input(homogeneous: Stores) -> None:

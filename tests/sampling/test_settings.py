@@ -85,7 +85,7 @@ def test_several_at_once_all_or_none(db: dbgnn.Database) -> None:
     [
         ("num_neighbors", [0.5], "integer"),
         ("num_neighbors", [-2], "-1"),
-        ("num_neighbors", {("user", "nothing", "item"): [1]}, "there is no edge type"),
+        ("num_neighbors", {("user", "nothing", "item"): [1]}, "has no edge type"),
         ("num_neighbors", {RATES: [1]}, "lacks edge type"),
         ("replace", "yes", "True or False"),
         ("disjoint", None, "True or False"),

@@ -20,7 +20,7 @@ from dbgnn.etl.encoders.collection import Encoders
 from dbgnn.etl.encoders.encoder import Encoder, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.write import write_rows
-from dbgnn.schema import VertexTable
+from dbgnn.schema import VertexTable, is_reserved
 from dbgnn.schema.key_values import carried, key_rows, shown_key
 from dbgnn.schema.keys import vertex_key_types
 from dbgnn.sql import check_filter, quote
@@ -64,13 +64,20 @@ def encode(
         ReadOnlyError: The database is open read-only.
     """
     db = graph.db
-    if not isinstance(label, str):
+    found = graph.type_names.find(label, "encode")
+    if not isinstance(found, str):
         raise SchemaError(
             f"graph.encode() takes node types, not {label!r}: DuckDB would move the rows of an edge table, whose ids are their "
             "places. Encode edges on the way out: graph.to_heterodata(encoders=…)."
         )
     if db.read_only:
         raise ReadOnlyError(f"graph.encode() has to write, but {db!s} is open read-only. Connect with read_only=False.")
+    if is_reserved(attr_name):
+        raise SchemaError(
+            f"graph.encode(): {attr_name!r} means something to PyG, so loaders would serve such a column under another name. "
+            f"Write under another name, such as {attr_name + '_'!r}; an encoder names the column that it reads."
+        )
+    label = found
     vertex = graph.definition.vertex(label)
     index = graph.topology().vertices[label]
     with translated(db):
