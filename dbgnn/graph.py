@@ -216,7 +216,8 @@ class Graph(Listed, Shown):
             undirected: Give edges within one node type both directions.
             self_loops: Add the edges from a node to itself that are missing.
             dangling: ``"error"`` or ``"drop"`` for edges whose end is not among the nodes; None: drop, counted in
-                ``data.num_dropped``, where nodes were left out.
+                ``data.num_dropped``, where nodes were left out. ``data.num_dangling`` counts those of them that have an end
+                in no row of the table.
             progress: Show progress bars; None: as the database does.
 
         Raises:

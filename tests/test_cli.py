@@ -243,6 +243,9 @@ def test_query_by_type(file: Path, tmp_path: Path) -> None:
     text = run("query", file, *by_type, "-o", out).stdout
     assert "paper: 2 nodes" in text
     assert "paper-cites-paper: 1 edges (2 dropped: an end is not among the nodes)" in text
+    dangling = ["--edges", "paper,cites,paper=SELECT src, dst FROM cites UNION ALL VALUES (99, 99)"]
+    text = run("query", file, *by_type[:2], *dangling, "-o", tmp_path / "dangling.pt").stdout
+    assert "1 edges (3 dropped: an end is not among the nodes; 1 of them dangle)" in text
     data = torch.load(out, weights_only=False)
     assert data["paper"].x.tolist() == [[2, 3], [4, 5]]
     assert data[CITES].edge_index.tolist() == [[0], [1]]

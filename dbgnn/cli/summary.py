@@ -23,6 +23,7 @@ def summarize(data: HeteroData) -> dict[str, Any]:
                 "type": list(label),
                 "num_edges": data[label].num_edges,
                 "num_dropped": getattr(data, "num_dropped", {}).get(label, 0),
+                "num_dangling": getattr(data, "num_dangling", {}).get(label),
                 "attributes": _attributes(data[label].items()),
             }
             for label in data.edge_types
@@ -37,9 +38,14 @@ def summary_text(found: dict[str, Any]) -> str:
     for label, nodes in found["nodes"].items():
         lines += _block(f"{label}: {nodes['num_nodes']:,} nodes", nodes["attributes"])
     for edges in found["edges"]:
-        dropped = f" ({edges['num_dropped']:,} dropped: an end is not among the nodes)" if edges["num_dropped"] else ""
+        dropped = f" ({edges['num_dropped']:,} dropped: an end is not among the nodes{_dangling(edges)})"
+        dropped = dropped if edges["num_dropped"] else ""
         lines += _block(f"{'-'.join(edges['type'])}: {edges['num_edges']:,} edges{dropped}", edges["attributes"])
     return "\n".join(lines)
+
+
+def _dangling(edges: dict[str, Any]) -> str:
+    return f"; {edges['num_dangling']:,} of them dangle" if edges["num_dangling"] else ""
 
 
 def _block(title: str, attributes: dict[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ Array: TypeAlias = Tensor | np.ndarray[Any, Any]
 SLICE_BYTES = 16 << 20
 
 #: What a store of PyG may hold beside attributes: the number of nodes, and what `query_to_heterodata` counted.
-_NO_ATTRIBUTES = frozenset({"num_nodes", "num_dropped"})
+_NO_ATTRIBUTES = frozenset({"num_nodes", "num_dropped", "num_dangling"})
 
 #: The type of a column that is what DuckDB makes of its Arrow array.
 _AS_ARROW = "as Arrow"
@@ -91,7 +91,8 @@ def from_pyg(
     written in slices, so that memory-mapped tensors may be larger than memory.
 
     Args:
-        data: The graph. ``num_dropped``, which ``query_to_heterodata`` sets, and attributes that are None are left out.
+        data: The graph. ``num_dropped`` and ``num_dangling``, which ``query_to_heterodata`` sets, are left out, and so are
+            attributes that are None.
         db: Where to.
         name: The name of the property graph; None: ``"graph"``.
         tables: Names of the tables, by node and edge type (of a `Data`: ``"node"`` and ``("node", "to", "node")``). Others are

@@ -91,7 +91,9 @@ def query_to_heterodata(
             same are joined: ``"add"``, ``"mean"``, ``"min"``, ``"max"``.
         self_loops: Add the edges from a node to itself that are missing.
         dangling: What an edge is whose end is not among the nodes: ``"error"``, or ``"drop"``, which leaves it out and
-            counts it in ``data.num_dropped[edge_type]``. None: drop where the nodes were filtered.
+            counts it in ``data.num_dropped[edge_type]``. None: drop where the nodes were filtered. Of the edges left out,
+            ``data.num_dangling[edge_type]`` counts those that have an end in no row of the table, whatever a node query
+            leaves out; it has no number where the query does not tell (a join, a subquery, GROUP BY …).
         progress: Show progress bars on what takes more than two seconds; None: as the database does.
 
     Returns:

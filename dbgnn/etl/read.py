@@ -184,6 +184,11 @@ def numbered(text: str) -> str:
     return f"(SELECT row_number() OVER () - 1 AS {POS}, * FROM ({text}\n)) AS q"
 
 
+def carried_keys(names: Sequence[str], types: Sequence[str]) -> str:
+    """Return key columns of the row ``q`` as `key_rows` takes them."""
+    return ", ".join(carried(f"q.{quote(name)}", kind) for name, kind in zip(names, types, strict=True))
+
+
 def read(
     con: duckdb.DuckDBPyConnection,
     text: str,

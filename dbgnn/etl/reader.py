@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,18 +19,19 @@ from torch_geometric.data import HeteroData
 
 from dbgnn.arrow import to_tensor
 from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
+from dbgnn.etl.dangling import dangling_error, num_dangling
 from dbgnn.etl.encoders import Encoders, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.pairs import EdgeSplit, check_pairs, reverse_types
 from dbgnn.etl.plan import EdgeQuery, Label, NodeQuery, Options
 from dbgnn.etl.query import Params, check_query, columns_named, described, names_bound, query_errors
-from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, numbered, read
+from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried_keys, numbered, read
 from dbgnn.etl.relabel import NodeKeys
 from dbgnn.etl.reverse import add_reverse
 from dbgnn.etl.splits import ColumnSplit, PredicateSplit, Split
 from dbgnn.schema import Column, EdgeType, encoder_for, transaction
 from dbgnn.schema.catalog import folded
-from dbgnn.schema.key_values import carried, key_rows, python_values, shown_key, shown_value
+from dbgnn.schema.key_values import key_rows, python_values, shown_key, shown_value
 from dbgnn.schema.keys import key_types, kind_of
 from dbgnn.schema.names import is_read
 from dbgnn.schema.types import tensor_type
@@ -64,8 +65,8 @@ class Reader:
             with transaction(self._con):
                 for query in nodes:
                     keys[query.label] = self._read_nodes(data, query)
-                filtered = [n.label for n in nodes if n.filtered]
-                dropped = {e.edge_type: self._read_edges(data, e, keys, filtered) for e in edges}
+                queries = {n.label: (n, keys[n.label]) for n in nodes}
+                dropped = {e.edge_type: self._read_edges(data, e, queries) for e in edges}
         finally:
             # After the transaction: an aborted one forbids it. If that is the user's own, its end takes the views away.
             self._con.complete()
@@ -74,9 +75,9 @@ class Reader:
                     self._con.unregister(view)
         if self._unused:
             raise SqlError(f"params: no query uses {', '.join('$' + name for name in sorted(self._unused))}.")
-        counts = {t: n for t, n in dropped.items() if n is not None}
-        if counts:
-            data[_DROPPED] = counts
+        if counts := {t: n for t, n in dropped.items() if n is not None}:
+            data[_DROPPED] = {t: n for t, (n, _) in counts.items()}
+            data[_DANGLING] = {t: n for t, (_, n) in counts.items() if n is not None}
         self._add_reverse(data, keys, edges)
         return data
 
@@ -90,8 +91,8 @@ class Reader:
 
     def _check_names(self, nodes: Sequence[NodeQuery], edges: Sequence[EdgeQuery]) -> None:
         labels: list[Label] = [*(n.label for n in nodes), *(e.edge_type for e in edges)]
-        if _DROPPED in labels:  # it would stand where PyG looks for the type
-            raise SchemaError(f"A node type cannot be called {_DROPPED!r}, which is the attribute that counts edges left out.")
+        for name in {_DROPPED, _DANGLING} & set(labels):  # it would stand where PyG looks for the type
+            raise SchemaError(f"A node type cannot be called {name!r}, which is the attribute that counts edges left out.")
         options = self._options
         for what, given in (
             ("fit", options.fit),
@@ -195,13 +196,13 @@ class Reader:
     # -- edges -----------------------------------------------------------------------------------------
 
     def _read_edges(
-        self, data: HeteroData, query: EdgeQuery, nodes: Mapping[str, NodeKeys], filtered: Collection[str]
-    ) -> int | None:
-        """Read the edges of one type; return how many were left out, or None where that is an error."""
+        self, data: HeteroData, query: EdgeQuery, nodes: Mapping[str, tuple[NodeQuery, NodeKeys]]
+    ) -> tuple[int, int | None] | None:
+        """Read the edges of one type; return how many were left out, and how many of those dangle; None: that is an error."""
         where = f"edges {query.edge_type!r}"
         params = self._bound(query.text)
         types = described(self._con, query.text, params, where=where)
-        source, destination = nodes[query.edge_type[0]], nodes[query.edge_type[2]]
+        (of_source, source), (of_destination, destination) = nodes[query.edge_type[0]], nodes[query.edge_type[2]]
         ends = _end_columns(query, types, source, destination, where)
         positions, joins = [], []
         for alias, index, own in zip(("dbgnn_s", "dbgnn_d"), (source, destination), ends, strict=True):
@@ -211,7 +212,7 @@ class Reader:
             joins.append(join)
         first = Ends(positions[0], positions[1])
         keys = (*ends[0], *ends[1])
-        drop = bool({source.label, destination.label} & set(filtered))
+        drop = of_source.filtered or of_destination.filtered
         drop = drop if self._options.dangling is None else self._options.dangling == "drop"
         text = kept = query.text
         if drop:
@@ -224,39 +225,17 @@ class Reader:
         sinks: list[Sink] = [first, *self._sinks(query, kept, params, types, keys, num_source=len(ends[0]))]
         num_edges, found = self._read(text, params, sinks, types, where=where, keys=keys, joins=joins)
         if first.dangling and not drop:
-            raise self._dangling(query, params, first, keys, types, joins, where)
+            raise dangling_error(self._con, query, params, first, keys, [types[k] for k in keys], joins)
         for name, value in found.items():
             data[query.edge_type][name] = value
-        if not drop or query.rowid is None:
-            return first.dangling if drop else None
-        [(total,)] = self._con.execute(f"SELECT count(*) FROM ({query.text}\n)", params).fetchall()
-        return int(total) - num_edges
-
-    def _dangling(
-        self,
-        query: EdgeQuery,
-        params: Params,
-        ends: Ends,
-        keys: Sequence[str],
-        types: Mapping[str, str],
-        joins: Sequence[str],
-        where: str,
-    ) -> DataError:
-        source, destination = ends.expressions
-        kinds = [types[name] for name in keys]
-        [(*row, no_source)] = key_rows(
-            self._con,
-            f"SELECT {_carried(keys, kinds)}, ({source}) IS NULL AS s FROM {numbered(query.text)} {' '.join(joins)} "
-            f"WHERE ({source}) IS NULL OR ({destination}) IS NULL ORDER BY q.{POS} ASC LIMIT 1",
-            kinds,
-            params,
-        )
-        end = query.edge_type[0 if no_source else 2]
-        shown = shown_key(keys, row)
-        return DataError(
-            f"{ends.dangling:,} {where} lead from or to nodes that the node queries do not give; the first ({shown}) has no "
-            f"{end!r}. Leave them out by dangling='drop', which counts them in data.num_dropped, or mend the tables."
-        )
+        if not drop:
+            return None
+        total = num_edges + first.dangling
+        if query.rowid is not None:
+            [(total,)] = self._con.execute(f"SELECT count(*) FROM ({query.text}\n)", params).fetchall()
+        refers = [(of_source, source, ends[0]), (of_destination, destination, ends[1])]
+        dropped = total - num_edges
+        return dropped, num_dangling(self._con, query, refers, self._params, total=total, dropped=dropped)
 
     # -- both ------------------------------------------------------------------------------------------
 
@@ -330,7 +309,7 @@ class Reader:
             return read(self._con, text, params, sinks, joins=joins, row_bytes=row_bytes, where=where, progress=progress)
         except NullValueError as error:
             kinds = [types[key] for key in keys]
-            sql = f"SELECT {_carried(keys, kinds)} FROM {numbered(text)} WHERE q.{POS} = {int(error.row)}"
+            sql = f"SELECT {carried_keys(keys, kinds)} FROM {numbered(text)} WHERE q.{POS} = {int(error.row)}"
             shown = shown_key(keys, key_rows(self._con, sql, kinds, params)[0])
             name = error.column
             raise DataError(
@@ -375,8 +354,8 @@ class Reader:
         return {name: self._params[name] for name in wanted} or None
 
 
-#: The attribute of the whole that counts edges left out, by edge type.
-_DROPPED = "num_dropped"
+#: The attributes of the whole that count edges left out by edge type, and those of them that dangle.
+_DROPPED, _DANGLING = "num_dropped", "num_dangling"
 
 #: Attributes by which PyG knows the number of nodes.
 _COUNTED_BY = ("x", "pos", "batch")
@@ -431,11 +410,6 @@ def _tensor_column(name: str, sql_type: str, where: str) -> Column:
             f"Leave it out of the query{encoded}."
         )
     return column
-
-
-def _carried(names: Sequence[str], types: Sequence[str]) -> str:
-    """Return keys of the row ``q`` as `key_rows` takes them."""
-    return ", ".join(carried(f"q.{quote(name)}", kind) for name, kind in zip(names, types, strict=True))
 
 
 def _objects_or_tensor(values: pa.ChunkedArray, column: Column) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch_geometric.data import HeteroData
@@ -28,6 +29,7 @@ CREATE TABLE cites (src BIGINT, dst BIGINT, w DOUBLE);
 INSERT INTO cites VALUES (10, 20, 0.5), (30, 10, 1.5), (10, 20, 2.5), (20, 20, 3.5);
 CREATE TABLE review (paper BIGINT, who VARCHAR, score TINYINT, note FLOAT[2]);
 INSERT INTO review VALUES (10, 'ada', 1, [1, 2]), (10, 'bob', 2, [3, 4]), (20, 'ada', 3, [5, NULL]);
+CREATE TABLE work AS SELECT id, year FROM paper;
 CREATE VIEW new AS SELECT id, year FROM paper WHERE year > 2001;
 """
 
@@ -231,9 +233,48 @@ def test_dangling_edges_are_an_error_unless_nodes_were_filtered(db: Database, no
         assert "1 edges ('paper', 'cites', 'paper')" in str(caught.value)
         assert "src = 20, dst = 1010" in str(caught.value)
         assert "dangling='drop'" in str(caught.value)
-        assert get(db, nodes, edges, dangling="drop").num_dropped == {CITES: 1}
+        data = get(db, nodes, edges, dangling="drop")
+        assert data.num_dropped == data.num_dangling == {CITES: 1}
     with pytest.raises(DataError, match="dangling='drop'"):
         get(db, nodes, edges, dangling="error")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "dropped", "dangling"),
+    [
+        ("SELECT id FROM work WHERE id > 10", 5, 2),
+        ("SELECT id FROM work WHERE id > 10 -- recent", 5, 2),
+        ("SELECT year, id AS key FROM work WHERE year > $least ORDER BY key LIMIT 9", 5, 2),
+        ("FROM work w WHERE id > 10 AND ln(id - 10) > -1", 5, 2),
+        ("SELECT id, ln(id - 10) AS y FROM work WHERE id > 10", 5, 2),  # of 10 there is no logarithm
+        ("SELECT w.* RENAME (id AS key) FROM work w SEMI JOIN cites c ON c.dst = w.id AND c.src = 20", 6, 2),
+        ("SELECT DISTINCT id FROM work", 2, 2),
+        ("SELECT id FROM work QUALIFY row_number() OVER (ORDER BY id) > 1", 5, 2),
+        ("FROM new", 5, 5),  # the view is all there is
+        ("FROM frame WHERE id < 30", 6, 5),
+        # of these nothing is said
+        ("SELECT id FROM (FROM work WHERE id > 10)", 5, None),
+        ("WITH w AS (FROM work) SELECT id FROM w WHERE id > 10", 5, None),
+        ("SELECT id FROM work GROUP BY id HAVING id > 10", 5, None),
+        ("SELECT max(id) AS id FROM work WHERE id < 30", 6, None),
+        ("SELECT id + 0 AS id FROM work WHERE id > 10", 5, None),
+        ("SELECT * REPLACE (id + 0 AS id) FROM work WHERE id > 10", 5, None),
+        ("SELECT * EXCLUDE (id), id + 0 AS key FROM work WHERE id > 10", 5, None),
+        ("SELECT id AS a, a AS key FROM work WHERE id > 10", 5, None),
+        ("SELECT w.id FROM work w JOIN cites c ON c.src = w.id AND c.src = 20", 6, None),
+        ("SELECT id FROM work WHERE id > 10 UNION SELECT 20", 5, None),
+    ],
+)
+def test_edges_left_out_that_dangle_are_counted_beside_the_others(
+    db: Database, nodes: str, dropped: int, dangling: int | None
+) -> None:
+    edges = "SELECT src, dst FROM cites WHERE src < 30 UNION ALL VALUES (30, 30), (20, 99), (NULL, 20), ($low, 10)"
+    frame = pa.table({"id": [20, 30]})  # noqa: F841 - read by SQL
+    params = {"low": 10} | ({"least": 2001} if "$least" in nodes else {})
+    keys = {"paper": "key"} if "key" in nodes else None
+    data = get(db, nodes, edges, params=params, keys=keys, dangling="drop")
+    assert data.num_dropped == {CITES: dropped} == {CITES: 7 - data[CITES].num_edges}
+    assert data.num_dangling == ({} if dangling is None else {CITES: dangling})
 
 
 def test_null_ends_dangle_and_attributes_of_dropped_edges_do_not_matter(db: Database) -> None:
@@ -334,8 +375,9 @@ def test_what_is_no_connection_or_no_text_is_refused(db: Database, tmp_path: Pat
     for nodes, edges in ((5, None), ("FROM new", 5)):
         with pytest.raises(SqlError, match="5"):
             get(db, nodes, edges)  # type: ignore[arg-type]
-    with pytest.raises(SchemaError, match="num_dropped"):
-        query_to_heterodata(db, nodes={"num_dropped": "FROM new"})
+    for name in ("num_dropped", "num_dangling"):
+        with pytest.raises(SchemaError, match=name):
+            query_to_heterodata(db, nodes={name: "FROM new"})
 
 
 def test_parentheses_without_end_are_no_matter(db: Database) -> None:

@@ -229,9 +229,13 @@ def test_dangling_edges(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"2 edges .*cites.*src = 10, dst = 71\) has no 'paper'"):
             graph.to_heterodata()
         dropped = graph.to_heterodata(dangling="drop")
-        assert dropped.num_dropped == {CITES: 2, WROTE: 0, REV_WROTE: 0}
+        assert dropped.num_dropped == dropped.num_dangling == {CITES: 2, WROTE: 0, REV_WROTE: 0}
         assert dropped[CITES].year.tolist() == [1, 2, 3, 4, 5]
         assert graph.to_heterodata({"paper": "true"}).num_dropped[CITES] == 2
+        some = graph.to_heterodata({"paper": "id <> 10"})
+        assert (some[CITES].num_edges, some.num_dropped[CITES], some.num_dangling[CITES]) == (3, 4, 2)
+        hood = graph.to_heterodata(seeds=("paper", "id = 20"), hops=1)
+        assert (hood[CITES].num_edges, hood.num_dropped[CITES], hood.num_dangling[CITES]) == (1, 6, 2)
         assert "num_dropped" not in graph.to_heterodata({"cites": "year < 6"})
         assert not left_behind(db.connection)
 
@@ -327,7 +331,7 @@ def test_hops_are_those_of_pyg_on_a_large_graph(tmp_path: Path) -> None:
 def test_to_data(db: Database, graph: Graph) -> None:
     data = db.graph("citations").to_data({"paper": "year > 2001"}, columns={"paper": ["x"]})
     assert type(data) is Data
-    assert attributes(data) == {None: ["dst", "edge_index", "id", "num_dropped", "x", "year"]}
+    assert attributes(data) == {None: ["dst", "edge_index", "id", "num_dangling", "num_dropped", "x", "year"]}
     assert data.id.tolist() == [20, 30, 70]
     assert data.edge_index.tolist() == [[0, 1, 2], [1, 2, 2]]
     assert data.num_dropped == {CITES: 2}

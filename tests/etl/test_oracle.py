@@ -202,6 +202,7 @@ def test_by_type(
     dtypes = {f"{label}0": TENSORS[kind.node[0]] for label, kind in graph.kinds.items() if kind.node[0] in TENSORS}
     assert_equal(data, nodes, edges, DTYPES | dtypes)
     assert data.num_dropped == {t: len(e.ends) - len(kept(t, e, nodes)) for t, e in edges.items()}
+    assert data.num_dangling == {t: len(e.ends) - len(kept(t, e, graph.nodes)) for t, e in edges.items()}
 
 
 @settings(max_examples=20)
@@ -226,6 +227,8 @@ def test_by_graph(
     assert_equal(data, nodes, edges, DTYPES)
     counted = {t: n for t, n in gone.items() if strict or {t[0], t[2]} & set(filtered)}
     assert getattr(data, "num_dropped", {}) == counted
+    dangling_ends = {t: len(edges[t].ends) - len(kept(t, edges[t], graph.nodes)) for t in counted}
+    assert getattr(data, "num_dangling", {}) == dangling_ends
     if build and not where:  # the index knows the same nodes and edges by the same numbers
         index = db.graph("g").build(dangling="drop", progress=False)
         features, topology = db.get_torch_geometric_remote_backend(index)
