@@ -124,7 +124,8 @@ class Database(Listed):
     """
 
     _internal = frozenset(
-        "arrow build_lock built_in_memory cursor need_catalog need_no_transaction new_cursor relations stamp statements".split()
+        "arrow build_lock built_in_memory cursor idle_statements in_transaction need_catalog need_committed "
+        "need_no_transaction need_same_file new_cursor relations snapshot stamp statements".split()
     )
 
     def __init__(self, settings: Settings, *, connection: duckdb.DuckDBPyConnection | None = None) -> None:
