@@ -29,7 +29,7 @@ class Graph(Listed, Shown):
     column left out with the reason.
     """
 
-    _internal = frozenset({"topology"})
+    _internal = frozenset({"latest", "see", "topology", "type_names", "was_seen"})
 
     def __init__(self, db: Database, definition: PropertyGraph) -> None:
         self.db = db

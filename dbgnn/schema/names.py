@@ -1,9 +1,9 @@
 """The names that mean something to PyG, so that no column of the user's can be served under them.
 
 A mini-batch is found back in the tables by ``n_id``, ``e_id`` and ``input_id``; a column of such a name must never stand there.
-Other names are attributes of PyG's classes, where a tensor would be hidden, or would break what PyG works out from it. One list
-holds for node types, edge types and graphs without type names alike, so that a column has one name everywhere.
-`tests/schema/test_names.py` holds the list to what PyG's classes have.
+From others PyG reads what it works out. One list holds for node types, edge types and graphs without type names alike, so
+that a column has one name everywhere. Names of methods, such as ``size`` and ``keys``, are no trouble: a column of such a name is an
+item, ``batch["city"]["size"]``. `tests/schema/test_names.py` holds the list to what PyG's classes have.
 """
 
 from __future__ import annotations
@@ -21,29 +21,12 @@ _SET = frozenset(
 #: What PyG reads numbers of nodes and edges, and edges in other forms, from.
 _READ = frozenset("num_nodes num_edges adj adj_t face _num_nodes".split())
 
-#: Methods and properties of Data, of its batches, and of the storages of node and edge types, behind which a tensor is hidden.
-_HIDDEN = frozenset(
-    """apply apply_ can_infer_num_nodes clear clone coalesce concat connected_components contains_isolated_nodes
-    contains_self_loops contiguous coo cpu csc csr cuda debug detach detach_ edge_attrs edge_stores edge_subgraph from_data_list
-    from_dict generate_ids get get_all_edge_attrs get_all_tensor_attrs get_edge_index get_example get_tensor get_tensor_size
-    has_isolated_nodes has_self_loops index_select is_bipartite is_coalesced is_cuda is_directed is_edge_attr is_node_attr
-    is_sorted is_sorted_by_time is_undirected items keys multi_get_tensor node_attrs node_offsets node_stores num_edge_features
-    num_edge_types num_faces num_features num_graphs num_node_features num_node_types pin_memory pop popitem put_edge_index
-    put_tensor record_stream remove_edge_index remove_tensor requires_grad_ setdefault share_memory_ size snapshot sort
-    sort_by_time stores stores_as subgraph to to_data_list to_dict to_heterogeneous to_namedtuple up_to update update_tensor
-    validate values view
-    _MutableMapping__marker _abc_impl _cached_attr _cat_dims _edge_attr_cls _edge_to_layout _edges_to_layout _find_parent
-    _get_edge_index _get_tensor _get_tensor_size _inc_dict _key _mapping _multi_get_tensor _num_graphs _parent _pop_cache
-    _put_edge_index _put_tensor _remove_edge_index _remove_tensor _select _slice_dict _store _tensor_attr_cls _to_type
-    _union""".split()
-)
-
-RESERVED = _SET | _READ | _HIDDEN
+RESERVED = _SET | _READ
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a tensor cannot be an attribute of this name; PyG's names are told apart by case."""
-    return name in RESERVED or (name.startswith("__") and name.endswith("__") and not name.endswith("___"))
+    """Whether a column cannot be served under this name; PyG's names are told apart by case."""
+    return name in RESERVED
 
 
 def is_read(name: str) -> bool:

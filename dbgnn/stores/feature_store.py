@@ -114,7 +114,10 @@ class DuckDBFeatureStore(Listed, FeatureStore):
     :meth:`fill`, :class:`StaleIndexError`, :class:`ReadOnlyError`.
     """
 
-    _internal = frozenset("edge_tensor_attrs fills label node_tensor_attrs read_into rowids served".split())
+    _internal = frozenset(
+        "edge_tensor_attrs fills group_name label node_tensor_attrs read_into renamed rowids served serves_with "
+        "tensor_attr".split()
+    )
 
     def __init__(self, binding: Binding) -> None:
         super().__init__(tensor_attr_cls=DuckDBTensorAttr)

@@ -120,7 +120,7 @@ def test_the_same_name_at_nodes_and_edges_is_an_error_without_type_names(db: dbg
         batches(data)
 
 
-@pytest.mark.parametrize("name", ["n_id", "e_id", "input_id", "batch", "num_nodes", "keys"])
+@pytest.mark.parametrize("name", ["n_id", "e_id", "input_id", "batch", "num_nodes"])
 def test_the_feature_store_goes_by_the_attribute(db: dbgnn.Database, name: str) -> None:
     store, _ = stores(db, [name])
     attr = store.renamed()["paper"][0].attr
@@ -228,7 +228,7 @@ def test_a_new_column_cannot_take_a_served_name(own: dbgnn.Database) -> None:
 def test_put_under_a_reserved_name_says_which_other(own: dbgnn.Database) -> None:
     with pytest.warns(UserWarning, match="under others"):
         store, _ = own.get_torch_geometric_remote_backend()
-    for name, other in (("n_id", "n_id_"), ("batch", "batch_"), ("keys", "keys_")):
+    for name, other in (("n_id", "n_id_"), ("batch", "batch_"), ("ptr", "ptr_")):
         with pytest.raises(dbgnn.SchemaError, match=f"'{name}' means something to PyG.*such as '{other}'"):
             store.put_tensor(torch.zeros(N), group_name="paper", attr_name=name, index=None)
         assert store.put_tensor(torch.arange(N), group_name="paper", attr_name=other, index=None)
