@@ -138,7 +138,8 @@ class Batch:
 
     def _joined(self, edge_type: EdgeType) -> Columns:
         """Return the edges of all hops."""
-        rows, cols, edges = (np.concatenate([_NONE, *parts]) for parts in zip(*self._edges[edge_type], strict=True))
+        hops = self._edges[edge_type] or [(_NONE, _NONE, _NONE)]
+        rows, cols, edges = (np.concatenate([_NONE, *parts]) for parts in zip(*hops, strict=True))
         return rows, cols, edges.astype(self._edge_ids[edge_type], copy=False)
 
 

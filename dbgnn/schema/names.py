@@ -1,9 +1,9 @@
 """The names that mean something to PyG, so that no column of the user's can be served under them.
 
-A mini-batch is found back in the tables by ``n_id``, ``e_id`` and ``input_id``; a column of such a name must never stand there.
-From others PyG reads what it works out. One list holds for node types, edge types and graphs without type names alike, so
-that a column has one name everywhere. Names of methods, such as ``size`` and ``keys``, are no trouble: a column of such a name is an
-item, ``batch["city"]["size"]``. `tests/schema/test_names.py` holds the list to what PyG's classes have.
+A mini-batch is found back in the tables by ``n_id``, ``e_id`` and ``input_id``; a column of such a name must never stand
+there. From others PyG reads what it works out. One list holds for node types, edge types and graphs without type names alike,
+so that a column has one name everywhere. Names of methods, such as ``size`` and ``keys``, are no trouble: a column of such a
+name is an item, ``batch["city"]["size"]``. `tests/schema/test_names.py` holds the list to what PyG's classes have.
 """
 
 from __future__ import annotations

@@ -285,3 +285,10 @@ def test_full_neighbourhoods_give_the_logits_of_the_whole_graph_on_cora(cora_dir
               cites SOURCE KEY (src) REFERENCES paper (id) DESTINATION KEY (dst) REFERENCES paper (id))"""
         )
         full_equals_batched(db.get_torch_geometric_remote_backend(homogeneous=True), 1433)
+
+
+@pytest.mark.parametrize("options", [{}, {"disjoint": True}, {"subgraph_type": "induced"}, {"prefetch": 0}])
+def test_no_hops(hetero: Stores, options: dict[str, Any]) -> None:
+    for batch in dbgnn.NeighborLoader(hetero, [], input_nodes="paper", batch_size=20, **options):
+        assert batch["paper"].num_nodes == batch["paper"].batch_size
+        assert options.get("subgraph_type") == "induced" or batch[CITES].edge_index.shape == (2, 0)
