@@ -5,6 +5,7 @@ All is looked at first, then written in slices, in one transaction. What a table
 
 from __future__ import annotations
 
+import keyword
 import math
 import uuid
 import warnings
@@ -177,7 +178,7 @@ def _groups(data: Data | HeteroData) -> Iterator[_Group]:
     if isinstance(data, HeteroData):
         for key, value in data._global_store.items():
             if value is not None and key not in _NO_ATTRIBUTES:
-                raise _of_the_graph(f"data.{key}", value, "is of no node or edge type")
+                raise _of_the_graph(_part("data", key), value, "is of no node or edge type")
         for store in data.node_stores:
             yield _nodes(store._key, f"data[{store._key!r}]", store.to_dict(), _num_nodes(store))
         for store in data.edge_stores:
@@ -203,10 +204,16 @@ def _groups_of_one(data: Data) -> Iterator[_Group]:
             nodes[key] = value
             if value is not None and rows not in (None, num_nodes) and num_edges is not None:
                 what = f"has neither a row for each of {num_nodes:,} nodes nor one for each of {num_edges:,} edges"
-                raise _of_the_graph(f"data.{key}", value, what)
+                raise _of_the_graph(_part("data", key), value, what)
     yield _nodes(NODE, "data", nodes, num_nodes)
     if edge_index is not None:
         yield _edges(EDGE, "data", edges)
+
+
+def _part(at: str, key: str) -> str:
+    """Return an attribute as one writes it in Python, so that ``del`` works on it."""
+    plain = key.isidentifier() and not keyword.iskeyword(key)
+    return f"{at}.{key}" if plain else f"{at}[{key!r}]"
 
 
 def _check_types(labels: list[Label], wanted: Mapping[Label, str]) -> None:
@@ -264,7 +271,11 @@ def _num_edges(at: str, edge_index: Any) -> int:
         found = f"of shape {list(shape)}" if shape else f"a {type(edge_index).__name__}"
         raise SchemaError(f"{at}.edge_index must be a tensor of shape [2, E], and is {found}.")
     if not np.issubdtype(as_tensor(edge_index[:, :0]).numpy().dtype, np.integer):
-        raise SchemaError(f"{at}.edge_index is of {edge_index.dtype}, and names nodes by integers; convert it: .long().")
+        cast = ".long()" if isinstance(edge_index, Tensor) else ".astype('int64')"
+        raise SchemaError(
+            f"{at}.edge_index is of {edge_index.dtype}, and names nodes by integers; convert it: {at}.edge_index = "
+            f"{at}.edge_index{cast}."
+        )
     return int(shape[1])
 
 
@@ -278,7 +289,7 @@ def _columns(at: str, attributes: Mapping[str, Any], count: int, what: str) -> d
             given[name] = part
     check_columns(at, given)
     _check_no_matrix(at, given)
-    return {key: _column(f"{at}.{key}", value, count, what) for key, value in given.items()}
+    return {key: _column(_part(at, key), value, count, what) for key, value in given.items()}
 
 
 def _columns_of(at: str, key: str, value: Any) -> dict[str, Any]:
@@ -445,9 +456,18 @@ def _keys(group: _Group, rows: slice, counts: Mapping[Label, int]) -> list[Tenso
         ids = as_tensor(group.edge_index[row, rows]).to(torch.int64)
         for worst in (int(ids.min()), int(ids.max())):
             if not 0 <= worst < counts[end]:
-                raise DataError(
-                    f"{group.at}.edge_index names node {worst:,} of {end!r}, of which there are {counts[end]:,}. "
-                    "Set num_nodes, or take the edge out."
-                )
+                raise _no_such_node(group, worst, end, counts)
         found.append(ids)
     return found
+
+
+def _no_such_node(group: _Group, worst: int, end: str, counts: Mapping[Label, int]) -> DataError:
+    """Return the error for an edge to a node that does not exist, with what takes such edges out."""
+    assert not isinstance(group.label, str)
+    index = f"{group.at}.edge_index"
+    inside = " & ".join(f"({index}[{i}] >= 0) & ({index}[{i}] < {counts[e]})" for i, e in enumerate(group.label[::2]))
+    kept = inside if group.at == "data" else f"{{{group.label!r}: {inside}}}"
+    return DataError(
+        f"{index} names node {worst:,} of {end!r}, of which there are {counts[end]:,}. Give data the nodes that it lacks, or "
+        f"take such edges out: data = data.edge_subgraph({kept})."
+    )

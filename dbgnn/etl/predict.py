@@ -1,7 +1,7 @@
 """`graph.predict`: a model over a loader, and what it says of the seed nodes kept in the database.
 
 Predictions gather in a table of schema ``dbgnn``, committed as it grows, so that a call which was broken off, by an error or
-a kill, goes on where it ended. One final transaction moves them to where they belong, and drops that table.
+a kill, resumes where it ended. One final transaction moves them to where they belong, and drops that table.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def predict(
         forward: ``forward(model, batch)``, None: ``model(batch)``; gives a tensor ``[n, …]``, n ≥ ``batch_size``, whose first
             rows are the seeds', or such tensors by node type.
         device: Where model and batches are moved to; None: batches go where the model is.
-        resume: Go on with what a call that was broken off left; False: begin anew.
+        resume: Resume an interrupted call; False: compute all again.
         progress: Show a progress bar on what takes more than two seconds; None: as the database does.
 
     Returns:
@@ -336,7 +336,7 @@ class _Stage:
             self._find(resume=resume)
 
     def _find(self, *, resume: bool) -> None:
-        """Go on with the table that a run broken off has left, or drop it."""
+        """Take the table that an interrupted run has left, or drop it."""
         for name, text in self._tables():
             of = json.loads(text or "{}")
             if any(of.get(key) != self._of[key] for key in ("graph", "into")):
@@ -379,7 +379,7 @@ class _Stage:
         if kinds != self._kinds:
             raise SchemaError(
                 f"Predictions for {self._of['into']!r} were {self._kinds[self._column]} a row, and now {kinds[self._column]}; "
-                "with resume=False, they begin anew."
+                "resume=False computes all of them again."
             )
         self._known[ids] = True
         self._parts.append((ids, rows))

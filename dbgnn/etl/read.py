@@ -93,7 +93,9 @@ class Encoded:
             return
         made = made.detach().cpu()
         if made.dim() == 0 or len(made) != len(arrays[0]):
-            raise DataError(f"The encoder of {self._name!r} made {list(made.shape)} of {len(arrays[0])} rows; one each is due.")
+            raise DataError(
+                f"The encoder of {self._name!r} made {list(made.shape)} of {len(arrays[0])} rows, and should make one each."
+            )
         kind = (made.dtype, *made.shape[1:])
         if self._rows is None:
             if made.dtype not in DTYPES.values():

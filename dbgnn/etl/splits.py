@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dbgnn.errors import DataError, SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.query import NOT_OF_THE_QUERY, cannot_run
+from dbgnn.schema.remedy import cast_to
 from dbgnn.sql import check_filter, literal, quote
 
 #: Runs SQL that may hold the query, with the query's values bound.
@@ -302,7 +303,7 @@ class TimeSplit(Split):
         if kind.endswith("]") or kind.partition("(")[0] not in _ORDERED:
             raise SchemaError(
                 f"Column {self.column!r} of {where} has type {kind}; a split by time needs a date, timestamp, time or "
-                f"number, such as {quote(self.column)}::TIMESTAMP."
+                f"number. {cast_to(self.column, 'TIMESTAMP')}."
             )
         source = f"FROM ({query}\n) AS q"
         counts = _ask(run, f"SELECT count({time}), count(*) {source}", query, where)

@@ -28,6 +28,9 @@ from dbgnn.topology import Topology, same_ids, verify
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
 
+#: What `write_back` and `predict` can do instead.
+ASIDE = "Write to a side table with into='…', which is joined by key."
+
 _Element = TypeVar("_Element", VertexTable, EdgeTable)
 
 
@@ -42,6 +45,7 @@ class Target:
         into: A side table; None: columns of the type's own table.
         on_conflict: ``"update"``, or ``"error"`` where a row has a value already.
         serve: Whether loaders fetch new columns of the type's own table from now on.
+        remedy: What the caller can do where that table does not take a column; for messages.
     """
 
     graph: Graph
@@ -50,10 +54,17 @@ class Target:
     into: TableName | None = None
     on_conflict: str = "update"
     serve: bool = False
+    remedy: str = ASIDE
 
     @staticmethod
     def of(
-        graph: Graph, label: Any, *, into: str | TableName | None, on_conflict: str = "update", serve: bool = False
+        graph: Graph,
+        label: Any,
+        *,
+        into: str | TableName | None,
+        on_conflict: str = "update",
+        serve: bool = False,
+        remedy: str = ASIDE,
     ) -> Target:
         """Return the target that a caller names.
 
@@ -77,7 +88,7 @@ class Target:
                 f"into={str(side)!r} is a table of graph {graph.name!r}; a side table is one of its own. For columns of the "
                 f"table of {source.label!r} itself, leave into out."
             )
-        return Target(graph, topology, source, side, on_conflict, serve)
+        return Target(graph, topology, source, side, on_conflict, serve, remedy)
 
     def now(self) -> Target:
         """Return the same target as the tables are now: rows may have moved, and columns come, since this one was made.
@@ -86,7 +97,7 @@ class Target:
             StaleIndexError: Its ids are other rows now.
         """
         label = self.source.label
-        now = Target.of(self.graph, label, into=self.into, on_conflict=self.on_conflict, serve=self.serve)
+        now = Target.of(self.graph, label, into=self.into, on_conflict=self.on_conflict, serve=self.serve, remedy=self.remedy)
         if not same_ids(self.topology, now.topology, label):
             raise self._stale()
         return now
@@ -105,7 +116,7 @@ class Target:
     def _stale(self) -> StaleIndexError:
         return StaleIndexError(
             f"The rows of {self.source.label!r} (table {str(self.source.table)!r}) changed while values for them were "
-            "computed, so that their ids are other rows now. Nothing was written; begin anew."
+            "computed, so that their ids are other rows now. Nothing was written; repeat the call."
         )
 
     # -- what may be written -----------------------------------------------------------------------------
@@ -147,7 +158,7 @@ class Target:
             if name not in self.source.columns and (other := seen.get(name.lower())) is not None:
                 raise SchemaError(
                     f"Loaders serve column {other.name!r} of table {str(self.source.table)!r} as {other.attr!r}, so a new "
-                    f"column cannot have the name {name!r}. Write under another, or to a side table with into='…'."
+                    f"column cannot have the name {name!r}. Write under another."
                 )
 
     def _check_types(
@@ -180,22 +191,22 @@ class Target:
         for name in kinds:
             if name in self.source.columns and features.is_indexed(con, self.source, name):
                 raise SchemaError(
-                    f"Column {name!r} of table {str(table)!r} is part of an index or constraint; change it with SQL."
+                    f"Column {name!r} of table {str(table)!r} is part of an index or constraint; change it with SQL, or write "
+                    "under another name."
                 )
         nested = [name for name, kind in kinds.items() if _is_nested(kind)]
         if not nested:
             return
-        remedy = "Write to a side table with into='…', which is joined by key."
         where = f"Column {nested[0]!r} ({kinds[nested[0]]}) cannot be written to table {str(table)!r}"
         if any(edge.table == table for edge in self.graph.definition.edges):
             raise DataError(
                 f"{where}: DuckDB moves rows whose arrays change, the ids of edges are their order, and the table cannot be "
-                f"made anew because it has {bound}. {remedy}"
+                f"written again in its order, because it has {bound}. {self.remedy}"
             )
         if by := next((key for key in schema.foreign_keys(con) if key.target == table), None):
             raise DataError(
                 f"{where}: DuckDB moves rows whose arrays change, and the foreign key of table {str(by.table)!r} holds them. "
-                f"{remedy}"
+                f"{self.remedy}"
             )
 
     def _side(self, con: duckdb.DuckDBPyConnection) -> TableName | None:
@@ -252,7 +263,7 @@ class Target:
             self.graph.build(progress=False)
 
     def moves_rows(self, kinds: Mapping[str, str]) -> bool:
-        """Whether rows of the type's own table move, because it is made anew or arrays change in place."""
+        """Whether rows of the type's own table move, because it is made again or arrays change in place."""
         return self.into is None and any(map(_is_nested, kinds.values()))
 
     def _by_rowid(self, staged: str, kinds: Mapping[str, str]) -> str:
@@ -274,7 +285,7 @@ class Target:
         con.execute(f"UPDATE {table.sql} AS t SET {_assignments(kinds)} FROM ({written}) AS w WHERE t.rowid = w.rid")
 
     def _remake(self, con: duckdb.DuckDBPyConnection, written: str, kinds: Mapping[str, str], new: list[str]) -> None:
-        """Make the table anew in the order of its rows, with the values beside them: only those are sorted, not whole rows."""
+        """Make the table again in the order of its rows, with the values beside them: only those are sorted, not whole rows."""
         table = self.source.table
         kept = [f"NULL::{kind}" if name in new else f"t.{quote(name)}" for name, kind in kinds.items()]
         columns = ", ".join(f"c{i}" for i in range(len(kinds)))

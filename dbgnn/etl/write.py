@@ -15,7 +15,7 @@ from tqdm import tqdm
 from dbgnn.arrow import as_tensor, from_tensor
 from dbgnn.database import translated
 from dbgnn.errors import DataError, RequestError, SchemaError
-from dbgnn.etl.staging import Target
+from dbgnn.etl.staging import ASIDE, Target
 from dbgnn.schema.registry import transaction
 from dbgnn.sql import quote
 from dbgnn.stores.binding import Source
@@ -104,6 +104,7 @@ def write_rows(
     into: str | None = None,
     on_conflict: str = "update",
     serve: bool = True,
+    remedy: str = ASIDE,
 ) -> int:
     """Write rows that come in parts, in one transaction and bounded memory; what a part holds is staged, and spills to disk.
 
@@ -115,6 +116,7 @@ def write_rows(
         into: See `write_back`.
         on_conflict: See `write_back`.
         serve: Whether loaders fetch new columns from now on.
+        remedy: What the caller can do where the type's own table does not take a column; for messages.
 
     Returns:
         The number of rows written.
@@ -123,7 +125,7 @@ def write_rows(
         SchemaError: Parts differ in columns or types; and what `write_back` raises.
     """
     with translated(graph.db):
-        target = Target.of(graph, label, into=into, on_conflict=on_conflict, serve=serve)
+        target = Target.of(graph, label, into=into, on_conflict=on_conflict, serve=serve, remedy=remedy)
     num_rows, name = target.source.num_rows, target.source.label
     arrow = ((rows_of(ids, num_rows, name).array(), {c: to_arrow(c, v) for c, v in values.items()}) for ids, values in parts)
     return _write(target, arrow, total=None, progress=False)
@@ -242,7 +244,7 @@ def finish(con: duckdb.DuckDBPyConnection, target: Target, staged: str, kinds: M
         except duckdb.ConstraintException as error:
             raise DataError(
                 f"Columns {', '.join(map(quote, kinds))} cannot be written to {target.source.label!r}, because of a constraint "
-                f"of the table. Write to a side table with into='…'. DuckDB says: {error}"
+                f"of the table. {target.remedy} DuckDB says: {error}"
             ) from error
         target.settle(definition, kinds)
     return count

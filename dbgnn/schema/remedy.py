@@ -49,6 +49,12 @@ def remedy(column: Column, table: TableName, label: str | EdgeType) -> str:
     return ""
 
 
+def cast_to(name: str, sql_type: str) -> str:
+    """Return how a column gets another type, in a query and in a table; for messages."""
+    column = shown(name)
+    return f"Cast it: {column}::{sql_type} AS {column} in a query, or ALTER TABLE … ALTER {column} TYPE {sql_type}"
+
+
 def why(column: Column, table: TableName, label: str | EdgeType) -> str:
     """Return why a column of a table is not served, and where its type is the reason, what to do about it."""
     reason = column.reason or ""

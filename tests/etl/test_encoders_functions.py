@@ -86,11 +86,11 @@ def test_text_of_an_enum(con: duckdb.DuckDBPyConnection) -> None:
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda texts: torch.ones(len(texts)), r"made shape \[1\] of 1 texts; \[1, d\] is due"),
+        (lambda texts: torch.ones(len(texts)), r"made shape \[1\] of 1 texts, and should make \[1, d\]"),
         (lambda texts: torch.ones(1 + len(texts), 2), r"made shape \[2, 2\] of 1 texts"),
-        (lambda texts: [[1.0]] * len(texts), "made a list; a torch.Tensor or a NumPy array of numbers is due"),
+        (lambda texts: [[1.0]] * len(texts), "made a list; have it make a torch.Tensor or a NumPy array of numbers"),
         (lambda texts: np.array([["a"]] * len(texts)), "made an array of <U1"),
-        (lambda texts: pytest.importorskip("scipy.sparse").csr_matrix((len(texts), 3)), r"dense with .toarray\(\), is due"),
+        (lambda texts: pytest.importorskip("scipy.sparse").csr_matrix((len(texts), 3)), r"a dense array with .toarray\(\)"),
     ],
 )
 def test_wrong_functions_of_text_are_errors(con: duckdb.DuckDBPyConnection, function: Any, message: str) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.encoders.arrays import Flags, is_list, is_text, plain, scalar, text_of
 from dbgnn.etl.encoders.encoder import ColumnEncoder, FitRows, State, choice, column_sql
+from dbgnn.schema.remedy import cast_to
 from dbgnn.sql import literal
 
 #: Codes of values, int64; -1: none.
@@ -306,11 +307,13 @@ def canonical(array: pa.Array, name: str) -> pa.Array:
     if pa.types.is_boolean(kind) or pa.types.is_date32(kind):
         return array
     remedy = (
-        "Datetime, or cast it to DATE" if pa.types.is_timestamp(kind) else "another encoder (for lists MultiHot), or a cast"
+        f"Use Datetime. {cast_to(name, 'DATE')}"
+        if pa.types.is_timestamp(kind)
+        else f"Use another encoder (for lists MultiHot). {cast_to(name, 'VARCHAR')}"
     )
     raise SchemaError(
         f"Column {name!r} arrives as {kind}; categories are text, ENUMs, UUIDs, numbers up to 64 bits, truth values or dates. "
-        f"Use {remedy} in the query."
+        f"{remedy}."
     )
 
 
@@ -324,8 +327,7 @@ def in_python(array: pa.Array, name: str) -> list[Any]:
         values: list[Any] = array.to_pylist()
     except (OverflowError, ValueError) as error:
         raise DataError(
-            f"Column {name!r} holds a date beyond the years 1 to 9999, such as 'infinity'; make it NULL, or cast the column to "
-            "VARCHAR in the query."
+            f"Column {name!r} holds a date beyond the years 1 to 9999, such as 'infinity'. {cast_to(name, 'VARCHAR')}."
         ) from error
     return values
 

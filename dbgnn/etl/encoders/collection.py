@@ -95,7 +95,7 @@ class Encoders(Listed):
         return dict(self._fitted[label])
 
     def is_fitted(self, label: Label) -> bool:
-        """Whether the encoders of a type are fitted, and on rows: after a query without any, they are fitted anew."""
+        """Whether the encoders of a type are fitted, and on rows: after a query without any, they are fitted again."""
         self._of(label)
         return label in self._fitted and all(fitted.num_rows for fitted in self._fitted[label].values())
 

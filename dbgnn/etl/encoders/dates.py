@@ -14,7 +14,8 @@ from torch import Tensor
 
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.encoders.arrays import Flags, fill_nulls, is_time, plain
-from dbgnn.etl.encoders.encoder import ColumnEncoder, FitRows, State, as_names, column_sql
+from dbgnn.etl.encoders.encoder import ColumnEncoder, FitRows, State, as_names, column_sql, finite_only
+from dbgnn.schema.remedy import cast_to
 
 #: By name of a part that repeats: the function that finds it, its first value, and after how many it begins again.
 _CYCLIC: dict[str, tuple[Callable[[pa.Array], pa.Array], int, int]] = {
@@ -67,7 +68,8 @@ class Datetime(ColumnEncoder):
         column = column_sql(self.name)
         if not is_time(kind := rows.arrow_type(column)):
             raise SchemaError(
-                f"Column {self.name!r} arrives as {kind}; Datetime takes dates and timestamps. Cast it in the query."
+                f"Column {self.name!r} arrives as {kind}; Datetime takes dates and timestamps. "
+                f"{cast_to(self.name, 'TIMESTAMP')}."
             )
         linear = [part for part in self.parts if part in _LINEAR]
         if not (self.scale and linear):
@@ -111,7 +113,7 @@ class Datetime(ColumnEncoder):
         wide = array.view(pa.int32() if pa.types.is_date32(array.type) else pa.int64()).to_numpy()
         largest = np.iinfo(wide.dtype).max
         if (np.abs(np.maximum(wide, -largest)) == largest).any():
-            raise DataError(f"Column {self.name!r} holds 'infinity', which has no parts; make it NULL or leave such rows out.")
+            raise DataError(f"Column {self.name!r} holds 'infinity', which has no parts. {finite_only(self.name)}.")
         return array.cast(pa.timestamp("s")) if pa.types.is_date32(array.type) else array
 
 

@@ -271,6 +271,15 @@ def as_names(given: Any) -> tuple[str, ...]:
     return (given,) if isinstance(given, str) else tuple(given)
 
 
+def finite_only(name: str) -> str:
+    """Return how the values that are not finite become NULL, in a query and in a table; for messages."""
+    column = quote(name)
+    return (
+        f"Make them NULL: CASE WHEN isfinite({column}) THEN {column} END AS {column} in a query, or UPDATE … SET {column} = "
+        f"NULL WHERE NOT isfinite({column})"
+    )
+
+
 def column_sql(name: str) -> str:
     """Return a column of the rows ``q`` as SQL."""
     return f"q.{quote(name)}"

@@ -14,8 +14,18 @@ from torch import Tensor
 from dbgnn.arrow import DTYPES
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.encoders.arrays import Flags, fill_nulls, is_text, null_rows, plain
-from dbgnn.etl.encoders.encoder import ColumnEncoder, Encoder, Encoding, FitRows, State, as_names, check_policy, column_sql
+from dbgnn.etl.encoders.encoder import (
+    ColumnEncoder,
+    Encoder,
+    Encoding,
+    FitRows,
+    State,
+    as_names,
+    check_policy,
+    column_sql,
+)
 from dbgnn.etl.nulls import NullValueError
+from dbgnn.schema.remedy import cast_to
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -47,7 +57,7 @@ class Text(ColumnEncoder):
         """Find the width: by the first text that is not NULL."""
         column = column_sql(self.name)
         if not is_text(kind := rows.arrow_type(column)):
-            raise SchemaError(f"Column {self.name!r} arrives as {kind}; Text takes text. Cast it to VARCHAR in the query.")
+            raise SchemaError(f"Column {self.name!r} arrives as {kind}; Text takes text. {cast_to(self.name, 'VARCHAR')}.")
         found = plain(rows.select(f"{column} AS value", f"WHERE {column} IS NOT NULL LIMIT 1").column(0)).to_pylist()
         return {"width": self._call(found or [""]).shape[1]}
 
@@ -77,7 +87,7 @@ class Text(ColumnEncoder):
             made = tensor_of(self.function(texts), f"Text: {self.called}")
         if made.dim() != 2 or len(made) != len(texts):
             raise DataError(
-                f"Text: {self.called} made shape {list(made.shape)} of {len(texts)} texts; [{len(texts)}, d] is due."
+                f"Text: {self.called} made shape {list(made.shape)} of {len(texts)} texts, and should make [{len(texts)}, d]."
             )
         vectors = made.float()
         if made.dtype == torch.float64 and (lost := vectors.isinf() & ~made.isinf()).any():
@@ -154,7 +164,9 @@ class Apply(Encoder):
         if made.dtype not in DTYPES.values():
             raise SchemaError(f"Apply: {self.called} made {made.dtype}; have it convert that to one of {', '.join(DTYPES)}.")
         if made.dim() == 0 or len(made) != len(arrays[0]):
-            raise DataError(f"Apply: {self.called} made shape {list(made.shape)} of {len(arrays[0])} rows; one each is due.")
+            raise DataError(
+                f"Apply: {self.called} made shape {list(made.shape)} of {len(arrays[0])} rows, and should make one each."
+            )
         return made
 
     def _without_nulls(self, array: pa.Array, name: str) -> pa.Array:
@@ -187,6 +199,6 @@ def tensor_of(made: Any, who: str) -> Tensor:
     if isinstance(made, np.ndarray) and made.dtype.name in DTYPES:
         # torch warns of memory that may not be written to, and takes no bytes of the other order
         return torch.from_numpy(np.require(made, dtype=made.dtype.newbyteorder("="), requirements=["C", "W"]))
-    dense = ", or dense with .toarray()," if hasattr(made, "toarray") else ""
+    dense = ", or a dense array with .toarray()" if hasattr(made, "toarray") else ""
     kind = f"an array of {made.dtype}" if isinstance(made, np.ndarray) else f"a {type(made).__name__}"
-    raise SchemaError(f"{who} made {kind}; a torch.Tensor or a NumPy array of numbers{dense} is due.")
+    raise SchemaError(f"{who} made {kind}; have it make a torch.Tensor or a NumPy array of numbers{dense}.")

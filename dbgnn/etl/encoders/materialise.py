@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dbgnn import schema
-from dbgnn.database import translated
+from dbgnn.database import Database, translated
 from dbgnn.errors import DataError, ReadOnlyError, SchemaError
 from dbgnn.etl.encoders.collection import Encoders
 from dbgnn.etl.encoders.encoder import Encoder, FittedEncoder
@@ -23,7 +23,9 @@ from dbgnn.etl.write import write_rows
 from dbgnn.schema import VertexTable, is_reserved
 from dbgnn.schema.key_values import carried, key_rows, shown_key
 from dbgnn.schema.keys import vertex_key_types
+from dbgnn.schema.render import shown_table
 from dbgnn.sql import check_filter, quote
+from dbgnn.stores import tables
 from dbgnn.topology import VertexIndex
 
 if TYPE_CHECKING:
@@ -93,10 +95,20 @@ def encode(
         try:
             bar = tqdm(total=index.num_nodes, desc=f"encode {label}.{attr_name}", unit=" rows", delay=2, disable=not shown)
             with bar, closing(_parts(reader, index, fitted, attr_name, bar)) as parts:
-                write_rows(graph, label, parts)
+                write_rows(graph, label, parts, remedy=_remedy(db, vertex, attr_name))
         finally:
             reader.close()
     return fitted
+
+
+def _remedy(db: Database, vertex: VertexTable, name: str) -> str:
+    """Return what to do where the constraints of the table do not let it take the column."""
+    copy = tables.free_name(db.cursor(), f"{vertex.table.name}_copy")
+    statement = f"CREATE TABLE {shown_table(copy)} AS FROM {shown_table(vertex.table)}"
+    return (
+        f"In memory, graph.to_heterodata(encoders={{{vertex.label!r}: {{{name!r}: …}}}}) needs no column. For loaders, name a "
+        f"copy of the table in CREATE PROPERTY GRAPH, since a copy has no constraints: {statement}."
+    )
 
 
 def _parts(

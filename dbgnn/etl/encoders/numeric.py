@@ -14,7 +14,18 @@ from torch import Tensor
 
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.encoders.arrays import Flags, as_floats, numbers
-from dbgnn.etl.encoders.encoder import ColumnEncoder, Encoder, Encoding, FitRows, State, check_policy, choice, column_sql
+from dbgnn.etl.encoders.encoder import (
+    ColumnEncoder,
+    Encoder,
+    Encoding,
+    FitRows,
+    State,
+    check_policy,
+    choice,
+    column_sql,
+    finite_only,
+)
+from dbgnn.schema.remedy import cast_to
 from dbgnn.schema.types import tensor_type
 
 #: How many elements of an array get their statistics in one statement.
@@ -168,8 +179,8 @@ class Normalize(ColumnEncoder):
             if not all(map(math.isfinite, (low, high, high - low, *rest))):
                 raise DataError(
                     f"Column {self.name!r} of {rows.label!r} holds NaN, infinity or numbers too large in the rows to fit on, "
-                    "which have no mean and no range. Make them NULL in the query, CASE WHEN isfinite(x) THEN x END, or fit on "
-                    "rows without."
+                    f"which have no mean and no range. {finite_only(self.name)}; then give the encoder null='fill' or "
+                    "null='mask'."
                 )
             # min = max rather than a deviation of 0: rounding makes that of a constant 1e-17
             shift, scale = made(*rest) if low < high and aggregates else (low, high - low)
@@ -204,7 +215,9 @@ def number_shape(name: str, sql_type: str) -> tuple[int, ...]:
     """Return the shape of a column of numbers; refuse others."""
     if sql_type.startswith("DECIMAL") or sql_type in {"HUGEINT", "UHUGEINT"}:
         if sql_type.endswith("]"):
-            raise SchemaError(f"Column {name!r} has type {sql_type}; give it the type DOUBLE{sql_type[sql_type.index('[') :]}.")
+            raise SchemaError(
+                f"Column {name!r} has type {sql_type}. {cast_to(name, 'DOUBLE' + sql_type[sql_type.index('[') :])}."
+            )
         return ()
     column = tensor_type(name, sql_type)
     if column.reason is not None or column.unit or len(column.shape) > 1:
