@@ -46,6 +46,7 @@ bench: .venv/.made  ## Run the benchmarks; sizes by BENCH_NODES, BENCH_EDGES, BE
 	$(BENCH_PYTHON) bench/loader.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES) --dim $(BENCH_DIM) --rows pyg join join+hot100 shared auto --limits default --out bench/out
 	$(BENCH_PYTHON) bench/etl.py --nodes 20000 --edges 200000
 	$(BENCH_PYTHON) bench/etl.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES) --dim $(BENCH_DIM)
+	$(BENCH_PYTHON) bench/places.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES) --dim $(BENCH_DIM)
 	$(BENCH_PYTHON) bench/scale.py --out bench/out
 
 bench-peers: .venv-peers/.made .venv-kuzu/.made  ## Install what the benchmarks compare with (about 15 minutes: it compiles).

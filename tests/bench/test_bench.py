@@ -75,3 +75,11 @@ def test_etl_measures_time_and_memory_and_says_what_it_leaves_out(tmp_path: Path
     assert "more than 100 edges" in printed
     assert "memory_limit 0.5 is left out" in printed
     assert [path.suffix for path in tmp_path.iterdir()] == [".duckdb"]
+
+
+def test_places_measures_every_place() -> None:
+    arguments = "--nodes 400 --edges 2000 --dim 4 --batch-size 16 --num-neighbors 3 2 --steps 6 --rounds 1"
+    found = rows(run_benchmark("places.py", *arguments.split()))
+    assert [row["place"].split(",")[0] for row in found] == ["file", "file", "memory", "memory"]
+    assert found[0]["× file"] == "1.00"
+    assert all(float(row["ms/step"]) > 0 for row in found)
