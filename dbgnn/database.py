@@ -124,7 +124,7 @@ class Database(Listed):
     """
 
     _internal = frozenset(
-        "arrow build_lock built_in_memory cursor idle_statements in_transaction need_catalog need_committed "
+        "arrow build_lock built_in_memory cursor idle_statements in_transaction is_same need_catalog need_committed "
         "need_no_transaction need_same_file new_cursor relations snapshot stamp statements".split()
     )
 
@@ -364,6 +364,15 @@ class Database(Listed):
     def in_memory(self) -> bool:
         """Whether the database is in memory, and so in this process alone."""
         return self.settings.path.startswith(":memory:")
+
+    def is_same(self, other: Database) -> bool:
+        """Whether both are one database: one file, or in memory that of one connection, or of one name in this process."""
+        if self is other:
+            return True
+        mine, theirs = self.settings.path, other.settings.path
+        if mine == theirs == ":memory:":
+            return self.connection is other.connection and self._catalog == other._catalog
+        return mine == theirs or (self._file is not None and self._file == other._file)
 
     @property
     def closed(self) -> bool:

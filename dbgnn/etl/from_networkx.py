@@ -5,6 +5,7 @@ Needs no networkx of its own: whoever has a graph has it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from dbgnn.etl.from_pyg import check_columns, check_name, check_target, free_col
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import check_tables
+from dbgnn.schema.reserved import ALL, unasked
 from dbgnn.stores import tables
 from dbgnn.stores.binding import EDGE, NODE, Label
 
@@ -100,6 +102,8 @@ def from_networkx(
             for each in [*nodes, *edges]:
                 definition = _create(con, definition, each)
             schema.save(con, definition)
+        if said := unasked(con, definition, {}, ALL):
+            warnings.warn(f"from_networkx has kept all attributes. {said}", UserWarning, stacklevel=2)
         return Graph(db, definition)
 
 

@@ -30,11 +30,11 @@ from dbgnn.etl.write import column_kinds
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, VertexTable
 from dbgnn.schema.catalog import check_tables, folded
-from dbgnn.schema.names import renamed_columns
 from dbgnn.schema.registry import find_graph
+from dbgnn.schema.reserved import ALL, unasked
 from dbgnn.sql import quote
 from dbgnn.stores import tables
-from dbgnn.stores.binding import EDGE, NEW_GRAPH, NODE, Binding, Label, key_columns, renamed_by_type
+from dbgnn.stores.binding import EDGE, NEW_GRAPH, NODE, Label, key_columns
 
 if TYPE_CHECKING:
     import duckdb
@@ -83,13 +83,15 @@ def from_pyg(
     """Write a PyG graph into tables of its own, and declare them a property graph.
 
     ``graph.to_heterodata()``, or ``graph.to_data()`` of a `Data`, gives the same graph back: attributes, dtypes, shapes and
-    order. (An attribute whose name means something to PyG's loaders, such as ``n_id`` or ``batch``, comes back with ``_``
-    behind, and a warning says so.) Every node type becomes a table with a key ``id`` of 0 … N - 1, every edge type one with
-    the keys ``src`` and ``dst`` of its ends (with ``_`` behind where an attribute has that name), and every
-    attribute a column: ``[N]`` of its scalar type, float32 ``[N, k]`` as ``FLOAT[k]``. NumPy arrays come back as tensors.
-    A list with a value per row, such as text keys, is a column for SQL and for encoders, not served as a tensor. A
-    pytorch-frame ``TensorFrame`` becomes columns of the names that it has (and ``y``), which come back as tensors. Rows are
-    written in slices, so that memory-mapped tensors may be larger than memory.
+    order. Every node type becomes a table with a key ``id`` of 0 … N - 1, every edge type one with the keys ``src`` and ``dst``
+    of its ends (with ``_`` behind where an attribute has that name), and every attribute a column: ``[N]`` of its scalar type,
+    float32 ``[N, k]`` as ``FLOAT[k]``. NumPy arrays come back as tensors. A list with a value per row, such as text
+    keys, is a column for SQL and for encoders, not served as a tensor; a pytorch-frame ``TensorFrame`` becomes columns of the
+    names that it has (and ``y``), which come back as tensors. Rows are written in slices, so that
+    memory-mapped tensors may be larger than memory.
+
+    An attribute whose name means something to PyG's loaders, such as ``n_id`` or ``batch``, is written too. It comes back with
+    ``_`` behind, where ``columns=`` of stores or of ``to_heterodata`` names it so; a warning shows the ``columns=`` to give.
 
     Args:
         data: The graph. ``num_dropped`` and ``num_dangling``, which ``query_to_heterodata`` sets, are left out, and so are
@@ -118,8 +120,8 @@ def from_pyg(
     with translated(db):
         empty = PropertyGraph(free_graph_name(con, name), homogeneous=isinstance(data, Data))
         graph = Graph(db, _write(con, empty, groups, tables or {}, progress=shown))
-        if said := renamed_by_type(Binding(db, graph.definition).renamed()):
-            warnings.warn(renamed_columns(said), UserWarning, stacklevel=2)
+        if said := unasked(con, graph.definition, {}, ALL):
+            warnings.warn(f"from_pyg has kept all attributes. {said}", UserWarning, stacklevel=2)
         return graph
 
 

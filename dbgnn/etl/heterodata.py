@@ -127,7 +127,7 @@ def query_to_heterodata(
     for name, mapping in (("nodes", nodes), ("edges", edges)):
         if not isinstance(mapping or {}, Mapping):
             raise SchemaError(f"{name} must be queries by type, {{'paper': 'SELECT …'}}, not {mapping!r}.")
-    if isinstance(graph, Graph) and graph.db.settings.path != db.settings.path:
+    if isinstance(graph, Graph) and not graph.db.is_same(db):
         raise SchemaError(f"graph: {graph!r} is of {graph.db!s}, not of {db!s}.")
     texts = [query, *(nodes or {}).values(), *(edges or {}).values(), *_of_attributes(attributes)]
     con = db.idle_statements("query_to_heterodata")

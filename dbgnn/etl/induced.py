@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -26,7 +25,7 @@ from dbgnn.schema import (
 )
 from dbgnn.schema.catalog import current_database
 from dbgnn.schema.keys import compared, same, vertex_key_types
-from dbgnn.schema.names import renamed_columns
+from dbgnn.schema.reserved import IN_MEMORY, refuse_unasked
 from dbgnn.sql import check_filter, quote, quote_all
 
 #: Per node or edge type, a query of the rowids, ``(rid)``, that are chosen.
@@ -74,10 +73,13 @@ def plan(
         con: An open connection.
         definition: The graph.
         where: Checked conditions, by type.
-        selected: By type, the columns to serve; types not named serve what a loader fetches.
+        selected: By type, the columns to serve, by the names that PyG sees; types not named serve what a loader fetches.
         chosen: If given, only these types, and of them only these rows.
         seeds: Per node type, a query of the rowids that `SEED_MASK` marks.
         keys: Attach the keys; None: where they are not the positions.
+
+    Raises:
+        SchemaError: A column whose name PyG reserves would be served, and was not asked for by its other name.
     """
     definition = current(con, definition)
     named = resolve_labels(TypeNames.of_graph(definition, con), selected, "columns")
@@ -85,22 +87,9 @@ def plan(
     edges = [e for e in definition.edges if chosen is None or e.edge_type in chosen]
     served = {v.label: _served(con, definition, v, named.get(v.label)) for v in vertices}
     kept = {e.edge_type: _served(con, definition, e, named.get(e.edge_type)) for e in edges}
+    refuse_unasked(con, definition, named, IN_MEMORY, only=[*served, *kept])
     nodes = [_node_query(con, v, where, served[v.label], chosen, seeds, keys) for v in vertices]
-    of_edges = [_edge_query(con, definition, e, where, kept[e.edge_type], chosen) for e in edges]
-    _warn_renamed([*nodes, *of_edges])
-    return nodes, of_edges
-
-
-def _warn_renamed(queries: Sequence[NodeQuery | EdgeQuery]) -> None:
-    """Say which columns become attributes of another name."""
-    said = [
-        f"{name!r} of {query.label!r} as {query.attrs[name]!r}"
-        for query in queries
-        for name in query.served or ()
-        if name in query.attrs and name != _SEEDS
-    ]
-    if said:
-        warnings.warn(renamed_columns(said), UserWarning, stacklevel=5)
+    return nodes, [_edge_query(con, definition, e, where, kept[e.edge_type], chosen) for e in edges]
 
 
 def _node_query(

@@ -133,20 +133,20 @@ def _resolve(graph: Graph, into: str) -> tuple[str | None, str, str | None]:
     """Return node type, column, and side table that ``into`` names; the node type of a side table is that of the seeds."""
     if not into:
         raise SchemaError(f"into must be 'type.column', or the name of a side table, not {into!r}.")
-    fits = [label for label in graph.node_types if into.startswith(f"{label}.") and len(into) > len(label) + 1]
-    if fits:
-        label = max(fits, key=len)
-        return label, into[len(label) + 1 :], None
+    names = graph.type_names
+    points = [i for i, char in enumerate(into[:-1]) if char == "." and into[:i] in names.nodes]
+    if points:
+        return names.node(into[: points[-1]], "into"), into[points[-1] + 1 :], None
     path = () if into.endswith(".") else path_of(into)
     if len(path) == 1:
         return None, _COLUMN, into
     with translated(graph.db):
         if not 1 < len(path) < 4 or find_schema(graph.db.cursor(), path[0]) is None:
+            above = into.rpartition(".")[0]
             raise UnknownNameError(
-                f"into={into!r} should be a node type of graph {graph.name!r}, a point, and a column"
-                + near_misses(into.rpartition(".")[0], graph.node_types)
-                + ", or a side table: 'table', 'schema.table' or 'schema.table.column', of a schema that is there. A name that "
-                f"holds a point is quoted: into={quote(into)!r}."
+                f"into={into!r} should be a node type, a point, and a column, and graph {graph.name!r} has no node type "
+                f"{above!r}{names.meant(above)}{near_misses(above, names.nodes)}; or a side table: 'table', 'schema.table' or "
+                f"'schema.table.column', of a schema that is there. A name that holds a point is quoted: into={quote(into)!r}."
             )
     return None, path[2] if len(path) == 3 else _COLUMN, ".".join(map(quote, path[:2]))
 
@@ -155,7 +155,7 @@ def _check_loader(graph: Graph, loader: Any) -> None:
     """Raise if the loader reads another graph, in which an id may be another node."""
     data = getattr(loader, "data", None)
     other = getattr(data[0], "graph", None) if isinstance(data, tuple) and data else None
-    if other is not None and (other.name, str(other.db)) != (graph.name, str(graph.db)):
+    if other is not None and not (other.name == graph.name and graph.db.is_same(other.db)):
         raise RequestError(
             f"The loader reads graph {other.name!r} of {other.db!s}, not {graph.name!r} of {graph.db!s}; ids may mean other "
             "nodes there. Predict with the graph that the loader reads."

@@ -37,8 +37,7 @@ def check_sampler(sampler: object, store: DuckDBFeatureStore) -> None:
 
 def _check_same_graph(sampler: NeighborSampler, store: DuckDBFeatureStore) -> None:
     mine, theirs = store.graph, sampler.graph
-    same_file = mine.db is theirs.db or (mine.db.settings.path == theirs.db.settings.path and not mine.db.in_memory)
-    if not same_file or mine.name != theirs.name or sampler.homogeneous != store.homogeneous:
+    if not mine.db.is_same(theirs.db) or mine.name != theirs.name or sampler.homogeneous != store.homogeneous:
         kinds = {True: "without", False: "with"}
         raise RequestError(
             f"The sampler samples {theirs!r} of {theirs.db!s}, {kinds[sampler.homogeneous]} type names; the stores hold "

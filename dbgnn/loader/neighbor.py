@@ -33,7 +33,6 @@ from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
 from dbgnn.loader.workers import Workers, check_workers
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 from dbgnn.schema.names import renamed_columns
-from dbgnn.stores.binding import renamed_by_type
 from dbgnn.stores.pair import stores_of
 
 if TYPE_CHECKING:
@@ -399,7 +398,7 @@ class NeighborLoader(Listed, Attributes):
             check_sampler(self.node_sampler, self.data[0])
             threads = None if self._threads is None else self._threads.explained(self)
             text = explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline, threads)
-        said = renamed_by_type(self.data[0].renamed())
+        said = [f"{c.name!r} of {label!r} as {c.attr!r}" for label, found in self.data[0].renamed().items() for c in found]
         return Text(f"{text}\n  {renamed_columns(said)}" if said else text)
 
     def pack(self, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:

@@ -148,7 +148,7 @@ def _rows(
 def _origin(column: Column) -> str:
     """Return what a tensor is made of: the column's type, what it counts, and its name where PyG sees another."""
     unit = f", {column.unit}" if column.unit else ""
-    renamed = f", of column {column.name!r}, a name that PyG keeps for itself" if column.is_renamed else ""
+    renamed = f", of column {column.name!r}; served where columns= names {column.attr!r}" if column.is_renamed else ""
     return f"{column.sql_type}{unit}{renamed}"
 
 

@@ -135,6 +135,8 @@ def given_keys(values: Any, key_type: str, label: object, column: str) -> pa.Arr
         values, arrow = values.cast(arrow.value_type), arrow.value_type
     if _is_text(arrow):
         return _exact_text(values, kind, key_type, what)
+    if kind != "BOOLEAN" and pa.types.is_boolean(arrow):
+        raise RequestError(f"{what}, not booleans. A mask names nodes by their ids: write_back takes it as n_id=.")
     wrong = (
         (kind in _INTEGERS and not pa.types.is_integer(arrow) and not pa.types.is_decimal(arrow))
         or (kind == "BOOLEAN" and not pa.types.is_boolean(arrow))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dbgnn.schema.names import renamed_columns
-from dbgnn.stores.binding import bind, renamed_by_type
+from dbgnn.stores.binding import bind
 from dbgnn.stores.feature_store import DuckDBFeatureStore, DuckDBTensorAttr
 from dbgnn.stores.graph_store import DuckDBGraphStore
 
@@ -30,17 +28,14 @@ def open_stores(
     Args:
         db: The database.
         graph: A graph, its name, or None: the only one, or on an empty database a new, empty one.
-        columns: Per node or edge type, the columns that loaders fetch; types not named fetch all theirs.
+        columns: Per node or edge type, the columns that loaders fetch, by the names that PyG sees; types not named fetch all
+            theirs.
         homogeneous: Serve a graph of one vertex and at most one edge table without type names.
 
     Raises:
         UnknownNameError: No such graph, type or column.
-        SchemaError: A selected column is no tensor, or the graph is not homogeneous.
-
-    Warns:
-        UserWarning: A column is served under another name, since its own means something to PyG.
+        SchemaError: A selected column is no tensor, or the graph is not homogeneous. Or loaders would fetch a column whose name
+            means something to PyG, such as ``batch``, and ``columns`` does not name it as it is served, ``batch_``.
     """
     binding = bind(db, graph, columns, homogeneous=homogeneous)
-    if said := renamed_by_type(binding.renamed()):
-        warnings.warn(renamed_columns(said), UserWarning, stacklevel=3)
     return DuckDBFeatureStore(binding), DuckDBGraphStore(binding)

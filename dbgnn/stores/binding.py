@@ -16,6 +16,7 @@ from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_miss
 from dbgnn.graph import Graph
 from dbgnn.schema import Column, EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import all_columns
+from dbgnn.schema.reserved import refuse_unasked
 from dbgnn.schema.types import served
 from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 
@@ -68,11 +69,6 @@ class Source:
     def keys(self) -> tuple[str, ...]:
         """The columns that hold keys: those of the node, or those of the edge's two ends."""
         return key_columns(self.element)
-
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        """The names under which PyG sees what a loader fetches."""
-        return tuple(self.columns[name].attr for name in self.listed)
 
     def attribute(self, name: str) -> Column:
         """Return the column that PyG sees under a name.
@@ -167,9 +163,7 @@ class Binding:
         """Whether both serve the same graph of the same database, with or without type names."""
         if self is other:
             return True
-        in_memory = self.db.settings.path.startswith(":memory:")
-        same = self.db is other.db if in_memory else self.db.settings.path == other.db.settings.path
-        return same and self.graph.name == other.graph.name and self.homogeneous == other.homogeneous
+        return self.db.is_same(other.db) and self.graph.name == other.graph.name and self.homogeneous == other.homogeneous
 
     # -- names -----------------------------------------------------------------------------------------
 
@@ -265,10 +259,14 @@ class Binding:
         return Source(label, element, columns, tuple(served if chosen is None else [n for n in chosen if n in columns]), index)
 
     def select_columns(self, columns: Mapping[Any, Sequence[str]]) -> None:
-        """Have loaders fetch these columns, by type; named as in the table, or as PyG sees them.
+        """Have loaders fetch these columns, by type, and all that are served of types not named.
+
+        Args:
+            columns: Names as PyG sees them: those of the columns, but where PyG reserves one.
 
         Raises:
             UnknownNameError, SchemaError: There is no such type or column, or it is no tensor.
+            SchemaError: A column whose name PyG reserves would be fetched, and was not asked for by its other name.
         """
         for group, names in columns.items():
             if isinstance(names, str):
@@ -276,23 +274,41 @@ class Binding:
             label = self.label(group, "columns")
             if label in self.selection:
                 raise SchemaError(f"columns: {label!r} is named twice, the second time as {group!r}; name it once.")
-            self.selection[label] = tuple(dict.fromkeys(self._selected(label, name).name for name in names))
+            self.selection[label] = tuple(dict.fromkeys(self._selected(label, names)))
+        refuse_unasked(self.db.cursor(), self.definition, {self.label(group): names for group, names in columns.items()})
 
-    def _selected(self, label: Label, name: str) -> Column:
+    def _selected(self, label: Label, names: Sequence[str]) -> Iterator[str]:
+        """Yield the columns of these names, as the table calls them."""
         element = self.definition.vertex(label) if isinstance(label, str) else self.definition.edge(label)
         columns = schema.tensor_columns(self.db.cursor(), element.table)
-        found = next((c for c in columns if c.name == name), None) or next((c for c in columns if c.attr == name), None)
-        if found is None:
-            usable = [c.name for c in columns if c.reason is None]
-            raise UnknownNameError(
-                f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}" + near_misses(name, usable)
-            )
-        if found.reason is not None:
-            raise SchemaError(
-                f"columns[{label!r}]: column {name!r} of table {str(element.table)!r} has type "
-                f"{found.sql_type}, which is no tensor: {schema.why(found, element.table, label)}."
-            )
-        return found
+        by_name = {c.attr: c for c in columns} | {c.name: c for c in columns}
+        for name in names:
+            found = by_name.get(name)
+            if found is None:
+                usable = [c.attr for c in columns if c.reason is None]
+                raise UnknownNameError(
+                    f"columns[{label!r}]: table {str(element.table)!r} has no column {name!r}" + near_misses(name, usable)
+                )
+            if found.reason is not None:
+                raise SchemaError(
+                    f"columns[{label!r}]: column {name!r} of table {str(element.table)!r} has type "
+                    f"{found.sql_type}, which is no tensor: {schema.why(found, element.table, label)}."
+                )
+            yield found.name
+
+    def fetched(self, label: Label, topology: Topology | None = None) -> tuple[Column, ...]:
+        """Return the columns of a type that loaders fetch.
+
+        Raises:
+            SchemaError: One whose name PyG reserves came to the table after the stores were opened, so nobody asked for it.
+        """
+        source = self.source(label, topology)
+        columns = tuple(source.columns[name] for name in source.listed)
+        if label not in self.selection and any(c.is_renamed for c in columns):
+            chosen = {known: self.source(known, topology) for known in self.selection}
+            asked = {known: [of.columns[name].attr for name in of.listed] for known, of in chosen.items()}
+            refuse_unasked(self.db.cursor(), self.definition, asked)
+        return columns
 
     def renamed(self) -> dict[Label, list[Column]]:
         """Return, by type, the columns that loaders fetch under other names than their own; of types whose table is there."""
@@ -352,11 +368,6 @@ class Binding:
 
 def _bind(db: Database, definition: PropertyGraph, selection: dict[Label, tuple[str, ...]], homogeneous: bool) -> Binding:  # noqa: FBT001 - pickle passes by position
     return Binding(db, definition, selection=selection, homogeneous=homogeneous)
-
-
-def renamed_by_type(columns: Mapping[Label, Sequence[Column]]) -> list[str]:
-    """Return what to say of columns that PyG sees under other names, such as ``"'batch' of 'paper' as 'batch_'"``."""
-    return [f"{c.name!r} of {label!r} as {c.attr!r}" for label, found in columns.items() for c in found]
 
 
 def key_columns(element: VertexTable | EdgeTable) -> tuple[str, ...]:

@@ -100,8 +100,8 @@ class DuckDBFeatureStore(Listed, FeatureStore):
     type (``("paper", "cites", "paper")``, or ``"cites"`` where that is one edge type; rows by ``e_id``), or None in a
     homogeneous graph; an attribute is a column. Every column that can become a tensor is reachable by :meth:`get_tensor`; the
     listed ones (:meth:`get_all_tensor_attrs`) are what loaders fetch. A column whose name means something to PyG, such as
-    ``batch`` or ``n_id``, is the attribute of that name with ``_`` behind; ``print(graph)`` shows it. The attribute ``n_id`` of
-    a node type is always its ids.
+    ``batch`` or ``n_id``, is the attribute of that name with ``_`` behind: ``print(graph)`` shows it, and loaders fetch it if
+    ``columns=`` names that. The attribute ``n_id`` of a node type is always its ids.
 
     The index may be None or ``[:]`` (all rows), a slice, a bool mask, or integer ids as tensor, array, list or range,
     with any order and duplicates; one integer gives one row without the rows dimension, as ``x[3]`` does. A uint8 tensor of
@@ -255,8 +255,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
     def served(self, label: Label, topology: Topology) -> tuple[tuple[Column, ...], int]:
         """Return the columns of a node or edge type that loaders fetch, and the number of its rows."""
-        source = self._binding.source(label, topology)
-        return tuple(source.columns[name] for name in source.listed), source.num_rows
+        return self._binding.fetched(label, topology), self._binding.source(label, topology).num_rows
 
     def _get_tensor_size(self, attr: TensorAttr) -> tuple[int, ...] | None:
         """Return the shape without reading a row; None if there is no such attribute."""
@@ -286,7 +285,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         return [
             self.tensor_attr(v.label, name)
             for v in binding.definition.vertices
-            for name in binding.source(v.label, topology).attributes or (NODE_ID,)
+            for name in [c.attr for c in binding.fetched(v.label, topology)] or [NODE_ID]
         ]
 
     def edge_tensor_attrs(self) -> list[DuckDBTensorAttr]:
@@ -297,12 +296,12 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         """
         binding, topology = self._binding, self._binding.topology()
         attrs = [
-            self.tensor_attr(e.edge_type, name)
+            self.tensor_attr(e.edge_type, column.attr)
             for e in binding.definition.edges
-            for name in binding.source(e.edge_type, topology).attributes
+            for column in binding.fetched(e.edge_type, topology)
         ]
         if binding.homogeneous and attrs:
-            of_nodes = binding.source(binding.definition.vertices[0].label, topology).attributes
+            of_nodes = [c.attr for c in binding.fetched(binding.definition.vertices[0].label, topology)]
             if both := [a for a in attrs if column_name(a.attr_name) in of_nodes]:
                 name, edge_type = both[0].attr_name, both[0].group_name
                 raise SchemaError(

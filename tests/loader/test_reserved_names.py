@@ -1,18 +1,18 @@
 """Columns whose names mean something to PyG: n_id, e_id and input_id lead to the right rows, and no value is lost.
 
-One file with a column of every reserved name, in its node and its edge table; each is tried in every way to the rows.
+One file with a column of every reserved name, in its node and its edge table; each is tried in every way to the rows. What
+serves no such column without being asked is in `tests/stores/test_reserved_columns.py`.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch_geometric.data import Data, HeteroData
+from torch_geometric.data import HeteroData
 
 import dbgnn
 from dbgnn.schema.names import RESERVED, attribute_names
@@ -21,6 +21,7 @@ from dbgnn.sql import quote
 Anything = torch.nn.Identity
 N = 12
 NAMES = sorted(RESERVED)
+ATTRS = attribute_names(NAMES)
 CITES = ("paper", "cites", "paper")
 SEEDS = [3, 4, 0]
 
@@ -59,10 +60,9 @@ def db(path: Path) -> Iterator[dbgnn.Database]:
 
 
 def stores(db: dbgnn.Database, names: list[str] | None = None) -> Any:
-    """Open stores of x, w and the columns named; of all where none are."""
-    chosen = {"paper": ["x", *(names or NAMES)], "cites": ["w", *(names or NAMES)]}
-    with pytest.warns(UserWarning, match="so they are served under others: '"):
-        return db.get_torch_geometric_remote_backend(columns=chosen)
+    """Open stores of x, w and the columns named, by the names they are served under; of all where none are."""
+    attrs = [ATTRS[name] for name in names or NAMES]
+    return db.get_torch_geometric_remote_backend(columns={"paper": ["x", *attrs], "cites": ["w", *attrs]})
 
 
 def batches(data: Any, **options: Any) -> list[Any]:
@@ -98,9 +98,8 @@ def test_ids_lead_to_the_rows_and_no_value_is_lost(db: dbgnn.Database, options: 
 def test_without_type_names_too(db: dbgnn.Database, of: str) -> None:
     """Every column of nodes, then every column of edges: a Data holds one attribute of a name."""
     chosen = {"paper": ["x"], "cites": ["w"]}
-    chosen[of] += NAMES
-    with pytest.warns(UserWarning, match="so they are served under others"):
-        data = db.get_torch_geometric_remote_backend(columns=chosen, homogeneous=True)
+    chosen[of] += ATTRS.values()
+    data = db.get_torch_geometric_remote_backend(columns=chosen, homogeneous=True)
     shown = {c.name: c.attr for columns in data[0].renamed().values() for c in columns}
     for batch in batches(data):
         nodes, edges = batch.n_id.tolist(), batch.e_id.tolist()
@@ -114,8 +113,7 @@ def test_without_type_names_too(db: dbgnn.Database, of: str) -> None:
 
 
 def test_the_same_name_at_nodes_and_edges_is_an_error_without_type_names(db: dbgnn.Database) -> None:
-    with pytest.warns(UserWarning, match="under others"):
-        data = db.get_torch_geometric_remote_backend(columns={"paper": ["batch"], "cites": ["batch"]}, homogeneous=True)
+    data = db.get_torch_geometric_remote_backend(columns={"paper": ["batch_"], "cites": ["batch_"]}, homogeneous=True)
     with pytest.raises(dbgnn.SchemaError, match=r"Both nodes and edges .* have an attribute 'batch_'"):
         batches(data)
 
@@ -135,13 +133,10 @@ def test_the_feature_store_goes_by_the_attribute(db: dbgnn.Database, name: str) 
             store.get_tensor("paper", name, index=None)
 
 
-def test_columns_and_fill_take_either_name(db: dbgnn.Database) -> None:
-    for name in ("batch", "batch_"):
-        with pytest.warns(UserWarning, match="'batch' of 'paper' as 'batch_'"):
-            store, _ = db.get_torch_geometric_remote_backend(columns={"paper": [name], "cites": []})
-        assert [a.attr_name for a in store.get_all_tensor_attrs()] == ["batch_"]
-        store.fill("paper", name, 7)
-        assert store.fills("paper") == {"batch": 7}
+def test_fill_takes_either_name(db: dbgnn.Database) -> None:
+    store, _ = stores(db, ["batch", "n_id"])
+    store.fill("paper", "batch", 7).fill("paper", "n_id_", 8)
+    assert store.fills("paper") == {"batch": 7, "n_id": 8}
 
 
 def test_explain_says_so(db: dbgnn.Database) -> None:
@@ -149,12 +144,6 @@ def test_explain_says_so(db: dbgnn.Database) -> None:
     assert "'n_id' of 'paper' as 'n_id_'" in loader.explain()
     one_by_one = dbgnn.NeighborLoader(stores(db, ["n_id"]), [1], input_nodes="paper", batch_size=4, num_workers=1)
     assert "'n_id' of 'paper' as 'n_id_'" in one_by_one.explain()
-
-
-def test_nothing_is_said_where_no_such_column_is_served(db: dbgnn.Database) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        db.get_torch_geometric_remote_backend(columns={"paper": ["x"], "cites": ["w"]})
 
 
 # -- the ways back -----------------------------------------------------------------------------------------
@@ -174,9 +163,12 @@ def own(tmp_path: Path) -> Iterator[dbgnn.Database]:
         yield db
 
 
-def loader_of(db: dbgnn.Database) -> dbgnn.NeighborLoader:
-    with pytest.warns(UserWarning, match="under others"):
-        return dbgnn.NeighborLoader(db.graph(), [1], input_nodes=("paper", SEEDS), batch_size=2)
+OWN = {"paper": ["x", "n_id_", "e_id_", "input_id_", "batch_size_"], "cites": ["n_id_", "e_id_", "input_id_"]}
+
+
+def loader_of(db: dbgnn.Database, seeds: Any = SEEDS, **options: Any) -> dbgnn.NeighborLoader:
+    data = db.get_torch_geometric_remote_backend(columns=OWN)
+    return dbgnn.NeighborLoader(data, [1], input_nodes=("paper", seeds), batch_size=2, **options)
 
 
 def written(db: dbgnn.Database, column: str) -> list[tuple[int, float]]:
@@ -211,8 +203,7 @@ def test_a_transform_that_moves_ids_is_an_error(own: dbgnn.Database) -> None:
         return batch
 
     for seeds in (SEEDS, torch.arange(N) % 2 == 1):
-        with pytest.warns(UserWarning, match="under others"):
-            loader = dbgnn.NeighborLoader(own.graph(), [1], input_nodes=("paper", seeds), batch_size=2, transform=moved)
+        loader = loader_of(own, seeds, transform=moved)
         with pytest.raises(dbgnn.RequestError, match="are not the seeds of 'paper' that the loader drew"):
             own.graph().predict(Anything(), loader, into="paper.p", forward=lambda _, b: b["paper"].x)
 
@@ -226,8 +217,7 @@ def test_a_new_column_cannot_take_a_served_name(own: dbgnn.Database) -> None:
 
 
 def test_put_under_a_reserved_name_says_which_other(own: dbgnn.Database) -> None:
-    with pytest.warns(UserWarning, match="under others"):
-        store, _ = own.get_torch_geometric_remote_backend()
+    store, _ = own.get_torch_geometric_remote_backend(columns=OWN)
     for name, other in (("n_id", "n_id_"), ("batch", "batch_"), ("ptr", "ptr_")):
         with pytest.raises(dbgnn.SchemaError, match=f"'{name}' means something to PyG.*such as '{other}'"):
             store.put_tensor(torch.zeros(N), group_name="paper", attr_name=name, index=None)
@@ -246,12 +236,11 @@ def test_put_under_a_reserved_name_says_which_other(own: dbgnn.Database) -> None
 
 
 def test_the_graph_in_memory_has_the_loaders_names(db: dbgnn.Database) -> None:
-    with pytest.warns(UserWarning, match="so they are served under others"):
-        data = db.graph().to_heterodata(columns={"cites": ["w", "num_edges_"]}, seeds=("paper", "pid < 103"), keys=True)
+    chosen = {"paper": ["x", *ATTRS.values()], "cites": ["w", "num_edges_"]}
+    data = db.graph().to_heterodata(columns=chosen, seeds=("paper", "pid < 103"), keys=True)
     assert data["paper"].seed_mask.tolist() == [True] * 3
-    for name, attr in attribute_names(["pid", "x", *NAMES]).items():
-        if name in NAMES:
-            assert getattr(data["paper"], attr).tolist() == value(500_000, name, [0, 1, 2]), name
+    for name, attr in ATTRS.items():
+        assert getattr(data["paper"], attr).tolist() == value(500_000, name, [0, 1, 2]), name
     assert data["paper"].num_nodes == 3
     assert data[CITES].num_edges_.tolist() == value(900_000, "num_edges", [0, 1])
 
@@ -269,29 +258,6 @@ def test_labels_of_edges_may_be_called_as_in_pygs_examples(db: dbgnn.Database) -
         db, nodes={"paper": "SELECT pid FROM paper"}, edges={CITES: "SELECT s, d, w AS edge_label FROM cites"}
     )
     assert data[CITES].edge_label.tolist() == list(range(N))
-
-
-def test_attributes_of_pygs_data_come_back_under_the_other_name() -> None:
-    data = HeteroData()
-    data["paper"].x, data["paper"].n_id = torch.arange(6.0), torch.arange(6).flip(0)
-    data["paper", "to", "paper"].edge_index = torch.tensor([[0, 1], [1, 2]])
-    data["paper", "to", "paper"].e_id = torch.tensor([5, 4])
-    with dbgnn.connect(progress=False) as db:
-        with pytest.warns(UserWarning, match=r"'n_id' of 'paper' as 'n_id_', 'e_id' of .* as 'e_id_'"):
-            graph = dbgnn.from_pyg(data, db)
-        with pytest.warns(UserWarning, match="under others"):
-            back = graph.to_heterodata()
-        assert back["paper"].n_id_.tolist() == data["paper"].n_id.tolist()
-        assert back["paper", "to", "paper"].e_id_.tolist() == [5, 4]
-
-
-def test_data_of_one_type_too() -> None:
-    data = Data(x=torch.arange(3.0), batch=torch.tensor([0, 0, 1]), edge_index=torch.tensor([[0], [1]]))
-    with dbgnn.connect(progress=False) as db:
-        with pytest.warns(UserWarning, match="'batch' of 'node' as 'batch_'"):
-            graph = dbgnn.from_pyg(data, db)
-        with pytest.warns(UserWarning, match="under others"):
-            assert graph.to_data().batch_.tolist() == [0, 0, 1]
 
 
 def test_an_encoder_cannot_write_under_a_reserved_name(own: dbgnn.Database) -> None:

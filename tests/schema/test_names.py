@@ -91,6 +91,7 @@ def test_all_reserved_columns_of_one_table_get_names_of_their_own() -> None:
         (["x", "n_id"], ["x", "n_id_"]),
         (["n_id", "n_id_"], ["n_id__", "n_id_"]),
         (["n_id", "N_ID_"], ["n_id__", "N_ID_"]),
+        (["ptr", "PTR_", "ptr__"], ["ptr___", "PTR_", "ptr__"]),
         (["size", "keys", "__len__"], ["size", "keys", "__len__"]),
     ],
 )
