@@ -201,12 +201,12 @@ class Graph(Listed, Shown):
         Args:
             where: Per node type, edge type, or middle of an edge type, a condition over the columns of its table. Edges
                 keep both ends.
-            columns: Per type, the columns to take; types not named take what a loader fetches.
+            columns: Per type, the columns to take, by the names that PyG sees; types not named take what a loader fetches.
             seeds: ``(node type, condition)``, or conditions by node type: take only the nodes from which a seed is reached
                 in at most ``hops`` steps along the edges, and the edges among them. The bool attribute ``seed_mask`` marks
                 the seeds.
             hops: How many steps.
-            keys: Attach the key columns as attributes of their names; None: where they are not the positions.
+            keys: Attach the key columns as attributes of their names, as PyG sees them; None: where they are not the positions.
             encoders: See :func:`dbgnn.query_to_heterodata`, as for all that follow.
             fit: Conditions on the rows that encoders are fitted on.
             splits: What becomes ``train_mask`` and the like.

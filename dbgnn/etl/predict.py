@@ -143,10 +143,12 @@ def _resolve(graph: Graph, into: str) -> tuple[str | None, str, str | None]:
     with translated(graph.db):
         if not 1 < len(path) < 4 or find_schema(graph.db.cursor(), path[0]) is None:
             above = into.rpartition(".")[0]
+            what = "" if above in names.nodes else f"; {above!r} is no node type{names.meant(above)}"
             raise UnknownNameError(
-                f"into={into!r} should be a node type, a point, and a column, and graph {graph.name!r} has no node type "
-                f"{above!r}{names.meant(above)}{near_misses(above, names.nodes)}; or a side table: 'table', 'schema.table' or "
-                f"'schema.table.column', of a schema that is there. A name that holds a point is quoted: into={quote(into)!r}."
+                f"into={into!r} should be a node type of graph {graph.name!r}, a point, and a column{what}"
+                + near_misses(above, names.nodes)
+                + ", or a side table: 'table', 'schema.table' or 'schema.table.column', of a schema that is there. A name that "
+                f"holds a point is quoted: into={quote(into)!r}."
             )
     return None, path[2] if len(path) == 3 else _COLUMN, ".".join(map(quote, path[:2]))
 
@@ -156,8 +158,9 @@ def _check_loader(graph: Graph, loader: Any) -> None:
     data = getattr(loader, "data", None)
     other = getattr(data[0], "graph", None) if isinstance(data, tuple) and data else None
     if other is not None and not (other.name == graph.name and graph.db.is_same(other.db)):
+        where = f"another {other.db!s}" if str(other.db) == str(graph.db) and other.db is not graph.db else str(other.db)
         raise RequestError(
-            f"The loader reads graph {other.name!r} of {other.db!s}, not {graph.name!r} of {graph.db!s}; ids may mean other "
+            f"The loader reads graph {other.name!r} of {where}, not {graph.name!r} of {graph.db!s}; ids may mean other "
             "nodes there. Predict with the graph that the loader reads."
         )
 

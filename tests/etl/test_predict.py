@@ -389,6 +389,7 @@ def test_a_graph_that_changes_on_the_way(graph: dbgnn.Graph) -> None:
 N_ID = torch.tensor([1, 2])
 BATCH = HeteroData({"paper": {"n_id": N_ID, "batch_size": 2}})
 REFUSED: dict[str, tuple[Any, str, Any, type[Exception], str]] = {
+    "edges": (BATCH, "cites.pred", torch.ones(2), dbgnn.UnknownNameError, "'cites' is no node type, but an edge type of this"),
     "label": (BATCH, "papr.pred", torch.ones(2), dbgnn.UnknownNameError, "did you mean 'paper'"),
     "no column": (BATCH, "paper.", torch.ones(2), dbgnn.UnknownNameError, "a node type .*, a point, and a column"),
     "no name": (BATCH, "", torch.ones(2), dbgnn.SchemaError, "'type.column', or the name of a side table, not ''"),

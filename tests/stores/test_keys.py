@@ -8,6 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -39,7 +41,7 @@ def test_keys_of_numbers_are_arrays_of_ones_own(kind: str) -> None:
     [
         ("BIGINT", "2", [1.5], "not double"),
         ("BIGINT", "2", ["1.5"], "not of the key's type"),
-        ("BIGINT", "1", [True], "not bool"),
+        ("BIGINT", "1", [True], "not booleans. A mask .* as n_id="),
         ("BOOLEAN", "true", [2], "not int64"),
         ("DECIMAL(4,1)", "1.6", ["1.55"], "not of the key's type"),
         ("DECIMAL(4,1)", "1.6", [1.55], "not double"),
@@ -65,6 +67,24 @@ def test_no_key_is_rounded_until_it_fits(kind: str, key: str, given: Any, messag
         fs, _ = db.get_torch_geometric_remote_backend()
         with pytest.raises(RequestError, match=message):
             fs.ids("n", given)
+
+
+@pytest.mark.parametrize("kind", ["TINYINT", "BIGINT", "UBIGINT", "HUGEINT", "DOUBLE", "DECIMAL(4,1)", "VARCHAR", "BLOB"])
+def test_a_mask_is_no_list_of_keys(kind: str) -> None:
+    """True would be key 1 of numbers, and 'true' of text."""
+    with dbgnn.connect(progress=False) as db:
+        db.execute(f"CREATE TABLE n AS SELECT i::VARCHAR::{kind} AS id, i AS v FROM range(2) t(i)")
+        db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY (id))")
+        fs, _ = db.get_torch_geometric_remote_backend()
+        mask = [True, False]
+        forms: list[Any] = [mask, np.array(mask), torch.tensor(mask), pa.array(mask), pd.Series(mask)]
+        for given in [*forms, pd.Series(mask, dtype="boolean"), pa.chunked_array([mask]), [np.bool_(True), np.bool_(False)]]:
+            with pytest.raises(RequestError, match="not booleans"):
+                fs.ids("n", given)
+            with pytest.raises(RequestError, match="not booleans"):
+                db.graph().write_back("n", keys=given, w=torch.ones(2))
+        assert db.graph().write_back("n", n_id=torch.tensor(mask), w=torch.ones(1)) == 1
+        assert db.sql("SELECT v FROM n WHERE w = 1").fetchall() == [(0,)]
 
 
 @pytest.mark.parametrize(

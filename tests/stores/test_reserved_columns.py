@@ -23,6 +23,7 @@ from dbgnn.schema.names import RESERVED, attribute_names
 from dbgnn.sql import quote
 
 N = 6
+MODEL = torch.nn.Identity()
 WROTE, BACK = ("author", "wrote", "paper"), ("paper", "wby", "author")
 ASKED: dict[Any, list[str]] = {
     "paper": ["x", "batch_", "ptr_"],
@@ -210,7 +211,7 @@ def test_what_serves_no_column_works(db: dbgnn.Database) -> None:
     assert edges.get_all_edge_attrs()
     dbgnn.NeighborSampler(graph, [1])
     loader = dbgnn.NeighborLoader((store, edges), [1], input_nodes="paper", batch_size=4)
-    assert graph.predict(None, loader, "paper.p", forward=lambda _, b: b["paper"].x) == N
+    assert graph.predict(MODEL, loader, "paper.p", forward=lambda _, b: b["paper"].x) == N
 
 
 def test_a_pack_and_a_copy_of_the_stores_serve_what_was_asked_for(tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ def test_a_pack_and_a_copy_of_the_stores_serve_what_was_asked_for(tmp_path: Path
         (batch,) = dbgnn.PackedLoader(tmp_path / "pack")
         assert batch["paper"].batch_.tolist() == [10 + i for i in batch["paper"].n_id.tolist()]
         assert (
-            db.graph().predict(None, dbgnn.PackedLoader(tmp_path / "pack"), "paper.p", forward=lambda _, b: b["paper"].x) == N
+            db.graph().predict(MODEL, dbgnn.PackedLoader(tmp_path / "pack"), "paper.p", forward=lambda _, b: b["paper"].x) == N
         )
     with dbgnn.connect(tmp_path / "g.duckdb", read_only=True) as db:
         data = db.get_torch_geometric_remote_backend(columns=ASKED)
@@ -247,7 +248,7 @@ def test_a_graph_of_pyg_comes_back_by_the_columns_that_the_warning_names() -> No
         assert back["paper", "to", "paper"].e_id_.tolist() == [5, 4]
         stores = db.get_torch_geometric_remote_backend(graph, columns=columns)
         loader = dbgnn.NeighborLoader(stores, [1], input_nodes=("paper", [0]), batch_size=1)
-        assert graph.predict(None, loader, into="paper.p", forward=lambda _, b: b["paper"].x) == 1
+        assert graph.predict(MODEL, loader, into="paper.p", forward=lambda _, b: b["paper"].x) == 1
         assert db.sql("SELECT id FROM paper WHERE p IS NOT NULL").fetchall() == [(0,)]
 
 
