@@ -66,7 +66,7 @@ def test_keys_and_ids() -> None:
         'ON t."id" = r.k0::BIGINT ORDER BY r.pos ASC'
     )
     assert select_where(IDENTITY, "(year > 1)") == (
-        'SELECT rid AS id FROM (SELECT rowid AS rid FROM "main"."paper" WHERE (year > 1)) ORDER BY id'
+        'SELECT rid AS id FROM (SELECT rowid AS rid FROM "main"."paper" WHERE (year > 1)) ORDER BY id ASC'
     )
 
 
