@@ -18,7 +18,7 @@ from torch import Tensor
 from dbgnn import schema
 from dbgnn.database import Database, translated
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.etl.from_pyg import check_columns, check_name, check_target, free_column, free_graph_name
+from dbgnn.etl.new_graph import check_columns, check_name, check_target, free_column, free_graph_name
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import check_tables
