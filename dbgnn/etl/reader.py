@@ -4,7 +4,6 @@ see the same state of the file, and puts together what they give.
 
 from __future__ import annotations
 
-import math
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -17,8 +16,8 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
-from dbgnn.arrow import to_tensor
 from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
+from dbgnn.etl.columns import allowed, attribute, key_values, named, row_bytes, tensor_column
 from dbgnn.etl.dangling import dangling_error, num_dangling
 from dbgnn.etl.encoders import Encoders, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
@@ -29,11 +28,10 @@ from dbgnn.etl.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, 
 from dbgnn.etl.relabel import NodeKeys
 from dbgnn.etl.reverse import add_reverse
 from dbgnn.etl.splits import ColumnSplit, PredicateSplit, Split
-from dbgnn.schema import Column, EdgeType, encoder_for, transaction
+from dbgnn.schema import EdgeType, transaction
 from dbgnn.schema.catalog import folded
-from dbgnn.schema.key_values import key_rows, python_values, shown_key, shown_value
+from dbgnn.schema.key_values import key_rows, shown_key, shown_value
 from dbgnn.schema.keys import key_types, kind_of
-from dbgnn.schema.names import is_read
 from dbgnn.schema.types import tensor_type
 from dbgnn.sql import check_filter, quote
 
@@ -137,13 +135,13 @@ class Reader:
         self._lend(index)
         if query.attach or (query.attach is None and (query.filtered or index.first != 0)):
             found = {
-                **{_attr(query, c.name): _objects_or_tensor(table.column(i), c) for i, c in enumerate(columns)},
+                **{attribute(query, c.name): key_values(table.column(i), c) for i, c in enumerate(columns)},
                 **found,
             }
         for name, text in self._options.attributes.get(query.label, {}).items():
             if name in found:
                 raise SchemaError(f"attributes: {where} have an attribute {name!r} already; leave it out of one of the two.")
-            found[_allowed(name, query)] = self._looked_up(index, name, text, num_nodes)
+            found[allowed(name, query)] = self._looked_up(index, name, text, num_nodes)
         store = data[query.label]
         for name, value in found.items():
             store[name] = value
@@ -180,7 +178,7 @@ class Reader:
         index.check_types(own, self._key_types(text, params, types, own, where), f"The query for {where}")
         position, join = index.position("dbgnn_s", own, [types[c] for c in own])
         ends = Ends(position, position)
-        sinks: list[Sink] = [ends, Values(_tensor_column(value, types[value], where), name)]
+        sinks: list[Sink] = [ends, Values(tensor_column(value, types[value], where), name)]
         _, found = self._read(text, params, sinks, types, where=where, keys=tuple(own), joins=[join])
         pos = found["edge_index"][0].numpy()
         counts = np.bincount(pos, minlength=num_nodes)
@@ -251,13 +249,13 @@ class Reader:
     ) -> list[Sink]:
         """Return what becomes of the columns that are no keys: encoders, split, time, and the others as they are."""
         label, served = query.label, query.served
-        where = _where(query)
+        where = named(query)
         sinks: list[Sink] = []
         used: set[str] = set(keys) if served is None else set()
         in_split: set[str] = set()
         if label in self._encoders:
             fitted = self._fitted(label, text, params, types, where)
-            sinks += [Encoded(_allowed(name, query), encoder) for name, encoder in fitted.items()]
+            sinks += [Encoded(allowed(name, query), encoder) for name, encoder in fitted.items()]
             used |= {c for encoder in fitted.values() for c in encoder.columns} | fitted.keys()
         if (split := self._options.splits.get(label)) is not None:
             split, pair, own = as_split(split), False, keys
@@ -274,11 +272,11 @@ class Reader:
         if (time := self._options.time.get(label)) is not None:
             if time not in types:
                 raise UnknownNameError(f"time: the query for {where} has no column {time!r}" + near_misses(time, types))
-            sinks.append(Values(_tensor_column(time, types[time], where), "time"))
+            sinks.append(Values(tensor_column(time, types[time], where), "time"))
             used.add(time)
         for name in types if served is None else served:
             if name not in used and (folded(name) not in in_split or tensor_type(name, types[name]).reason is None):
-                sinks.append(Values(_tensor_column(name, types[name], where), _attr(query, name)))
+                sinks.append(Values(tensor_column(name, types[name], where), attribute(query, name)))
         return sinks
 
     def _fitted(
@@ -303,10 +301,10 @@ class Reader:
         joins: Sequence[str] = (),
     ) -> tuple[int, dict[str, Any]]:
         """Run a query; say of a NULL which key it has."""
-        row_bytes = sum(_bytes(tensor_type(name, kind)) for name, kind in types.items())
+        width = sum(row_bytes(tensor_type(name, kind)) for name, kind in types.items())
         progress = self._options.progress
         try:
-            return read(self._con, text, params, sinks, joins=joins, row_bytes=row_bytes, where=where, progress=progress)
+            return read(self._con, text, params, sinks, joins=joins, row_bytes=width, where=where, progress=progress)
         except NullValueError as error:
             kinds = [types[key] for key in keys]
             sql = f"SELECT {carried_keys(keys, kinds)} FROM {numbered(text)} WHERE q.{POS} = {int(error.row)}"
@@ -360,32 +358,6 @@ _DROPPED, _DANGLING = "num_dropped", "num_dangling"
 #: Attributes by which PyG knows the number of nodes.
 _COUNTED_BY = ("x", "pos", "batch")
 
-#: What PyG reads of edges in memory, though loaders write it: the labels of edges, as PyG's own examples have them.
-_OF_EDGES = "edge_label"
-
-
-def _attr(query: NodeQuery | EdgeQuery, column: str) -> str:
-    """Return the attribute that a column becomes."""
-    return query.attrs[column] if column in query.attrs else _allowed(column, query)
-
-
-def _allowed(name: str, query: NodeQuery | EdgeQuery) -> str:
-    """Return the name of an attribute that the user chose; raise if it means something else to PyG.
-
-    Names of PyG's methods are the user's to choose: data["paper"]["keys"] holds the tensor.
-    """
-    if is_read(name) and not (name == _OF_EDGES and isinstance(query, EdgeQuery)):
-        other = quote(name + "_")
-        raise SchemaError(
-            f"Attribute {name!r} of {_where(query)} has a name that PyG uses for something else; rename it: in a query "
-            f"{quote(name)} AS {other}; of an encoder or attribute, {name + '_'!r}."
-        )
-    return name
-
-
-def _where(query: NodeQuery | EdgeQuery) -> str:
-    return f"{'nodes' if isinstance(query, NodeQuery) else 'edges'} {query.label!r}"
-
 
 def as_split(split: Any) -> Split:
     """Return a split given as one, as the name of a column, or as conditions by name."""
@@ -398,29 +370,6 @@ def as_split(split: Any) -> Split:
             f"splits: {split!r} is no split; give a column, conditions by name, or a split such as dbgnn.HashSplit."
         )
     return split
-
-
-def _tensor_column(name: str, sql_type: str, where: str) -> Column:
-    column = tensor_type(name, sql_type)
-    if column.reason is not None:
-        encoder = encoder_for(column)
-        encoded = f", or give it an encoder, such as encoders={{…: {{{name!r}: dbgnn.{encoder}()}}}}" if encoder else ""
-        raise SchemaError(
-            f"Column {name!r} of {where} has type {sql_type}, which is no tensor: {column.reason}. "
-            f"Leave it out of the query{encoded}."
-        )
-    return column
-
-
-def _objects_or_tensor(values: pa.ChunkedArray, column: Column) -> Any:
-    """Return a key column as a tensor, or where it is none, as a list of Python values."""
-    if column.reason is None and not column.unit:
-        return to_tensor(values, column)
-    return python_values(values, column.sql_type)
-
-
-def _bytes(column: Column) -> int:
-    return math.prod(column.shape) * 8 if column.reason is None else 32
 
 
 def _end_columns(

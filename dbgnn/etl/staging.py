@@ -328,7 +328,7 @@ class Target:
             f"JOIN {source.table.sql} AS t ON t.rowid = w.rid"
         )
         if isinstance(source.element, EdgeTable):
-            self._check_parallel(con, by_key)
+            self._check_parallel(con, by_key, kinds)
         on = same(((f"t.{quote(k)}", f"w.k{i}") for i, k in enumerate(keys)), types)
         self._check_conflict(con, side, f"({by_key}) AS w JOIN {side.sql} AS t ON {on}", set(kinds) & set(known))
         con.execute(f"UPDATE {side.sql} AS t SET {_assignments(kinds)} FROM ({by_key}) AS w WHERE {on}")
@@ -363,16 +363,18 @@ class Target:
         found = dict(zip(dict.fromkeys(names), table_key_types(con, self.source.table, names), strict=True))
         return tuple(found[name] for name in names)
 
-    def _check_parallel(self, con: duckdb.DuckDBPyConnection, by_key: str) -> None:
+    def _check_parallel(self, con: duckdb.DuckDBPyConnection, by_key: str, kinds: Mapping[str, str]) -> None:
         types = self._key_types(con)
         keys = ", ".join(carried(f"min(k{i})", kind) for i, kind in enumerate(types))
         groups = ", ".join(compared(f"k{i}", kind) for i, kind in enumerate(types))
         query = f"SELECT {keys}, count(*) AS n FROM ({by_key}) GROUP BY {groups} HAVING count(*) > 1 LIMIT 1"
         if found := key_rows(con, query, types):
             *key, count = found[0]
+            bound = tables.bound_by(con, self.source.table) is not None and any(map(_is_nested, kinds.values()))
+            single = ", and write numbers, not arrays: a column for each" if bound else ""
             raise DataError(
                 f"{count:,} parallel edges of {self.source.label!r} have {self._shown(key)}: table {str(self.into)!r} could "
-                "not tell them apart. Leave into out."
+                f"not tell them apart. Leave into out{single}."
             )
 
     # -- what loaders fetch ------------------------------------------------------------------------------

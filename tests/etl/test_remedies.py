@@ -129,6 +129,19 @@ def write(**options: Any) -> Fails:
     return run
 
 
+def parallel(**options: Any) -> Fails:
+    """Write to edges several of which have the same ends, in a table with a key."""
+
+    def run(s: Scope) -> object:
+        s["db"].execute("""CREATE TABLE IF NOT EXISTS saw (id BIGINT PRIMARY KEY, a BIGINT, b BIGINT);
+            CREATE OR REPLACE PROPERTY GRAPH views VERTEX TABLES (city KEY (id) NO PROPERTIES) EDGE TABLES (
+              saw SOURCE KEY (a) REFERENCES city (id) DESTINATION KEY (b) REFERENCES city (id) NO PROPERTIES);
+            INSERT OR IGNORE INTO saw SELECT i, i % 2, 1 FROM range(9) t(i)""")
+        return s["db"].graph("views").write_back("saw", **options)
+
+    return run
+
+
 def pyg(make: Callable[[], Any]) -> Fails:
     """Write an object that is made once, so that what is done to it lasts."""
 
@@ -293,6 +306,12 @@ CASES = {
     "arrays under a foreign key": Case(write(e=np.ones((5, 2), np.float32)), r"with (into='…')", "call", {"…": "aside"}),
     "arrays beside edges": Case(
         write(label="customer", e=np.ones((9, 2), np.float32)), r"with (into='…')", "call", {"…": "aside"}
+    ),
+    "arrays of parallel edges": Case(
+        parallel(into="aside", e=np.ones((9, 2), np.float32)),
+        "Leave into out, and write (numbers), not arrays: a column for each",
+        "call",
+        then=lambda s, _: parallel(e0=np.ones(9), e1=np.ones(9))(s),
     ),
     # from_pyg
     "nodes that nobody counted": Case(pyg(without_nodes), r"set (data\['b'\]\.num_nodes = …)", "python", {"…": "3"}),
