@@ -169,9 +169,10 @@ class Target:
             if known.get(name, kind) != kind:
                 # What foreign keys or indexes depend on, DuckDB does not alter.
                 drop = f", or drop the column first: ALTER TABLE {shown_table(table)} DROP COLUMN {quote(name)}"
+                listed = table == self.source.table and name in (self.source.element.properties or ())
                 raise SchemaError(
                     f"Column {name!r} of table {str(table)!r} is {known[name]}, the values are {kind}. Convert them, or write "
-                    f"under another name{drop if tables.bound_by(con, table) is None else ''}."
+                    f"under another name{'' if listed or tables.bound_by(con, table) else drop}."
                 )
 
     def _check_keys(self, side: TableName, known: Mapping[str, str]) -> None:

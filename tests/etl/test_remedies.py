@@ -28,7 +28,8 @@ TABLES = """
         '2024-01-0' || 1 + i % 9 AS "on", TIMESTAMP '2024-01-01' + to_days(i::INT) AS moment,
         CASE WHEN i = 3 THEN 'infinity'::DATE ELSE DATE '2024-01-01' + i::INT END AS day,
         CASE WHEN i = 4 THEN 'nan'::DOUBLE ELSE i END AS w, CASE WHEN i > 5 THEN i END AS few,
-        [i, i + 1]::DECIMAL(8, 2)[2] AS pair
+        [i, i + 1]::DECIMAL(8, 2)[2] AS pair, [[i], [1]]::FLOAT[1][2] AS square, to_days(i::INT) AS lasts,
+        170141183460469231731687303715884105727 - i AS huge
       FROM range(9) t(i);
     CREATE TABLE cites AS
       SELECT i AS src, 8 - i AS dst, i AS v, 'c' || i AS name, (DATE '2024-01-01' + i::INT)::VARCHAR AS since
@@ -230,6 +231,33 @@ CASES = {
         "call",
         then=again(lambda cast: with_papers(cast, dbgnn.Datetime("on"))),
     ),
+    "seconds as dates": Case(
+        encode("dbgnn.Datetime('id')"),
+        r"TYPE TIMESTAMP USING (make_timestamp.*)\.",
+        "call",
+        then=again(lambda sql: with_papers(f"{sql} AS t", dbgnn.Datetime("t"))),
+    ),
+    "seconds as dates, in a query": Case(
+        with_papers("y", dbgnn.Datetime("y")),
+        r"take (.*) in a query",
+        "call",
+        then=again(lambda sql: with_papers(sql, dbgnn.Datetime("y"))),
+    ),
+    "seconds as dates, in a table": Case(encode("dbgnn.Datetime('y')"), r"or (ALTER TABLE .*)\.", fill=TABLE),
+    "numbers beyond float64": Case(
+        encode("dbgnn.Identity('huge')"), r"or (ALTER TABLE .*)\.", fill=TABLE, then=encode("dbgnn.Hash('huge')")
+    ),
+    "arrays of arrays": Case(
+        encode("dbgnn.Normalize('square')"), r"use (\w+) or", "call", then=again(lambda name: encode(f"dbgnn.{name}('square')"))
+    ),
+    "text as numbers": Case(
+        encode("dbgnn.Normalize('title')"),
+        r"use (\w+), Ordinal",
+        "call",
+        then=again(lambda name: encode(f"dbgnn.{name}('title')")),
+    ),
+    "intervals as categories": Case(encode("dbgnn.OneHot('lasts')"), r"or (ALTER TABLE .*)\.", fill=TABLE),
+    "huge numbers as categories": Case(encode("dbgnn.OneHot('huge')"), r"or (ALTER TABLE .*)\.", fill=TABLE),
     "numbers as text": Case(encode("dbgnn.Text(rows, column='y')"), r"or (ALTER TABLE .*)\.", fill=TABLE),
     "arrays of decimals": Case(encode("dbgnn.Normalize('pair')"), r"or (ALTER TABLE .*)\.", fill=TABLE),
     "times as categories": Case(encode("dbgnn.OneHot('moment')"), r"or (ALTER TABLE .*)\.", fill=TABLE),
@@ -312,6 +340,9 @@ CASES = {
         "Leave into out, and write (numbers), not arrays: a column for each",
         "call",
         then=lambda s, _: parallel(e0=np.ones(9), e1=np.ones(9))(s),
+    ),
+    "a column of another type": Case(
+        lambda s: s["db"].graph("g").write_back("paper", w=torch.ones(9, 2)), r"first: (ALTER TABLE .*)\."
     ),
     # from_pyg
     "nodes that nobody counted": Case(pyg(without_nodes), r"set (data\['b'\]\.num_nodes = …)", "python", {"…": "3"}),

@@ -15,6 +15,7 @@ from torch import Tensor
 from dbgnn.arrow import to_tensor
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.schema import Column
+from dbgnn.schema.remedy import cast_to
 
 #: One flag a row.
 Flags: TypeAlias = np.ndarray[Any, np.dtype[np.bool_]]
@@ -133,7 +134,7 @@ def _decimals(array: pa.Array, name: str) -> pa.Array:
         if len(lost):
             raise DataError(
                 f"Column {name!r} holds {lost[0].as_py()}, which float64 cannot hold. Use Normalize({name!r}), or for "
-                "identifiers Hash or Ordinal."
+                f"identifiers Hash or Ordinal of its text. {cast_to(name, 'VARCHAR')}."
             )
     return floats
 

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from dbgnn.errors import DataError, SchemaError
-from dbgnn.etl.encoders.arrays import Flags, fill_nulls, is_time, plain
+from dbgnn.etl.encoders.arrays import Flags, fill_nulls, is_text, is_time, plain
 from dbgnn.etl.encoders.encoder import ColumnEncoder, FitRows, State, as_names, column_sql, finite_only
 from dbgnn.schema.remedy import cast_to
+from dbgnn.sql import quote
 
 #: By name of a part that repeats: the function that finds it, its first value, and after how many it begins again.
 _CYCLIC: dict[str, tuple[Callable[[pa.Array], pa.Array], int, int]] = {
@@ -68,8 +69,7 @@ class Datetime(ColumnEncoder):
         column = column_sql(self.name)
         if not is_time(kind := rows.arrow_type(column)):
             raise SchemaError(
-                f"Column {self.name!r} arrives as {kind}; Datetime takes dates and timestamps. "
-                f"{cast_to(self.name, 'TIMESTAMP')}."
+                f"Column {self.name!r} arrives as {kind}; Datetime takes dates and timestamps{_cast(self.name, kind)}."
             )
         linear = [part for part in self.parts if part in _LINEAR]
         if not (self.scale and linear):
@@ -123,3 +123,16 @@ def _linear(part: str, times: pa.Array) -> np.ndarray[Any, Any]:
         return np.asarray(pc.year(times).to_numpy().astype(np.float64))
     per_second = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[times.type.unit]
     return np.asarray(times.view(pa.int64()).to_numpy() / per_second)
+
+
+def _cast(name: str, kind: pa.DataType) -> str:
+    """Return how text, or seconds, become timestamps; "" for what is neither."""
+    if is_text(kind):
+        return f". {cast_to(name, 'TIMESTAMP')}"
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        return ""
+    made = f"make_timestamp(({quote(name)} * 1000000)::BIGINT)"
+    return (
+        f". Where it counts seconds since 1970, take {made} AS {quote(name)} in a query, or ALTER TABLE … ALTER {quote(name)} "
+        f"TYPE TIMESTAMP USING {made}"
+    )

@@ -26,7 +26,7 @@ from dbgnn.etl.encoders.encoder import (
     finite_only,
 )
 from dbgnn.schema.remedy import cast_to
-from dbgnn.schema.types import tensor_type
+from dbgnn.schema.types import Column, tensor_type
 
 #: How many elements of an array get their statistics in one statement.
 _GROUP = 128
@@ -221,9 +221,20 @@ def number_shape(name: str, sql_type: str) -> tuple[int, ...]:
         return ()
     column = tensor_type(name, sql_type)
     if column.reason is not None or column.unit or len(column.shape) > 1:
-        use = "Datetime" if column.unit and not sql_type.startswith("ENUM") else "OneHot or Ordinal"
-        raise SchemaError(f"Column {name!r} has type {sql_type}, which is no number: {column.reason or f'use {use}'}.")
+        raise SchemaError(f"Column {name!r} has type {sql_type}, which is no number: {_instead(column)}.")
     return column.shape
+
+
+def _instead(column: Column) -> str:
+    """Return what to do with a column that is no number and no vector of them."""
+    if len(column.shape) > 1:
+        return "use Identity or Stack (Normalize takes vectors, OneHot and its like take single values)"
+    if column.sql_type.startswith(("ENUM", "UUID")) or column.sql_type == "VARCHAR":
+        what = f"{column.reason.partition(';')[0]}; " if column.reason else ""
+        return f"{what}use OneHot, Ordinal or Hash"
+    if column.reason is None:
+        return "use Datetime"
+    return column.reason
 
 
 def _part(given: object) -> Encoder:
