@@ -25,6 +25,7 @@ from dbgnn.configuration import lock_last, prefer, require, without_lock
 from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SchemaError, SqlError
 from dbgnn.identity import Identity, has_open, identity_of, is_forked
+from dbgnn.result import Result
 from dbgnn.sql import literal, quote, split_statements
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ class Database(Listed):
                 self._connection.close()
             raise
         self._begun: dict[int, bool] = {}
+        self._is_lent = False
+        self._results: weakref.WeakValueDictionary[int, Result] = weakref.WeakValueDictionary()
         self.build_lock = threading.RLock()
         self._cursors = threading.local()
         self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
@@ -177,6 +180,10 @@ class Database(Listed):
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The database's own DuckDB connection. For plain DuckDB; dbgnn's statements go to :meth:`execute`."""
+        self._is_lent = True
+        return self._live()
+
+    def _live(self) -> duckdb.DuckDBPyConnection:
         if self._closed:
             raise ConnectionError(f"{self!s} is closed; connect again.")
         if os.getpid() != self._pid:
@@ -185,7 +192,7 @@ class Database(Listed):
 
     def statements(self) -> duckdb.DuckDBPyConnection:
         """Return where the user's statements run: the connection, or in another thread a cursor of that thread."""
-        connection = self.connection
+        connection = self._live()
         if threading.get_ident() == self._thread:
             return connection
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "statements", None)
@@ -196,7 +203,7 @@ class Database(Listed):
 
     def new_cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a cursor of the caller's own, in the database's catalog; the caller closes it."""
-        connection = self.connection
+        connection = self._live()
         with self._lock:
             cursor = connection.cursor()
         cursor.execute(f"USE {quote(self._catalog)}")
@@ -206,7 +213,7 @@ class Database(Listed):
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return this thread's own cursor, used by samplers and stores; temporary names are its own."""
         if self._closed or os.getpid() != self._pid:
-            self.connection  # noqa: B018 - raises, or follows a fork
+            self._live()
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
         if cursor is None:
             cursor = self._cursors.cursor = self.new_cursor()
@@ -254,7 +261,7 @@ class Database(Listed):
 
     # -- SQL -----------------------------------------------------------------------------------------
 
-    def execute(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyConnection:
+    def execute(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> Result:
         """Run a statement, or several between semicolons: DuckDB's own, or one of dbgnn's.
 
         The thread that opened the database uses its connection; any other thread has a cursor, and so transactions and
@@ -262,12 +269,13 @@ class Database(Listed):
 
         Dbgnn's own are ``CREATE PROPERTY GRAPH``, ``DROP PROPERTY GRAPH``, and ``COPY … FROM`` npy files.
 
-        Returns what DuckDB does: something to fetch from. ``COPY`` answers with one row, the number of rows copied:
-        ``db.execute("COPY …").fetchone()[0]``.
+        Returns what DuckDB does, something to fetch from, but that fetching from a result which another statement has ended
+        is an error. ``COPY`` answers with one row, the number of rows copied: ``db.execute("COPY …").fetchone()[0]``.
         """
         from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
 
         con = self.statements()
+        self._end_result("another statement")
         with translated(self):
             if params is None and ";" in query.rstrip().removesuffix(";"):
                 *first, query = split_statements(query) or [query]
@@ -278,12 +286,12 @@ class Database(Listed):
                 self._need_write("CREATE or DROP PROPERTY GRAPH")
                 self.need_catalog(con)
                 schema.run(con, statement)
-                return _answer(con, "SELECT true AS Success")
+                return Result(_answer(con, "SELECT true AS Success"))
             if (copy := ingest.parse_copy(query)) is not None:
                 _need_no_params(params, "COPY … FROM npy files")
                 self._need_write("COPY … FROM")
                 count = ingest.run_copy(con, copy, progress=self.settings.progress)
-                return _answer(con, f"SELECT {int(count)}::BIGINT AS Count")
+                return Result(_answer(con, f"SELECT {int(count)}::BIGINT AS Count"))
             try:
                 answer = ingest.run_duckdb(con, query, params, progress=self.settings.progress)
             except duckdb.ParserException as error:
@@ -292,7 +300,17 @@ class Database(Listed):
                 raise
             if (begun := _begins(query)) is not None:
                 self._begun[threading.get_ident()] = begun
-            return answer
+            found = Result(answer)
+            self._results[threading.get_ident()] = found
+            return found
+
+    def _end_result(self, what: str) -> bool:
+        """Note that ``what`` ends the result that the user may be reading; return whether there is one that could be told so."""
+        last = self._results.get(threading.get_ident())
+        if last is None or last.is_read:
+            return False
+        last.end(what)
+        return True
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""
@@ -424,17 +442,25 @@ class Database(Listed):
             )
 
     def idle_statements(self, what: str) -> duckdb.DuckDBPyConnection:
-        """Return where the user's statements run, for one of ours, which must not end a result that is being read.
+        """Return where the user's statements run, for one of ours.
+
+        A result of `execute` that is being read there is ended: what is left of it can no longer be fetched, which is an error
+        where it is tried.
 
         Raises:
-            ConnectionError: A result of the user's is being read there; ``what`` would end it.
+            ConnectionError: A result is being read that was made on the connection itself; ``what`` would end it unseen.
         """
         con = self.statements()
-        if _is_being_read(con):
+        if not _is_being_read(con):
+            return con
+        # Of a result that nobody holds, such as that of execute(…).fetchone()[0], nothing is lost, unless it was made on the
+        # connection itself, of whose results we do not know who holds them.
+        if not self._end_result(what) and (self._is_lent or not self._owns):
             raise ConnectionError(
                 f"{what} runs on the connection of db.execute(), where a result is being read, and would end it. Fetch that "
                 "result whole first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
             )
+        con.complete()
         return con
 
     def _home(self, name: str | None) -> Database:

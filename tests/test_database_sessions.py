@@ -9,7 +9,6 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -182,25 +181,59 @@ def test_a_result_that_is_being_read_comes_whole(tmp_path: Path, body: str) -> N
             assert db.sql(f"SELECT count(p), sum(p - id) FROM {table}").fetchall() == [(5000, 0)]
 
 
-@pytest.mark.parametrize("query", [False, True])
-def test_what_would_end_it_says_so(db: dbgnn.Database, query: bool) -> None:
+USES: dict[str, Callable[[dbgnn.Database, dbgnn.Graph], object]] = {
+    "by query": lambda db, _: dbgnn.query_to_heterodata(db, nodes={"p": "SELECT id FROM paper"}, edges={}),
+    "by graph": lambda _, graph: graph.to_heterodata(),
+}
+MANY = "SELECT i FROM range(100000) t(i)"
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_result_that_was_ended_says_so(db: dbgnn.Database, use: str) -> None:
     graph = db.graph()
+    rows = db.execute(MANY)
+    rows.fetchone()
+    USES[use](db, graph)
+    for fetch in (rows.fetchone, rows.fetchall, lambda: next(iter(rows)), lambda: rows.df()):
+        with pytest.raises(dbgnn.ConnectionError, match="fetchall"):
+            fetch()
+    assert len(db.execute(MANY).fetchall()) == 100_000  # the remedies
+    own = db.connection.cursor().execute(MANY)
+    own.fetchone()
+    USES[use](db, graph)
+    assert len(own.fetchall()) == 99_999
 
-    def use() -> Any:
-        if query:
-            return dbgnn.query_to_heterodata(db, nodes={"p": "SELECT id FROM paper"}, edges={})
-        return graph.to_heterodata()
 
-    rows = db.execute("SELECT i FROM range(100000) t(i)")
+@pytest.mark.parametrize("use", USES)
+def test_a_result_of_the_connection_itself_is_not_ended_unseen(db: dbgnn.Database, use: str) -> None:
+    graph = db.graph()
+    rows = db.connection.execute(MANY)
     rows.fetchone()
     with pytest.raises(dbgnn.ConnectionError, match=r"fetchall\(\)"):
-        use()
+        USES[use](db, graph)
     assert len(rows.fetchall()) == 99_999
-    use()
-    rows = db.connection.cursor().execute("SELECT i FROM range(100000) t(i)")  # the other remedy
-    rows.fetchone()
-    use()
-    assert len(rows.fetchall()) == 99_999
+    USES[use](db, graph)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_result_that_nobody_holds_is_no_obstacle(db: dbgnn.Database, use: str) -> None:
+    assert db.execute("SELECT count(*) FROM paper").fetchone() == (50,)
+    USES[use](db, db.graph())
+    db.execute("FROM paper")
+    USES[use](db, db.graph())
+
+
+def test_another_statement_does_not_give_its_rows_to_an_earlier_result(db: dbgnn.Database) -> None:
+    rows = db.execute(MANY)
+    rows.fetchmany(10)
+    db.execute("CREATE TABLE other AS SELECT 1 AS i")
+    with pytest.raises(dbgnn.ConnectionError, match="another statement"):
+        rows.fetchmany(10)
+    whole = db.execute(MANY)
+    assert len(whole.fetchall()) == 100_000
+    db.execute("SELECT 1")
+    assert whole.fetchone() is not None or whole.is_read  # what was read whole is not complained of
+    assert db.execute("SELECT 1 AS a, 2 AS b").description[1][0] == "b"
 
 
 def test_a_transaction_with_a_result_being_read_is_known(db: dbgnn.Database) -> None:

@@ -264,6 +264,7 @@ def temp_folder(store: DuckDBFeatureStore) -> str:
     folder = Path(found).expanduser()
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
-    if not Path(found).expanduser().is_dir() and not os.access(folder, os.W_OK):
+    asked = store.graph.db.settings.temp_directory is not None
+    if not asked and not Path(found).expanduser().is_dir() and not os.access(folder, os.W_OK):
         return tempfile.gettempdir()
     return str(folder)

@@ -92,19 +92,12 @@ def find_table(con: duckdb.DuckDBPyConnection, name: str, schema: str | None = N
         {"name": name, "schema": schema},
     )
     if view is not None:
-        raise _of_a_view(con, TableName(view[1], view[0]))
+        seen = TableName(view[1], view[0])
+        raise SchemaError(
+            f"{str(seen)!r} is a view, and a graph needs tables. CREATE TABLE … AS FROM {shown_table(seen)}, and use that "
+            "table."
+        )
     raise UnknownNameError(f"There is no table {shown!r}" + near_misses(shown, tables(con)))
-
-
-def _of_a_view(con: duckdb.DuckDBPyConnection, view: TableName) -> SchemaError:
-    """Return the error that a view is no table, with the statement that makes one of it."""
-    taken = {folded(table.name) for table in tables(con) if table.schema == view.schema}
-    names = (f"{view.name}_table{i}" for i in ["", *range(2, len(taken) + 3)])
-    made = TableName(next(name for name in names if folded(name) not in taken), view.schema)
-    return SchemaError(
-        f"{str(view)!r} is a view, and a graph needs tables. Make one of it, and use {shown_table(made)}: "
-        f"CREATE TABLE {shown_table(made)} AS FROM {shown_table(view)}."
-    )
 
 
 def columns(con: duckdb.DuckDBPyConnection, table: TableName) -> dict[str, str]:

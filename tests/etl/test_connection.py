@@ -106,7 +106,7 @@ def test_an_error_in_the_users_transaction_is_the_one_that_is_seen(db: Database)
 
 def test_results_that_are_still_open_are_no_obstacle(db: Database) -> None:
     for edges in (None, "SELECT 10, 20"):
-        db.connection.execute("FROM range(1_000_000)").fetchone()
+        db.execute("FROM range(1_000_000)").fetchone()
         assert get(db, "SELECT id FROM paper", edges)["paper"].num_nodes == 3
 
 

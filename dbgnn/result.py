@@ -1,0 +1,79 @@
+"""`Result`: what a statement of the user's gave, which says so when something else has ended it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+
+from dbgnn.errors import ConnectionError
+
+#: DuckDB's names for fetching some rows; all others that give rows give all of them.
+_SOME = frozenset({"fetchone", "fetchmany", "fetch_df_chunk"})
+_ALL = frozenset("df fetch_df fetchall fetchdf fetchnumpy pl tf to_arrow_table torch".split())
+
+
+class Result:
+    """The result of a statement: all that DuckDB's connection has, to fetch from (``fetchall()``, ``df()``, ``description`` …).
+
+    One connection holds one result. Another statement on it ends this one; to fetch on is then an error instead of no rows, or
+    those of the other statement.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        self._ended: str | None = None
+        self._is_read = False
+
+    def end(self, what: str) -> None:
+        """Note that ``what`` has ended it; fetching what is left is an error from now on."""
+        if not self._is_read:
+            self._ended = what
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all rows were fetched."""
+        return self._is_read
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Return the next row; None: there is none."""
+        row: tuple[Any, ...] | None = self._fetch("fetchone")
+        return row
+
+    def fetchmany(self, size: int = 1) -> list[tuple[Any, ...]]:
+        """Return the next rows, at most ``size``."""
+        rows: list[tuple[Any, ...]] = self._fetch("fetchmany", size)
+        return rows
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Return all rows that are left."""
+        rows: list[tuple[Any, ...]] = self._fetch("fetchall")
+        return rows
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._need_not_ended()
+        return functools.partial(self._fetch, name) if name in _ALL or name in _SOME else getattr(self._connection, name)
+
+    def _fetch(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        self._need_not_ended()
+        rows = getattr(self._connection, name)(*args, **kwargs)
+        self._is_read = name in _ALL or rows is None or len(rows) == 0
+        return rows
+
+    def _need_not_ended(self) -> None:
+        if self._ended is not None:
+            raise ConnectionError(
+                f"This result was ended by {self._ended}, which ran on its connection before all rows were fetched. Fetch it whole "
+                "first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
+            )
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        while (row := self.fetchone()) is not None:
+            yield row
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(self._connection) if not name.startswith("_")]
