@@ -305,12 +305,12 @@ class Database(Listed):
             return found
 
     def _end_result(self, what: str) -> bool:
-        """Note that ``what`` ends the result that the user may be reading; return whether there is one that could be told so."""
+        """Note that ``what`` ends the result that the user may be reading; return whether there is one to note it on."""
         last = self._results.get(threading.get_ident())
-        if last is None or last.is_read:
+        if last is None:
             return False
         last.end(what)
-        return True
+        return not last.is_read
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""

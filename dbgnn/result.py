@@ -28,9 +28,8 @@ class Result:
         self._is_read = False
 
     def end(self, what: str) -> None:
-        """Note that ``what`` has ended it; fetching what is left is an error from now on."""
-        if not self._is_read:
-            self._ended = what
+        """Note that ``what`` has ended it; fetching from it is an error from now on."""
+        self._ended = what
 
     @property
     def is_read(self) -> bool:
@@ -55,8 +54,10 @@ class Result:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
+        if name in _ALL or name in _SOME:
+            return functools.partial(self._fetch, name)
         self._need_not_ended()
-        return functools.partial(self._fetch, name) if name in _ALL or name in _SOME else getattr(self._connection, name)
+        return getattr(self._connection, name)
 
     def _fetch(self, name: str, *args: Any, **kwargs: Any) -> Any:
         self._need_not_ended()
@@ -67,8 +68,8 @@ class Result:
     def _need_not_ended(self) -> None:
         if self._ended is not None:
             raise ConnectionError(
-                f"This result was ended by {self._ended}, which ran on its connection before all rows were fetched. Fetch it whole "
-                "first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
+                f"This result was ended by {self._ended}, which ran on its connection. Fetch it whole first, with fetchall(), or "
+                "read it from a cursor of its own: db.connection.cursor().execute(…)."
             )
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:

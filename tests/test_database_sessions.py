@@ -194,7 +194,7 @@ def test_a_result_that_was_ended_says_so(db: dbgnn.Database, use: str) -> None:
     rows = db.execute(MANY)
     rows.fetchone()
     USES[use](db, graph)
-    for fetch in (rows.fetchone, rows.fetchall, lambda: next(iter(rows)), lambda: rows.df()):
+    for fetch in (rows.fetchone, rows.fetchall, lambda: next(iter(rows)), rows.df):
         with pytest.raises(dbgnn.ConnectionError, match="fetchall"):
             fetch()
     assert len(db.execute(MANY).fetchall()) == 100_000  # the remedies
@@ -232,7 +232,8 @@ def test_another_statement_does_not_give_its_rows_to_an_earlier_result(db: dbgnn
     whole = db.execute(MANY)
     assert len(whole.fetchall()) == 100_000
     db.execute("SELECT 1")
-    assert whole.fetchone() is not None or whole.is_read  # what was read whole is not complained of
+    with pytest.raises(dbgnn.ConnectionError, match="another statement"):  # and not that statement's row
+        whole.fetchone()
     assert db.execute("SELECT 1 AS a, 2 AS b").description[1][0] == "b"
 
 
