@@ -68,8 +68,8 @@ class Result:
     def _need_not_ended(self) -> None:
         if self._ended is not None:
             raise ConnectionError(
-                f"This result was ended by {self._ended}, which ran on its connection. Fetch it whole first, with fetchall(), or "
-                "read it from a cursor of its own: db.connection.cursor().execute(…)."
+                f"This result was ended by {self._ended}, which ran on its connection. Fetch it whole first, with fetchall(), "
+                "or read it from a cursor of its own: db.connection.cursor().execute(…)."
             )
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
