@@ -6,6 +6,7 @@ sends each statement to where it belongs.
 
 from __future__ import annotations
 
+import ctypes
 import operator
 import os
 import re
@@ -163,6 +164,7 @@ class Database(Listed):
         self.build_lock = threading.RLock()
         self._cursors = threading.local()
         self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+        _databases.add(self)
 
     def _follow_fork(self) -> None:
         """In a forked child, leave the parent's connection untouched and open one of our own."""
@@ -567,6 +569,22 @@ class Database(Listed):
             parts.append("closed")
         return f"dbgnn.Database({', '.join(parts)})"
 
+
+#: Every database of this process, also one that only waits for the garbage collector.
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _keep_inherited() -> None:
+    """Let no connection of the parent be closed in a forked child: closing waits for threads that exist in the parent only.
+
+    The garbage collector would, of a database that the parent has dropped; so would the end of the interpreter.
+    """
+    for database in list(_databases):
+        for connection in (database._connection, *database._all_cursors):
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+
+
+os.register_at_fork(after_in_child=_keep_inherited)
 
 #: Databases opened by unpickling, one per file and process: a loader's stores and sampler share theirs.
 _reopened: weakref.WeakValueDictionary[Settings, Database] = weakref.WeakValueDictionary()

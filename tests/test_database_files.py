@@ -220,3 +220,30 @@ def test_a_named_database_in_memory_is_not_shared_with_a_child() -> None:
         assert "':memory:'" in _in_child(lambda: dbgnn.connect(":memory:shared", progress=False))
         assert _in_child(lambda: dbgnn.connect(progress=False).sql("SELECT 1").fetchall()) == "[(1,)]"
     assert os.getpid() == db._pid
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("end", ["os._exit", "sys.exit"])
+def test_a_child_does_not_wait_for_what_its_parent_has_dropped(tmp_path: Path, end: str) -> None:
+    """Connections of the parent that the child's garbage collector, or its end, finds must not be closed there."""
+    make(tmp_path / "g.duckdb")
+    program = f"""
+import gc, os, sys
+import dbgnn
+gc.disable()
+db = dbgnn.connect({str(tmp_path / "g.duckdb")!r}, read_only=True, progress=False)
+db.sql("SELECT count(*) FROM paper, cites").fetchall()
+db.graph().num_nodes("paper")
+kept = dbgnn.connect(progress=False)
+cycle = [db]
+cycle.append(cycle)
+del cycle, db
+if (child := os.fork()) == 0:
+    gc.collect()
+    print("collected", flush=True)
+    {end}(0)
+os.waitpid(child, 0)
+print("ended", flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["collected", "ended"]
