@@ -25,8 +25,9 @@ import pyarrow as pa
 from dbgnn.configuration import lock_last, prefer, require, without_lock
 from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SchemaError, SqlError
-from dbgnn.identity import Identity, has_open, identity_of, is_forked
+from dbgnn.identity import Identity, has_open, identity_of, is_forked, paths_open
 from dbgnn.result import Result
+from dbgnn.session import Session
 from dbgnn.sql import literal, quote, split_statements
 
 if TYPE_CHECKING:
@@ -75,8 +76,8 @@ def connect(
     Args:
         database: Path of the file (created if absent, unless ``read_only``), ``":memory:"``, or an open
             ``duckdb`` connection, whose settings stay as they are unless given here.
-        read_only: Open without the right to write. Several processes can then share the file, which
-            ``num_workers > 0`` needs.
+        read_only: Open without the right to write. Several processes can then share the file, which worker processes
+            need (``num_workers > 0``; over a file open for writing, threads do their work).
         memory_limit: DuckDB's buffer memory: text such as ``"4GB"`` or ``"50%"``, bytes as an int (Kùzu's
             ``buffer_pool_size``), or ``"-1"`` for no limit; default: 80 % of the machine's.
         threads: DuckDB's threads; default: one per core.
@@ -91,6 +92,11 @@ def connect(
     """
     own = database if isinstance(database, duckdb.DuckDBPyConnection) else None
     if own is not None:
+        if _is_being_read(own):
+            raise ConnectionError(
+                "A result is being read on this DuckDB connection, which dbgnn.connect() would end. Fetch it whole first, with "
+                "fetchall(), or hand over a cursor: dbgnn.connect(connection.cursor())."
+            )
         query = "SELECT coalesce(path, ':memory:'), readonly FROM duckdb_databases() WHERE database_name = current_database()"
         try:
             path, readonly = own.execute(query).fetchall()[0]
@@ -137,7 +143,6 @@ class Database(Listed):
         self._inherited: list[object] = []
         #: Graphs whose index was built in memory, and how; another process, whose memory is its own, does the same.
         self.built_in_memory: dict[str, str | None] = {}
-        self._used: dict[tuple[int, str], Database] = {}
         self._open(connection)
 
     # -- connections ---------------------------------------------------------------------------------
@@ -158,9 +163,9 @@ class Database(Listed):
             if self._owns:  # an open file would keep others out for as long as the error is held
                 self._connection.close()
             raise
-        self._begun: dict[int, bool] = {}
+        self._session = Session()
+        self._others: weakref.WeakSet[Database] = weakref.WeakSet()
         self._is_lent = False
-        self._results: weakref.WeakValueDictionary[int, Result] = weakref.WeakValueDictionary()
         self.build_lock = threading.RLock()
         self._cursors = threading.local()
         self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
@@ -175,13 +180,17 @@ class Database(Listed):
                 "dbgnn.connect(path, read_only=True), or use num_workers=0."
             )
         # Kept alive, never used: closing them would wait for threads that exist in the parent only.
-        self._inherited += [self._connection, self._cursors, self._all_cursors, self._used]
-        self._lock, self._used = threading.Lock(), {}
+        self._inherited += [self._connection, self._cursors, self._all_cursors, self._session]
+        self._lock = threading.Lock()
         self._open(None)
 
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The database's own DuckDB connection. For plain DuckDB; dbgnn's statements go to :meth:`execute`."""
+        return self._lend()
+
+    def _lend(self) -> duckdb.DuckDBPyConnection:
+        """Return the connection to somebody whose statements on it are not seen."""
         self._is_lent = True
         return self._live()
 
@@ -229,17 +238,13 @@ class Database(Listed):
         cursor = self.cursor()
         cursor.complete()
         try:
-            cursor.begin()
-        except duckdb.TransactionException:  # Ctrl-C has left one open
-            cursor.rollback()
-            cursor.begin()
-        try:
+            cursor.begin()  # within, so that Ctrl-C right behind it ends what it began
             yield
+            cursor.commit()
         except BaseException:
             with suppress(duckdb.Error):
                 cursor.rollback()
             raise
-        cursor.commit()
 
     @contextmanager
     def relations(self, **tables: pa.Table) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -277,7 +282,7 @@ class Database(Listed):
         from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
 
         con = self.statements()
-        self._end_result("another statement")
+        self._session.end_result("another statement")
         with translated(self):
             if params is None and ";" in query.rstrip().removesuffix(";"):
                 *first, query = split_statements(query) or [query]
@@ -288,31 +293,23 @@ class Database(Listed):
                 self._need_write("CREATE or DROP PROPERTY GRAPH")
                 self.need_catalog(con)
                 schema.run(con, statement)
-                return Result(_answer(con, "SELECT true AS Success"))
+                return Result(_answer(con, "SELECT true AS Success"), self._lend)
             if (copy := ingest.parse_copy(query)) is not None:
                 _need_no_params(params, "COPY … FROM npy files")
                 self._need_write("COPY … FROM")
                 count = ingest.run_copy(con, copy, progress=self.settings.progress)
-                return Result(_answer(con, f"SELECT {int(count)}::BIGINT AS Count"))
+                return Result(_answer(con, f"SELECT {int(count)}::BIGINT AS Count"), self._lend)
             try:
                 answer = ingest.run_duckdb(con, query, params, progress=self.settings.progress)
-            except duckdb.ParserException as error:
-                if (hint := _cypher(query)) is not None:
+            except BaseException as error:
+                self._session.failed()
+                if isinstance(error, duckdb.ParserException) and (hint := _cypher(query)) is not None:
                     raise SqlError(f"{hint} DuckDB says: {error}") from error
                 raise
-            if (begun := _begins(query)) is not None:
-                self._begun[threading.get_ident()] = begun
-            found = Result(answer)
-            self._results[threading.get_ident()] = found
+            self._session.saw(query)
+            found = Result(answer, self._lend)
+            self._session.hands_out(found)
             return found
-
-    def _end_result(self, what: str) -> bool:
-        """Note that ``what`` ends the result that the user may be reading; return whether there is one to note it on."""
-        last = self._results.get(threading.get_ident())
-        if last is None:
-            return False
-        last.end(what)
-        return not last.is_read
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""
@@ -321,7 +318,9 @@ class Database(Listed):
         with translated(self):
             if schema.parse_statement(query) is not None or ingest.parse_copy(query) is not None:
                 raise SqlError(f"This is a statement, not a query: run it with db.execute(): {query.strip()[:80]!r}")
-            return self.statements().sql(query, params=params)
+            found = self.statements().sql(query, params=params)
+            self._session.saw(query)
+            return found
 
     # -- graphs --------------------------------------------------------------------------------------
 
@@ -341,7 +340,7 @@ class Database(Listed):
         with translated(self):
             db = self._home(name)
             begun = db.in_transaction()
-            found = schema.load(db.statements() if begun else db.cursor(), name)
+            found = schema.load(db.idle_statements("db.graph()") if begun else db.cursor(), name)
             if begun and not _is_committed(db, found):
                 raise ConnectionError(
                     f"Property graph {found.name!r} is not committed as the open transaction has it, and stores and loaders "
@@ -393,7 +392,7 @@ class Database(Listed):
             return True
         mine, theirs = self.settings.path, other.settings.path
         if mine == theirs == ":memory:":
-            return self.connection is other.connection and self._catalog == other._catalog
+            return self._connection is other._connection and self._catalog == other._catalog
         return mine == theirs or (self._file is not None and self._file == other._file)
 
     @property
@@ -423,20 +422,36 @@ class Database(Listed):
         """Whether this thread has begun a transaction."""
         from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
 
-        thread = threading.get_ident()
-        if thread != self._thread and getattr(self._cursors, "statements", None) is None:
+        if threading.get_ident() != self._thread and getattr(self._cursors, "statements", None) is None:
             return False  # this thread has run no statement of the user's
-        con = self.statements()
-        # To ask DuckDB would end a result that is being read; what went through execute() is known.
-        return self._begun.get(thread, False) if _is_being_read(con) else schema.in_transaction(con)
+        session, con = self._session, self.statements()
+        if self._sees_all and session.begun is not None:
+            return session.begun
+        if _is_being_read(con):  # to ask DuckDB would end the result
+            raise ConnectionError(
+                "Whether a transaction is open cannot be asked while a result is read on the connection of db.execute(). Fetch it "
+                "whole first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
+            )
+        try:
+            session.begun = schema.in_transaction(con)
+        except duckdb.TransactionException:  # it was aborted, and is open until ROLLBACK
+            session.begun = True
+        return session.begun
+
+    @property
+    def _sees_all(self) -> bool:
+        """Whether every statement on the user's connection goes through :meth:`execute` and :meth:`sql`."""
+        return self._owns and not self._is_lent
 
     def need_no_transaction(self, what: str) -> None:
         """Raise :class:`ConnectionError` if this thread has begun a transaction, of which ``what`` would be no part."""
+        self._need_same_catalog()
         if self.in_transaction():
             raise ConnectionError(f"{what} is a transaction of its own, and one is open: COMMIT or ROLLBACK it first.")
 
     def need_committed(self, what: str) -> None:
         """Raise :class:`ConnectionError` if this thread has begun a transaction, whose changes ``what`` would not see."""
+        self._need_same_catalog()
         if not self.read_only and self.in_transaction():
             raise ConnectionError(
                 f"{what} reads what is committed, and would not see what the open transaction changed: COMMIT or ROLLBACK it "
@@ -457,12 +472,13 @@ class Database(Listed):
             return con
         # Of a result that nobody holds, such as that of execute(…).fetchone()[0], nothing is lost, unless it was made on the
         # connection itself, of whose results we do not know who holds them.
-        if not self._end_result(what) and (self._is_lent or not self._owns):
+        if self._session.end_result(what) or self._sees_all:
+            con.complete()
+        if _is_being_read(con):
             raise ConnectionError(
                 f"{what} runs on the connection of db.execute(), where a result is being read, and would end it. Fetch that "
                 "result whole first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
             )
-        con.complete()
         return con
 
     def _home(self, name: str | None) -> Database:
@@ -475,8 +491,14 @@ class Database(Listed):
 
         con = self.statements()
         if _is_being_read(con):
-            return self
+            if self._sees_all and not self._session.has_used:
+                return self
+            raise ConnectionError(
+                "Which database is in use cannot be asked while a result is read on the connection of db.execute(). Fetch it "
+                "whole first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
+            )
         (used,) = con.execute("SELECT current_database()").fetchall()[0]
+        self._need_same_catalog()
         if used == self._catalog or not schema.has_graph(con, name):
             return self
         if schema.has_graph(self.cursor(), name):
@@ -485,11 +507,25 @@ class Database(Listed):
                 f"{quote(self._catalog)} first for that of {self.settings.path!r}, or take the other: "
                 "dbgnn.connect(db.connection)."
             )
-        key = (threading.get_ident(), used)
-        found = self._used.get(key)
+        found = self._session.used.get(used)
         if found is None or found.closed:
-            found = self._used[key] = connect(con, progress=self.settings.progress)
+            found = self._session.used[used] = connect(con, progress=self.settings.progress)
+            found._session.has_attached = True
+            self._others.add(found)
         return found
+
+    def _need_same_catalog(self) -> None:
+        """Raise :class:`ConnectionError` if another file was attached under the name of this database."""
+        if self.in_memory or (self._sees_all and not self._session.has_attached):
+            return
+        query = "SELECT path FROM duckdb_databases() WHERE database_name = ?"
+        found = self.cursor().execute(query, [self._catalog]).fetchall()
+        if found != [(self.settings.path,)]:
+            now = f"is that of {found[0][0]!r}" if found else "is detached"
+            raise ConnectionError(
+                f"{self!s} was attached as {self._catalog!r}, and that name {now} by now. ATTACH the file again under that "
+                "name, or connect again."
+            )
 
     def need_same_file(self) -> None:
         """Raise :class:`ConnectionError` if the path of this database now names another file than the one that is open."""
@@ -537,7 +573,7 @@ class Database(Listed):
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
-        for other in self._used.values():
+        for other in list(self._others):
             other.close()
         open_ = [*self._all_cursors, *([self._connection] if self._owns else [])]
         for attempt in range(_CLOSE_ATTEMPTS):
@@ -582,6 +618,7 @@ def _keep_inherited() -> None:
     for database in list(_databases):
         for connection in (database._connection, *database._all_cursors):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
+        database.build_lock, database._lock = threading.RLock(), threading.Lock()  # a thread of the parent may hold them
 
 
 os.register_at_fork(after_in_child=_keep_inherited)
@@ -612,14 +649,6 @@ def _is_being_read(con: duckdb.DuckDBPyConnection) -> bool:
         return False
     con.unregister(_PROBE)
     return False
-
-
-def _begins(query: str) -> bool | None:
-    """Return whether a statement begins a transaction, or ends one; None: neither."""
-    word = query.lstrip().partition(";")[0].split(None, 1)[:1]
-    return {"BEGIN": True, "START": True, "COMMIT": False, "END": False, "ROLLBACK": False, "ABORT": False}.get(
-        word[0].upper() if word else ""
-    )
 
 
 def _is_committed(db: Database, graph: PropertyGraph) -> bool:
@@ -686,6 +715,7 @@ def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
             f"{settings.path!r} may be a database of the process that this one was forked from, which it cannot share. Use "
             "':memory:' here."
         )
+    _need_one_path(settings.path)
     try:
         if is_forked() and not in_memory:
             connection = _attach(settings)
@@ -701,6 +731,16 @@ def _open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
         f"{settings.path!r} is not a DuckDB database file. Connect to one, or to ':memory:', and read this file by its path: "
         f"SELECT * FROM {literal(settings.path)}."
     )
+
+
+def _need_one_path(path: str) -> None:
+    """Raise if this process has the file open under another path: DuckDB would write to it twice, each time as if alone."""
+    identity = identity_of(path)
+    if identity is not None and (others := (paths_open(identity) or set()) - {path}):
+        raise ConnectionError(
+            f"{path!r} is a hard link to a file that this process has open as {min(others)!r}. Connect by that path, or close "
+            "every connection to it first."
+        )
 
 
 def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:

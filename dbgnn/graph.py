@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+import duckdb
 
 from dbgnn import schema, topology
 from dbgnn.display import Listed, Shown
 from dbgnn.errors import StaleIndexError
 from dbgnn.schema.model import EdgeType, PropertyGraph
-from dbgnn.topology import Topology
+from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +23,10 @@ if TYPE_CHECKING:
     from dbgnn.check import CheckReport
     from dbgnn.database import Database
     from dbgnn.etl.encoders import FittedEncoder
+
+
+#: How often what is missing is built, where others build, or move rows, at the same time.
+_ATTEMPTS = 5
 
 
 class Graph(Listed, Shown):
@@ -37,7 +44,7 @@ class Graph(Listed, Shown):
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._verified: tuple[tuple[int, object], Topology] | None = None
-        self._seen: dict[str | EdgeType, tuple[int, object]] = {}
+        self._seen: dict[str | EdgeType, tuple[tuple[int, object], VertexIndex | EdgeIndex]] = {}
 
     @property
     def name(self) -> str:
@@ -127,25 +134,31 @@ class Graph(Listed, Shown):
         verified = self._verified
         return verified[1] if verified is not None and verified[0][0] == os.getpid() else self.topology()
 
-    def was_seen(self, label: str | EdgeType, stamp: object) -> bool:
-        """Whether the table of a type was seen to be as it was indexed while the file had this stamp."""
-        now = (os.getpid(), stamp)
-        return (self._verified is not None and self._verified[0] == now) or self._seen.get(label) == now
+    def was_seen(self, label: str | EdgeType, stamp: object, index: VertexIndex | EdgeIndex) -> bool:
+        """Whether the table of a type was seen to be as this index of it says while the file had this stamp."""
+        now, verified = (os.getpid(), stamp), self._verified
+        if verified is not None and verified[0] == now:
+            known = verified[1].vertices.get(label) if isinstance(label, str) else verified[1].edges.get(label)
+            if known == index:
+                return True
+        return self._seen.get(label) == (now, index)
 
-    def see(self, label: str | EdgeType, stamp: object) -> None:
+    def see(self, label: str | EdgeType, stamp: object, index: VertexIndex | EdgeIndex) -> None:
         """Note for :meth:`was_seen` that it was."""
-        self._seen[label] = (os.getpid(), stamp)
+        self._seen[label] = ((os.getpid(), stamp), index)
 
     def _build_missing(self) -> tuple[Topology, tuple[int, object]]:
         """Build what is missing, unless another thread has done so meanwhile, and return the index and the file's stamp."""
         with self.db.build_lock:
-            for attempt in (0, 1):
+            for attempt in range(_ATTEMPTS):
                 stamp = (os.getpid(), self.db.stamp())
                 try:
                     return topology.verify(self.db.cursor(), self.definition), stamp
                 except StaleIndexError:
-                    if attempt:
+                    if attempt == _ATTEMPTS - 1:
                         raise
+                # Another connection to the file may build at the same time; what it has built is found in the next turn.
+                with suppress(duckdb.TransactionException, duckdb.ConstraintException):
                     self.build(dangling=self.db.built_in_memory.get(self.name))
         raise AssertionError
 

@@ -44,17 +44,24 @@ def identity_of(path: str) -> Identity | None:
     return stat.st_dev, stat.st_ino
 
 
-def has_open(identity: Identity) -> bool:
-    """Whether this process has a file open; True where the system does not say."""
+def paths_open(identity: Identity) -> set[str] | None:
+    """Return the paths by which this process has a file open; None where the system does not say."""
     try:
         numbers = os.listdir(_OPEN_FILES)
     except OSError:
-        return True
+        return None
+    found = set()
     for number in numbers:
         try:
             stat = os.fstat(int(number))
+            if (stat.st_dev, stat.st_ino) == identity:
+                found.add(os.readlink(f"{_OPEN_FILES}/{number}"))
         except OSError:  # closed since it was listed
             continue
-        if (stat.st_dev, stat.st_ino) == identity:
-            return True
-    return False
+    return found
+
+
+def has_open(identity: Identity) -> bool:
+    """Whether this process has a file open; True where the system does not say."""
+    found = paths_open(identity)
+    return found is None or bool(found)

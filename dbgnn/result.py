@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
 
 from dbgnn.errors import ConnectionError
 
-#: DuckDB's names for fetching some rows; all others that give rows give all of them.
+#: DuckDB's names for fetching some rows, for fetching all, and for what else a result has.
 _SOME = frozenset({"fetchone", "fetchmany", "fetch_df_chunk"})
+_ABOUT = frozenset("description rowcount to_arrow_reader".split())
 _ALL = frozenset("df fetch_df fetchall fetchdf fetchnumpy pl tf to_arrow_table torch".split())
 
 
@@ -20,10 +21,15 @@ class Result:
 
     One connection holds one result. Another statement on it ends this one; to fetch on is then an error instead of no rows, or
     those of the other statement.
+
+    Args:
+        connection: The connection.
+        lend: Called where something else than a result is asked of it, by which statements could be run.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, lend: Callable[[], object]) -> None:
         self._connection = connection
+        self._lend = lend
         self._ended: str | None = None
         self._is_read = False
 
@@ -57,7 +63,10 @@ class Result:
         if name in _ALL or name in _SOME:
             return functools.partial(self._fetch, name)
         self._need_not_ended()
-        return getattr(self._connection, name)
+        found = getattr(self._connection, name)  # raises where there is none
+        if name not in _ABOUT:
+            self._lend()
+        return found
 
     def _fetch(self, name: str, *args: Any, **kwargs: Any) -> Any:
         self._need_not_ended()

@@ -247,3 +247,36 @@ print("ended", flush=True)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == ["collected", "ended"]
+
+
+def test_a_hard_link_is_not_opened_twice(tmp_path: Path) -> None:
+    path, link = tmp_path / "g.duckdb", tmp_path / "link.duckdb"
+    make(path)
+    link.hardlink_to(path)
+    with dbgnn.connect(path, progress=False):
+        with pytest.raises(dbgnn.ConnectionError, match="hard link"):
+            dbgnn.connect(link, progress=False)
+        with dbgnn.connect(path, progress=False) as again:  # the remedy
+            assert seeds_of(loader(again.graph())) == 50
+    with dbgnn.connect(link, progress=False) as db:
+        assert seeds_of(loader(db.graph())) == 50
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_that_ends_leaves_the_parents_log(tmp_path: Path) -> None:
+    path = tmp_path / "g.duckdb"
+    make(path)
+    program = f"""
+import os, signal, sys
+import dbgnn
+db = dbgnn.connect({str(path)!r}, progress=False)
+db.execute("UPDATE paper SET y = 1")
+if (child := os.fork()) == 0:
+    sys.exit(0)
+assert os.waitpid(child, 0)[1] == 0
+db.execute("UPDATE paper SET y = 2")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == -9
+    with dbgnn.connect(path, progress=False) as db:
+        assert db.sql("SELECT DISTINCT y FROM paper").fetchall() == [(2,)]

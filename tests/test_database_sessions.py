@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -144,6 +145,35 @@ def test_two_graphs_of_one_name_are_told_apart(tmp_path: Path) -> None:
         assert db.graph().to_heterodata()["paper"].y.max() == 706
 
 
+def test_another_file_under_the_same_name(tmp_path: Path) -> None:
+    make(tmp_path / "a.duckdb")
+    make(tmp_path / "b.duckdb", add=700)
+    with dbgnn.connect(tmp_path / "a.duckdb", progress=False) as db:
+        graph = db.graph()
+        some = loader(graph)
+        assert seeds_of(some) == 50
+        db.execute(f"ATTACH ':memory:' AS m; USE m; DETACH a; ATTACH '{tmp_path / 'b.duckdb'}' AS a")
+        for use in (lambda: list(some), lambda: graph.write_back("paper", n_id=np.arange(50), p=np.arange(50)), graph.build):
+            with pytest.raises(dbgnn.ConnectionError, match=r"b\.duckdb"):
+                use()
+        db.execute(f"DETACH a; ATTACH '{tmp_path / 'a.duckdb'}' AS a; USE a")  # the remedy
+        assert seeds_of(loader(db.graph())) == 50
+
+
+def test_use_with_a_result_being_read(tmp_path: Path) -> None:
+    make(tmp_path / "a.duckdb")
+    make(tmp_path / "b.duckdb", add=700)
+    with dbgnn.connect(tmp_path / "a.duckdb", progress=False) as db:
+        db.execute(f"ATTACH '{tmp_path / 'b.duckdb'}' AS b; USE b")
+        rows = db.execute(MANY)
+        rows.fetchone()
+        with pytest.raises(dbgnn.ConnectionError, match="fetchall"):
+            db.graph("g")
+        with pytest.raises(dbgnn.ConnectionError, match="fetchall"):
+            dbgnn.connect(db.connection)
+        assert len(rows.fetchall()) == 99_999
+
+
 # -- a result that is being read -----------------------------------------------------------------------
 
 
@@ -237,11 +267,72 @@ def test_another_statement_does_not_give_its_rows_to_an_earlier_result(db: dbgnn
     assert db.execute("SELECT 1 AS a, 2 AS b").description[1][0] == "b"
 
 
-def test_a_transaction_with_a_result_being_read_is_known(db: dbgnn.Database) -> None:
-    db.execute("BEGIN")
-    db.execute("SELECT i FROM range(100000) t(i)").fetchone()
+@pytest.mark.parametrize("begin", ["BEGIN", "/* now */ -- and here\n begin transaction", "START TRANSACTION"])
+def test_a_transaction_with_a_result_being_read_is_known(db: dbgnn.Database, begin: str) -> None:
+    features = db.get_torch_geometric_remote_backend()[0]
+    graph = db.graph()
+    db.execute(begin)
+    db.execute("UPDATE paper SET y = 9")
+    rows = db.execute(MANY)
+    rows.fetchone()
     with pytest.raises(dbgnn.ConnectionError, match="COMMIT or ROLLBACK"):
-        db.graph().write_back("paper", n_id=torch.arange(50), p=torch.arange(50))
+        graph.write_back("paper", n_id=torch.arange(50), p=torch.arange(50))
+    with pytest.raises(dbgnn.ConnectionError, match="COMMIT or ROLLBACK"):
+        features["paper", "y", None]
+    db.execute("ROLLBACK")
+    db.execute(MANY).fetchone()
+    assert features["paper", "y", None].max() == 6
+
+
+def test_a_graph_in_a_transaction_does_not_end_a_result_unseen(db: dbgnn.Database) -> None:
+    db.execute("BEGIN")
+    rows = db.execute(MANY)
+    rows.fetchone()
+    db.graph()
+    with pytest.raises(dbgnn.ConnectionError, match=r"ended by db.graph\(\)"):
+        rows.fetchall()
+
+
+def test_a_transaction_that_is_not_seen_is_asked_for(db: dbgnn.Database) -> None:
+    features = db.get_torch_geometric_remote_backend()[0]
+    db.connection.begin()
+    with pytest.raises(dbgnn.ConnectionError, match="COMMIT or ROLLBACK"):
+        features["paper", "y", None]
+    rows = db.execute(MANY)
+    rows.fetchone()
+    with pytest.raises(dbgnn.ConnectionError, match="fetchall"):  # it cannot be asked for without ending the result
+        features["paper", "y", None]
+    rows.fetchall()
+    db.connection.commit()
+    assert features["paper", "y", None].max() == 6
+    db.execute("BEGIN")
+    with pytest.raises(duckdb.Error):
+        db.execute("SELECT nothing")
+    with pytest.raises(dbgnn.ConnectionError, match="ROLLBACK"):  # it was aborted
+        features["paper", "y", None]
+    db.execute("ROLLBACK")
+    assert features["paper", "y", None].max() == 6
+
+
+def test_an_open_arrow_reader_says_so(db: dbgnn.Database) -> None:
+    graph = db.graph()
+    reader = db.sql(MANY).to_arrow_reader(1000)
+    reader.read_next_batch()
+    with pytest.raises(dbgnn.ConnectionError, match="fetchall"):
+        graph.to_heterodata()
+    del reader
+
+
+def test_results_of_threads_are_their_own(db: dbgnn.Database) -> None:
+    made = []
+    for i in range(20):  # numbers of threads that have ended are given to new ones
+        with ThreadPoolExecutor(1) as pool:
+            made.append(pool.submit(db.execute, f"SELECT {i}").result())
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(db.execute, "BEGIN").result()
+    assert [result.fetchall() for result in made] == [[(i,)] for i in range(20)]
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(lambda: seeds_of(loader(db.graph()))).result() == 50
 
 
 # -- Ctrl-C --------------------------------------------------------------------------------------------

@@ -49,8 +49,9 @@ def write_settings(con: duckdb.DuckDBPyConnection, *, uncompressed: bool) -> Ite
         try:
             for name, value in wanted.items():
                 [(old,)] = control.execute("SELECT current_setting(?)", [name]).fetchall()
-                if str(old).lower() != value and _set(control, name, value):
-                    before[name] = str(old).lower()
+                if str(old).lower() != value:
+                    before[name] = str(old).lower()  # noted first: Ctrl-C may come right behind the SET
+                    _set(control, name, value)
             yield
         finally:
             for name, value in before.items():
@@ -58,7 +59,7 @@ def write_settings(con: duckdb.DuckDBPyConnection, *, uncompressed: bool) -> Ite
                     control.execute(f"SET {name} = {literal(value)}")
 
 
-def _set(control: duckdb.DuckDBPyConnection, name: str, value: str) -> bool:
+def _set(control: duckdb.DuckDBPyConnection, name: str, value: str) -> None:
     try:
         control.execute(f"SET {name} = {literal(value)}")
     except duckdb.InvalidInputException as error:
@@ -69,5 +70,3 @@ def _set(control: duckdb.DuckDBPyConnection, name: str, value: str) -> bool:
                 "Rows would not keep their order: the setting preserve_insertion_order is false and the configuration is "
                 "locked. Run SET preserve_insertion_order = true before SET lock_configuration = true."
             ) from error
-        return False
-    return True

@@ -6,6 +6,7 @@ the fan-out and the seeds, which degrees do not.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ class HotRows:
     def __init__(self, store: DuckDBFeatureStore, cache_bytes: int) -> None:
         self.store, self.cache_bytes = store, cache_bytes
         self._lock = threading.Lock()  # two epochs of one loader may run at once
+        self._pid = os.getpid()
         self._chosen: dict[Label, Ids] = {}
         self._chosen_of: object = None
         self._rows: dict[Label, RowsInMemory] = {}
@@ -54,6 +56,8 @@ class HotRows:
         """Return the hot rows by type, chosen by ``requests`` at the first call, and as they are in the tables now."""
         if not self.cache_bytes:
             return {}
+        if self._pid != os.getpid():  # a thread of the parent may have held it at the fork, for ever
+            self._pid, self._lock = os.getpid(), threading.Lock()
         with self._lock:
             nodes = [s for s in served if isinstance(s.label, str)]
             ids_are = {s.label: topology.vertices[s.label].keys for s in nodes if isinstance(s.label, str)}

@@ -11,10 +11,12 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import torch
 from torch_geometric.sampler import NodeSamplerInput
 from torch_geometric.sampler.base import SubgraphType
@@ -38,6 +40,10 @@ from dbgnn.stores.request import Ids
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore
     from dbgnn.topology import Topology
+
+
+#: How often a super-batch is sampled again because the index was built at the same time.
+_ATTEMPTS = 3
 
 
 @dataclass(slots=True)
@@ -163,6 +169,12 @@ class Pipeline:
             yield found
 
     def _sample(self, numbers: Sequence[NumberedBatch], chosen: Plan) -> _SuperBatch:
+        for _ in range(_ATTEMPTS):
+            with suppress(duckdb.CatalogException):  # the index was built again, and the tables of the one before are dropped
+                return self._sample_now(numbers, chosen)
+        return self._sample_now(numbers, chosen)
+
+    def _sample_now(self, numbers: Sequence[NumberedBatch], chosen: Plan) -> _SuperBatch:
         topology = self.store.graph.topology()
         self.check(topology)
         found = _SuperBatch([], topology)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import Any, TypeVar
 
@@ -37,13 +37,14 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     if in_transaction(con):  # in which a BEGIN would abort it
         yield
         return
-    con.execute("BEGIN TRANSACTION")
     try:
+        con.execute("BEGIN TRANSACTION")  # within, so that Ctrl-C right behind it ends what it began
         yield
+        con.execute("COMMIT")
     except BaseException:
-        con.execute("ROLLBACK")
+        with suppress(duckdb.TransactionException):  # none is open: it was not begun, or is committed
+            con.execute("ROLLBACK")
         raise
-    con.execute("COMMIT")
 
 
 def graph_names(con: duckdb.DuckDBPyConnection) -> list[str]:

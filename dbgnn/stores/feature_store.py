@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -166,10 +167,11 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             _warn_lacking([attrs[i] for i in lacking])
         out: dict[int, Any] = dict(lacking)
         self._binding.db.need_committed("A feature store")
+        topology = self._binding.topology() if requests else None
         for label, index, members in requests:
             names = [column_name(attrs[i].attr_name) for i in members]
-            tensors = self._steady.read(label, lambda source, index=index, names=names: self._read(source, index, names))  # type: ignore[misc]
-            out.update(zip(members, tensors, strict=True))
+            read = partial(self._read, index=index, names=names)
+            out.update(zip(members, self._steady.read(label, read, topology), strict=True))
         return [out[i] for i in range(len(attrs))]
 
     def _read(self, source: Source, index: Any, names: Sequence[str]) -> list[Tensor]:
@@ -274,27 +276,31 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         A node type without any lists ``n_id``: its ids. Edge attributes are listed under their edge type. PyG's loaders set the
         sampled nodes as their index; from what :class:`dbgnn.NeighborSampler` sampled, that leads to the ids of the edges.
         """
-        edges = self.edge_tensor_attrs()
+        topology = self._binding.topology()
+        edges = self.edge_tensor_attrs(topology)
         if self.homogeneous:
             edges = [ListedEdgeAttr(a.group_name, a.attr_name) for a in edges]
-        return self.node_tensor_attrs() + edges
+        return self.node_tensor_attrs(topology) + edges
 
-    def node_tensor_attrs(self) -> list[DuckDBTensorAttr]:
-        """Return the node attributes that loaders fetch, by ``n_id``."""
-        binding, topology = self._binding, self._binding.topology()
+    def node_tensor_attrs(self, topology: Topology | None = None) -> list[DuckDBTensorAttr]:
+        """Return the node attributes that loaders fetch, by ``n_id``; ``topology``: the index, if it was verified just now."""
+        binding, topology = self._binding, topology or self._binding.topology()
         return [
             self.tensor_attr(v.label, name)
             for v in binding.definition.vertices
             for name in [c.attr for c in binding.fetched(v.label, topology)] or [NODE_ID]
         ]
 
-    def edge_tensor_attrs(self) -> list[DuckDBTensorAttr]:
+    def edge_tensor_attrs(self, topology: Topology | None = None) -> list[DuckDBTensorAttr]:
         """Return the edge attributes that loaders fetch, by ``e_id``; the group is the edge type in any graph.
+
+        Args:
+            topology: The index, if it was verified just now.
 
         Raises:
             SchemaError: Without type names, nodes have an attribute of the same name, and a ``Data`` holds one of them.
         """
-        binding, topology = self._binding, self._binding.topology()
+        binding, topology = self._binding, topology or self._binding.topology()
         attrs = [
             self.tensor_attr(e.edge_type, column.attr)
             for e in binding.definition.edges

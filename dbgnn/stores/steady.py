@@ -41,19 +41,25 @@ class Steady:
         self._binding = binding
         self._kinds: dict[str, pa.DataType] = {}
 
-    def read(self, label: Label, read: Callable[[Source], _T]) -> _T:
+    def read(self, label: Label, read: Callable[[Source], _T], topology: Topology | None = None) -> _T:
         """Return what ``read`` makes of a type's table as it is now.
+
+        Args:
+            label: The type.
+            read: Called with the table.
+            topology: The index, verified just now; None: it is verified.
 
         Raises:
             StaleIndexError: The table changed since the index was built.
         """
         with translated(self._binding.db):
+            now = self._binding.topology() if topology is None else topology
             for _ in range(_ATTEMPTS):
-                topology = self._binding.topology()
-                source = self._binding.source(label, topology)
+                source = self._binding.source(label, now)
                 done, result = self._read(label, source.index, lambda source=source: read(source))  # type: ignore[misc]
                 if done:
                     return result
+                now = self._binding.topology()
         raise self._too_fast()
 
     def read_of(
@@ -97,7 +103,7 @@ class Steady:
         """Read; ``(False, …)`` where the table is not as it was indexed, or the index was built again."""
         db, graph = self._binding.db, self._binding.graph
         stamp = db.stamp()
-        if stamp is not None and graph.was_seen(label, stamp):
+        if stamp is not None and graph.was_seen(label, stamp, index):
             try:
                 result = read()
             except (StaleIndexError, duckdb.CatalogException):
@@ -115,7 +121,7 @@ class Steady:
             except duckdb.CatalogException:  # a table of the index that another build has dropped
                 return False, None  # type: ignore[return-value]
         if stamp is not None and db.stamp() == stamp:
-            graph.see(label, stamp)
+            graph.see(label, stamp, index)
         return True, result
 
     def _kind(self, column: Column) -> pa.DataType:
