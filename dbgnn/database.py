@@ -92,11 +92,7 @@ def connect(
     """
     own = database if isinstance(database, duckdb.DuckDBPyConnection) else None
     if own is not None:
-        if _is_being_read(own):
-            raise ConnectionError(
-                "A result is being read on this DuckDB connection, which dbgnn.connect() would end. Fetch it whole first, with "
-                "fetchall(), or hand over a cursor: dbgnn.connect(connection.cursor())."
-            )
+        _end_what_is_read(own, "dbgnn.connect()")
         query = "SELECT coalesce(path, ':memory:'), readonly FROM duckdb_databases() WHERE database_name = current_database()"
         try:
             path, readonly = own.execute(query).fetchall()[0]
@@ -427,11 +423,7 @@ class Database(Listed):
         session, con = self._session, self.statements()
         if self._sees_all and session.begun is not None:
             return session.begun
-        if _is_being_read(con):  # to ask DuckDB would end the result
-            raise ConnectionError(
-                "Whether a transaction is open cannot be asked while a result is read on the connection of db.execute(). Fetch it "
-                "whole first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
-            )
+        _end_what_is_read(con, "To ask whether a transaction is open")
         try:
             session.begun = schema.in_transaction(con)
         except duckdb.TransactionException:  # it was aborted, and is open until ROLLBACK
@@ -465,7 +457,7 @@ class Database(Listed):
         where it is tried.
 
         Raises:
-            ConnectionError: A result is being read that was made on the connection itself; ``what`` would end it unseen.
+            ConnectionError: A result was being read that was made on the connection itself; it is ended now.
         """
         con = self.statements()
         if not _is_being_read(con):
@@ -474,11 +466,7 @@ class Database(Listed):
         # connection itself, of whose results we do not know who holds them.
         if self._session.end_result(what) or self._sees_all:
             con.complete()
-        if _is_being_read(con):
-            raise ConnectionError(
-                f"{what} runs on the connection of db.execute(), where a result is being read, and would end it. Fetch that "
-                "result whole first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
-            )
+        _end_what_is_read(con, what)
         return con
 
     def _home(self, name: str | None) -> Database:
@@ -493,10 +481,7 @@ class Database(Listed):
         if _is_being_read(con):
             if self._sees_all and not self._session.has_used:
                 return self
-            raise ConnectionError(
-                "Which database is in use cannot be asked while a result is read on the connection of db.execute(). Fetch it "
-                "whole first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
-            )
+            _end_what_is_read(con, "To ask which database is in use")
         (used,) = con.execute("SELECT current_database()").fetchall()[0]
         self._need_same_catalog()
         if used == self._catalog or not schema.has_graph(con, name):
@@ -649,6 +634,26 @@ def _is_being_read(con: duckdb.DuckDBPyConnection) -> bool:
         return False
     con.unregister(_PROBE)
     return False
+
+
+def _end_what_is_read(con: duckdb.DuckDBPyConnection, what: str) -> None:
+    """Free a connection from a result that was read to its end, as one row is by ``fetchone()``; DuckDB waits for more calls.
+
+    Raises:
+        ConnectionError: Rows are left, or a reader of them; who reads them on would miss some.
+    """
+    if not _is_being_read(con):
+        return
+    try:
+        left = bool(con.fetchmany(1))
+        con.complete()
+    except (duckdb.Error, ImportError):  # a reader of Arrow; or a value that Python needs a package for
+        left = True
+    if left or _is_being_read(con):
+        raise ConnectionError(
+            f"{what} runs on the connection of db.execute(), where a result was being read, and has ended it. Fetch it whole "
+            "first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
+        )
 
 
 def _is_committed(db: Database, graph: PropertyGraph) -> bool:

@@ -165,13 +165,11 @@ def test_use_with_a_result_being_read(tmp_path: Path) -> None:
     make(tmp_path / "b.duckdb", add=700)
     with dbgnn.connect(tmp_path / "a.duckdb", progress=False) as db:
         db.execute(f"ATTACH '{tmp_path / 'b.duckdb'}' AS b; USE b")
-        rows = db.execute(MANY)
-        rows.fetchone()
+        db.execute(MANY).fetchone()
         with pytest.raises(dbgnn.ConnectionError, match="fetchall"):
             db.graph("g")
-        with pytest.raises(dbgnn.ConnectionError, match="fetchall"):
-            dbgnn.connect(db.connection)
-        assert len(rows.fetchall()) == 99_999
+        with pytest.raises(dbgnn.SchemaError, match="USE"):
+            db.graph("g")
 
 
 # -- a result that is being read -----------------------------------------------------------------------
@@ -237,12 +235,25 @@ def test_a_result_that_was_ended_says_so(db: dbgnn.Database, use: str) -> None:
 @pytest.mark.parametrize("use", USES)
 def test_a_result_of_the_connection_itself_is_not_ended_unseen(db: dbgnn.Database, use: str) -> None:
     graph = db.graph()
-    rows = db.connection.execute(MANY)
-    rows.fetchone()
+    db.connection.execute(MANY).fetchone()
     with pytest.raises(dbgnn.ConnectionError, match=r"fetchall\(\)"):
         USES[use](db, graph)
-    assert len(rows.fetchall()) == 99_999
     USES[use](db, graph)
+    assert db.connection.execute("SELECT count(*) FROM paper").fetchone() == (50,)  # no row is left, which DuckDB does not say
+    USES[use](db, graph)
+    assert graph.write_back("paper", n_id=np.arange(50), p=np.arange(50)) == 50
+
+
+def test_a_connection_that_was_read_from(tmp_path: Path) -> None:
+    make(tmp_path / "g.duckdb")
+    with duckdb.connect(str(tmp_path / "g.duckdb")) as con:
+        assert con.execute("SELECT count(*) FROM paper").fetchone() == (50,)
+        db = dbgnn.connect(con, progress=False)
+        assert con.execute("SELECT count(*) FROM paper").fetchone() == (50,)
+        assert seeds_of(loader(db.graph())) == 50
+        con.execute(MANY).fetchone()
+        with pytest.raises(dbgnn.ConnectionError, match="fetchall"):
+            dbgnn.connect(con)
 
 
 @pytest.mark.parametrize("use", USES)
@@ -298,11 +309,9 @@ def test_a_transaction_that_is_not_seen_is_asked_for(db: dbgnn.Database) -> None
     db.connection.begin()
     with pytest.raises(dbgnn.ConnectionError, match="COMMIT or ROLLBACK"):
         features["paper", "y", None]
-    rows = db.execute(MANY)
-    rows.fetchone()
+    db.execute(MANY).fetchone()
     with pytest.raises(dbgnn.ConnectionError, match="fetchall"):  # it cannot be asked for without ending the result
         features["paper", "y", None]
-    rows.fetchall()
     db.connection.commit()
     assert features["paper", "y", None].max() == 6
     db.execute("BEGIN")
