@@ -30,6 +30,11 @@ _OUTPUT = "_dbgnn_output"
 #: In an output whose features were fetched just now: who asks for its node ids next puts them into a mini-batch.
 _FETCHED = "_dbgnn_fetched"
 
+_BY_ITSELF = (
+    "transform_sampler_output returned an output that it made by itself, so it cannot be said whether its edges are those "
+    "whose features were fetched. Change the output that it is given, or use dataclasses.replace()."
+)
+
 
 class EdgeIds:
     """The ids of sampled edges, where PyG expects an index of node ids.
@@ -50,18 +55,32 @@ class _Nodes(dict[Any, Tensor]):
 
     def __init__(self, nodes: Mapping[Any, Tensor], out: HeteroOutput) -> None:
         super().__init__(nodes)
-        self._out: HeteroOutput | None = out
+        self._owner = weakref.ref(out)  # an output holds its nodes: mini-batches must not wait for the garbage collector
         self._asked = False
 
+    def of(self, out: HeteroOutput) -> bool:
+        """Whether they are the nodes of this very output, and not of one that it was copied from."""
+        return self._owner() is out
+
+    def first_use(self) -> _Nodes:
+        """Return them as if no edge type had been asked for."""
+        self._asked = False
+        return self
+
+    def _out(self) -> HeteroOutput:
+        out = self._owner()
+        if out is None:
+            raise RequestError(_BY_ITSELF)
+        return out
+
     def __contains__(self, key: object) -> bool:
-        return super().__contains__(key) or (isinstance(key, tuple) and self._out is not None and key in self._out.row)
+        return super().__contains__(key) or (isinstance(key, tuple) and key in self._out().row)
 
     def __missing__(self, key: EdgeType) -> EdgeIds:
         if key not in self:
             raise KeyError(key)
-        assert self._out is not None
         self._asked = True
-        ids = (self._out.edge or {}).get(key)
+        ids = (self._out().edge or {}).get(key)
         if ids is None:
             raise RequestError(
                 f"The sampled edges of {key!r} have no ids, so their features cannot be fetched: PyG's bidirectional "
@@ -70,11 +89,8 @@ class _Nodes(dict[Any, Tensor]):
         return EdgeIds(ids)
 
     def items(self) -> Any:
-        if self._asked:  # PyG asks an output of ours for its nodes once more, and gets another object
-            raise RequestError(
-                "transform_sampler_output returned an output that it made by itself, so it cannot be said whether its edges "
-                "are those whose features were fetched. Change the output that it is given, or use dataclasses.replace()."
-            )
+        if self._asked:  # PyG asks an output of ours for its nodes once more, which is their first use again
+            raise RequestError(_BY_ITSELF)
         return super().items()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -86,12 +102,15 @@ class HeteroOutput(HeteroSamplerOutput):
 
     @property
     def node(self) -> Any:
-        """Node ids by node type."""
-        return _Nodes(self.__dict__["node"], self)
+        """Node ids by node type: one dict, which may be changed in place."""
+        nodes = self.__dict__["node"]
+        if not (isinstance(nodes, _Nodes) and nodes.of(self)):
+            nodes = self.__dict__["node"] = _Nodes(nodes, self)
+        return nodes.first_use()
 
     @node.setter
     def node(self, nodes: Mapping[Any, Tensor]) -> None:
-        self.__dict__["node"] = dict(nodes)
+        self.__dict__["node"] = nodes
 
 
 class Output(SamplerOutput):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import gc
 import pickle
+import weakref
 from typing import Any
 
 import pytest
@@ -201,3 +203,74 @@ def test_metadata_is_to_heteros() -> None:
         model = to_hetero(GraphSAGE((-1, -1), 8, 2), graph.metadata())
         out = model(batch.x_dict, batch.edge_index_dict)
         assert {label: x.shape for label, x in out.items()} == {t: (batch[t].num_nodes, 8) for t in ("user", "item")}
+
+
+def assign(out: Any) -> Any:
+    """Give the papers other ids, in place: the same for all, so that features show it."""
+    out.node["paper"] = torch.full_like(out.node["paper"], 7)
+    return out
+
+
+def update(out: Any) -> Any:
+    out.node.update(paper=torch.full_like(out.node["paper"], 7))
+    return out
+
+
+def pop(out: Any) -> Any:
+    out.node["paper"] = torch.full_like(out.node.pop("paper"), 7)
+    return out
+
+
+def on_a_copy(out: Any) -> Any:
+    return update(copy.copy(out))
+
+
+def on_a_deep_copy(out: Any) -> Any:
+    return update(copy.deepcopy(out))
+
+
+def on_a_replaced_one(out: Any) -> Any:
+    return update(dataclasses.replace(out))
+
+
+def assigned_and_changed(out: Any) -> Any:
+    out.node = nodes = dict(out.node)
+    nodes["paper"] = torch.full_like(nodes["paper"], 7)
+    return out
+
+
+@pytest.mark.parametrize("change", [assign, update, pop, on_a_copy, on_a_deep_copy, on_a_replaced_one, assigned_and_changed])
+@pytest.mark.parametrize("loader", [PyGNeighborLoader, dbgnn.NeighborLoader])
+def test_nodes_may_be_changed_in_place(hetero: Stores, loader: Any, change: Any) -> None:
+    sampler = dbgnn.NeighborSampler(hetero, [4, 3])
+    made = loader(hetero, [4, 3], ("paper", SEEDS), neighbor_sampler=sampler, batch_size=4, transform_sampler_output=change)
+    for batch in made:
+        assert len(batch["paper"].n_id) > 4
+        assert (batch["paper"].n_id == 7).all()
+        assert (batch["paper"].x[:, 0] == 7).all()
+        assert torch.equal(batch[CITES].w, batch[CITES].e_id.double() / 8)
+
+
+def test_nodes_removed_in_place_are_removed(hetero: Stores) -> None:
+    out = dbgnn.NeighborSampler(hetero, [4]).sample_from_nodes(NodeSamplerInput(None, SEEDS, input_type="paper"))
+    assert isinstance(out.node, dict)
+    nodes = out.node
+    del out.node["paper"]
+    assert "paper" not in nodes
+    assert nodes is out.node
+    out.node.clear()
+    assert not list(out.node.items())
+
+
+def test_outputs_need_no_garbage_collector(hetero: Stores) -> None:
+    out = dbgnn.NeighborSampler(hetero, [4]).sample_from_nodes(NodeSamplerInput(None, SEEDS, input_type="paper"))
+    nodes, gone = out.node, weakref.ref(out)
+    gc.disable()
+    try:
+        del out
+        assert gone() is None
+    finally:
+        gc.enable()
+    assert len(nodes["paper"])
+    with pytest.raises(dbgnn.RequestError, match="made by itself"):
+        nodes[CITES]
