@@ -6,7 +6,8 @@ Nothing is taken and ignored. A loader is only told here what its attributes may
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 from torch_geometric.loader import NodeLoader
 
@@ -29,6 +30,12 @@ FIXED = (
     "generator num_workers persistent_workers prefetch_factor timeout multiprocessing_context pin_memory_device in_order "
     "collate_fn"
 ).split()
+
+#: Attributes of a loader, and of torch's, that are nobody else's; every other private one is a derived class's.
+PRIVATE = frozenset(
+    "_asked _batches _epochs _has_edge_attrs _is_ready _iterating _iterator _made _origin _seed_keys _seed_label _stats "
+    "_threads _dataset_kind _DataLoader__initialized _DataLoader__multiprocessing_context _IterableDataset_len_called".split()
+)
 
 
 class OfSampler:
@@ -53,6 +60,9 @@ class Attributes(NodeLoader):
     """A loader whose attributes take effect from the next epoch on, or cannot be set."""
 
     neighbor_sampler: BaseSampler
+
+    #: Of the copy that an epoch runs on: the loader that it was made of, which has whatever is set on the copy.
+    _origin: Attributes | None = None
 
     num_neighbors = OfSampler()
     replace = OfSampler()
@@ -80,10 +90,21 @@ class Attributes(NodeLoader):
 
     def _ready(self) -> None:
         """Say that the loader is made: from now on attributes are set by its user."""
-        self.__dict__["_is_ready"] = True
+        self.__dict__.update(_is_ready=True, _epochs=WeakSet())
+
+    def _for_an_epoch(self) -> Self:
+        """Return a copy whose settings stay as they are now. What a derived class sets is set on both."""
+        now = object.__new__(type(self))
+        now.__dict__.update(self.__dict__ | {"_origin": self})
+        self._epochs.add(now)
+        return now
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_") or not self.__dict__.get("_is_ready") or name in FREE:
+        if name in PRIVATE or not self.__dict__.get("_is_ready"):
+            super().__setattr__(name, value)
+        elif self._origin is not None:
+            setattr(self._origin, name, value)
+        elif name in FREE:
             super().__setattr__(name, value)
         elif name in JUDGED:
             self._set_judged(name, value)
@@ -94,13 +115,21 @@ class Attributes(NodeLoader):
                 f"{name} is decided when a loader is made and cannot be set later; make another loader with it. What can be "
                 f"set: {', '.join(_settable())}."
             )
-        elif difflib.get_close_matches(name, [*_settable(), *FIXED], cutoff=0.85):
+        elif not name.startswith("_") and difflib.get_close_matches(name, [*_settable(), *FIXED], cutoff=0.85):
             raise UnknownNameError(f"A loader has no attribute {name!r} to set" + near_misses(name, _settable()))
         else:  # the user's own
             super().__setattr__(name, value)
-            origin = self.__dict__.get("_origin")
-            if origin is not None:  # this is an epoch's copy, on which a derived class counts something
-                setattr(origin, name, value)
+            if name in self.__dict__:  # and no property of a derived class
+                for epoch in self._epochs:
+                    epoch.__dict__[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        if self._origin is not None:
+            delattr(self._origin, name)
+            return
+        super().__delattr__(name)
+        for epoch in self.__dict__.get("_epochs", ()):
+            epoch.__dict__.pop(name, None)
 
     def _set_judged(self, name: str, value: Any) -> None:
         before = self.__dict__.copy()

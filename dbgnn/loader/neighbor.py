@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Self
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -67,8 +68,8 @@ class NeighborLoader(Listed, Attributes):
         input_id: The ``input_id`` of the seeds, a tensor; default: as in PyG, of a mask the node ids, otherwise (of ids, a
             type, None, and of a SQL predicate, which PyG does not have) the position among the seeds.
         seed: The seed of the sample. The order of ``shuffle`` is torch's (``generator`` or ``torch.manual_seed``).
-        super_batch: How many mini-batches are sampled and fetched together: ``"auto"`` or a number. It shows in speed and
-            memory alone. ``1`` with ``num_workers > 0``.
+        super_batch: How many mini-batches are sampled and fetched together: ``"auto"`` or a number. It changes speed
+            and memory, never a mini-batch. Worker processes, and samplers of another kind, sample one at a time: ``1``.
         prefetch: How many mini-batches lie ready while the model trains: ``"auto"`` or a number; 0: no threads. With threads,
             ``transform`` still runs in the training loop, ``transform_sampler_output`` does not.
         plan: How features come that are not in ``cache_bytes``: ``"join"`` (SQL for every mini-batch), ``"shared"`` (the
@@ -271,12 +272,11 @@ class NeighborLoader(Listed, Attributes):
         return epoch._epoch()
 
     def _as_now(self) -> Self:
-        """Return a copy that an epoch runs on: what is set meanwhile takes effect in the next one."""
+        """Return the copy that an epoch runs on: a setting that changes while it runs takes effect in the next one."""
         check_sampler(self.node_sampler, self.data[0])
         if self._is_ahead:
             self._pipeline  # noqa: B018 - made here, it serves the epochs to come as well
-        now = object.__new__(type(self))
-        now.__dict__ |= self.__dict__ | {"_origin": self}
+        now = self._for_an_epoch()
         if isinstance(self.node_sampler, NeighborSampler):
             now.__dict__["neighbor_sampler"] = copy.copy(self.node_sampler)
         return now
@@ -386,7 +386,7 @@ class NeighborLoader(Listed, Attributes):
         return self.batch_size or max(1, total // max(1, number)), number
 
     def stats(self) -> LoaderStats:
-        """Return what the steps so far took: time by part, bytes, hit rate, memory. It goes on counting."""
+        """Return what the steps so far took: time by part, bytes, hit rate, memory. It counts later steps too."""
         return self._stats
 
     def explain(self) -> Text:
@@ -404,7 +404,7 @@ class NeighborLoader(Listed, Attributes):
     def pack(self, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
         """Sample and fetch the next ``epochs`` epochs, and keep them as files for :class:`dbgnn.PackedLoader`.
 
-        After a kill the same call, by a loader made the same way, goes on where it ended. ``transform`` takes no part.
+        Resume a killed call by repeating it, with a loader made the same way. ``transform`` takes no part.
 
         Args:
             path: A folder, made if absent.
@@ -425,16 +425,22 @@ class NeighborLoader(Listed, Attributes):
     def __copy__(self) -> Self:
         """Return a loader that can be set by itself, and counts epochs and steps by itself."""
         made = object.__new__(type(self))
-        made.__dict__ |= self.__dict__ | {
-            "neighbor_sampler": copy.copy(self.node_sampler),
-            "_batches": copy.copy(self._batches),
-            "_stats": LoaderStats(),
-            "_iterator": None,
-        }
+        made.__dict__.update(self.__dict__)
+        made.__dict__.update(
+            neighbor_sampler=copy.copy(self.node_sampler),
+            _batches=copy.copy(self._batches),
+            _stats=LoaderStats(),
+            _iterator=None,
+            _origin=None,
+            _epochs=WeakSet(),
+        )
         return made
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_made": None, "_iterator": None, "_iterating": None, "_origin": None}
+        return self.__dict__ | {"_made": None, "_iterator": None, "_iterating": None, "_origin": None, "_epochs": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state | {"_epochs": WeakSet()})
 
     def __repr__(self) -> str:
         workers = f", num_workers={self.num_workers}" + (" as threads" if self._threads else "") if self.num_workers else ""

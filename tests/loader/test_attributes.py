@@ -11,6 +11,7 @@ import torch
 from torch_geometric.data import HeteroData
 
 import dbgnn
+from dbgnn.loader.attributes import PRIVATE
 from tests.loader.conftest import CITES, Stores
 
 OPTIONS: dict[str, Any] = {"num_neighbors": [3, 2], "input_nodes": ("paper", range(100)), "batch_size": 20}
@@ -32,6 +33,13 @@ def mark(batch: Any) -> Any:
 def first_half(out: Any) -> Any:
     out.row, out.col, out.edge = ({t: ids[::2] for t, ids in part.items()} for part in (out.row, out.col, out.edge))
     return out
+
+
+class Sampler(dbgnn.NeighborSampler):
+    """One of another kind."""
+
+    def sample_from_nodes(self, *args: Any, **kwargs: Any) -> Any:
+        return super().sample_from_nodes(*args, **kwargs)
 
 
 #: Settings that show in the mini-batches.
@@ -190,20 +198,110 @@ def test_settings_of_another_kind_of_sampler_are_its_own(hetero: Stores) -> None
         loader.num_neighbors = [1]
 
 
-def test_a_derived_loader_keeps_what_it_counts(hetero: Stores) -> None:
-    class Counting(dbgnn.NeighborLoader):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.seen = 0
+class Counting(dbgnn.NeighborLoader):
+    """Sets attributes of its own while an epoch runs: public, private, mangled, made early, late, and of the class."""
 
-        def filter_fn(self, out: Any) -> HeteroData:
-            self.seen += 1
-            return super().filter_fn(out)
+    of_class = _of_class = 0
 
-    loader = Counting(hetero, **OPTIONS)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._early = 0
+        super().__init__(*args, **kwargs)
+        self.seen = self._seen = self.__seen = 0
+        self._left = "until the first mini-batch"
+        self.set = 0
+
+    def filter_fn(self, out: Any) -> HeteroData:
+        self.seen += 1
+        self._seen += 1
+        self.__seen += 1
+        self._early += 1
+        self.of_class += 1
+        self._of_class += 1
+        self._late = getattr(self, "_late", 0) + 1
+        self.total += 1
+        if hasattr(self, "_left"):
+            del self._left
+        return super().filter_fn(out)
+
+    @property
+    def total(self) -> int:
+        return self._seen
+
+    @total.setter
+    def total(self, _: int) -> None:
+        self.set += 1
+
+    def counts(self) -> set[int]:
+        return {
+            self.seen,
+            self._seen,
+            self.__seen,
+            self._early,
+            self._late,
+            self.of_class,
+            self._of_class,
+            self.total,
+            self.set,
+        }
+
+
+@pytest.mark.parametrize("way", [THREADS, NONE, {"neighbor_sampler": True}, {"prefetch": 2}], ids=str)
+def test_a_derived_loader_keeps_what_it_sets(hetero: Stores, way: dict[str, Any]) -> None:
+    if "neighbor_sampler" in way:  # one mini-batch at a time, by torch's iterator
+        way = {"neighbor_sampler": Sampler(hetero, [3, 2])}
+    loader = Counting(hetero, **OPTIONS | way)
     for _ in loader:
         pass
-    assert loader.seen == 5
+    assert loader.counts() == {5}
+    assert not hasattr(loader, "_left")
+    for _ in zip(loader, loader, strict=True):  # two epochs at once
+        pass
+    assert loader.counts() == {15}
+    copied, pickled = copy.copy(loader), copy.deepcopy(loader)
+    for other in (copied, pickled):
+        for _ in other:
+            pass
+        assert other.counts() == {20}
+    assert loader.counts() == {15}
+    assert Counting.of_class == 0
+
+
+def test_a_derived_loader_is_set_back_while_an_epoch_runs(hetero: Stores) -> None:
+    loader = Counting(hetero, **OPTIONS)
+    for number, _ in enumerate(loader):
+        if number == 2:
+            loader._seen = loader.seen = 0
+    assert (loader.seen, loader._seen) == (2, 2)
+
+
+def test_workers_that_persist_count_in_the_main_process(hetero: Stores) -> None:
+    loader = Counting(hetero, **OPTIONS, **WORKERS, filter_per_worker=False)
+    for epoch in (1, 2):
+        for _ in loader:
+            pass
+        assert loader.counts() == {5 * epoch}
+
+
+def test_a_setting_that_a_derived_loader_changes_is_that_of_the_next_epoch(hetero: Stores) -> None:
+    class Curriculum(dbgnn.NeighborLoader):
+        def filter_fn(self, out: Any) -> HeteroData:
+            self.num_neighbors, self.transform, self.super_batch = [-1, 1], mark, 1
+            return super().filter_fn(out)
+
+    loader = Curriculum(hetero, **OPTIONS)
+    wanted = made(hetero)
+    assert contents(loader) == contents(wanted)
+    wanted.num_neighbors, wanted.transform = [-1, 1], mark
+    assert contents(loader) == contents(wanted)
+    assert "super_batch: as asked" in loader.explain()
+
+
+@pytest.mark.parametrize("way", [THREADS, {"neighbor_sampler": True}], ids=str)
+def test_the_loaders_own_private_attributes_are_named(hetero: Stores, way: dict[str, Any]) -> None:
+    loader = made(hetero, **{name: Sampler(hetero, [3, 2]) for name in way})
+    contents(loader)
+    len(loader)
+    assert {name for name in vars(loader) if name.startswith("_")} <= PRIVATE
 
 
 @pytest.mark.parametrize("change", [lambda s: setattr(s, "seed", 4), lambda s: s.configure(num_neighbors=[-1, 1], seed=2)])
