@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,22 @@ class Workers:
 
     @classmethod
     def of(cls, loader: NeighborLoader, kwargs: dict[str, Any]) -> Workers | None:
-        """Return the workers that threads are to stand for; None: none were asked for, or they are processes."""
-        number = kwargs.get("num_workers", 0)
-        if not isinstance(number, int) or number <= 0 or opens_in_workers(loader.data[0].graph.db):
+        """Return the workers that threads are to stand for; None: none were asked for, or they are processes.
+
+        Args:
+            loader: The loader that is being made.
+            kwargs: Torch's arguments; its numbers become plain ones.
+
+        Raises:
+            RequestError: A number is no integer.
+        """
+        for name in ("num_workers", "prefetch_factor"):
+            if kwargs.get(name) is not None:
+                kwargs[name] = _integer(name, kwargs[name])
+        if kwargs.get("num_workers", 0) <= 0 or opens_in_workers(loader.data[0].graph.db):
             return None  # torch judges the number
         factor = kwargs.get("prefetch_factor")
-        if factor is not None and (not isinstance(factor, int) or factor < 1):
+        if factor is not None and factor < 1:
             raise RequestError(f"prefetch_factor must be 1 or more, not {factor!r}.")
         return cls(dict(kwargs))
 
@@ -66,6 +77,13 @@ class Workers:
         if without:
             lines.append(f"without effect on threads: {', '.join(without)}")
         return f"\n  {'':<14}".join(lines)
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        return operator.index(value)  # of True, 1
+    except TypeError:
+        raise RequestError(f"{name} must be an integer, not {value!r}.") from None
 
 
 def check_workers(loader: NeighborLoader, *, ours: bool) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.loader import NeighborLoader as PyGNeighborLoader
@@ -153,6 +154,21 @@ def test_threads_do_the_work_of_workers(path: Path, writable: dbgnn.Database) ->
     assert "4 mini-batches" in explained.split("prefetch")[1].splitlines()[0], "2 x 3, and an epoch has four"
 
 
+@pytest.mark.parametrize("number", [np.int64(2), np.uint8(2), torch.tensor(2), True], ids=repr)
+def test_integers_of_any_kind_ask_for_workers(path: Path, writable: dbgnn.Database, number: Any) -> None:
+    options: dict[str, Any] = {"num_neighbors": [4], "input_nodes": "node", "batch_size": 100}
+    factor = type(number)(3) if isinstance(number, np.integer) else 3
+    stores = writable.get_torch_geometric_remote_backend()
+    loader = dbgnn.NeighborLoader(stores, **options, num_workers=number, prefetch_factor=factor)
+    assert f"num_workers={int(number)} as threads" in repr(loader)
+    assert (type(loader.num_workers), type(loader.prefetch_factor)) == (int, int)
+    assert contents(loader) == contents(dbgnn.NeighborLoader(stores, **options))
+    with dbgnn.connect(path, read_only=True) as db:
+        processes = dbgnn.NeighborLoader(db.get_torch_geometric_remote_backend(), **options, num_workers=number)
+        assert "as threads" not in repr(processes)
+        assert (processes.num_workers, type(processes.num_workers)) == (int(number), int)
+
+
 def test_threads_take_every_plan(writable: dbgnn.Database) -> None:
     stores = writable.get_torch_geometric_remote_backend()
     given: dict[str, Any] = {"input_nodes": "node", "batch_size": 100, "plan": "shared", "super_batch": 2, "prefetch": 1}
@@ -168,6 +184,9 @@ def test_threads_take_every_plan(writable: dbgnn.Database) -> None:
         ({"num_workers": -1}, ValueError, "num_workers"),
         ({"num_workers": 2, "timeout": -1}, ValueError, "timeout"),
         ({"num_workers": 2, "prefetch_factor": 0}, dbgnn.RequestError, "prefetch_factor"),
+        ({"num_workers": 2, "prefetch_factor": 1.5}, dbgnn.RequestError, "prefetch_factor must be an integer, not 1.5"),
+        ({"num_workers": 2.0}, dbgnn.RequestError, "num_workers must be an integer, not 2.0"),
+        ({"num_workers": "2"}, dbgnn.RequestError, "num_workers must be an integer, not '2'"),
         ({"persistent_workers": True}, ValueError, "persistent_workers"),
     ],
     ids=str,
