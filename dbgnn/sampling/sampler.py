@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import operator
 from collections.abc import Mapping, Sequence
@@ -93,8 +92,8 @@ class NeighborSampler(Listed, Settable):
     ) -> None:
         graph, homogeneous = _graph_of(data, homogeneous=homogeneous)
         self.__dict__.update(graph=graph, homogeneous=homogeneous, edge_types=graph.edge_types)
-        self._given = {
-            "num_neighbors": copy.deepcopy(num_neighbors),  # a list that the caller changes later changes nothing here
+        given = {
+            "num_neighbors": num_neighbors,
             "subgraph_type": subgraph_type,
             "replace": replace,
             "disjoint": disjoint,
@@ -106,7 +105,7 @@ class NeighborSampler(Listed, Settable):
             "seed": seed,
             "keep_orig_edges": False,
         }
-        self._settings = self._judged(self._given)
+        self._set(given)
         self._calls = itertools.count()
 
     def _judged(self, given: Mapping[str, Any]) -> Settings:
@@ -232,7 +231,7 @@ class NeighborSampler(Listed, Settable):
         if batch is not None:
             return fold(self.seed, 1, epoch or 0, batch)
         worker = torch.utils.data.get_worker_info()
-        # In a worker, torch's own seed tells workers and epochs apart (and follows torch.manual_seed).
+        # In a worker, torch's own seed differs by worker and epoch (and follows torch.manual_seed).
         return fold(self.seed, 2, next(self._calls), 0 if worker is None else worker.seed)
 
     def _node_seeds(self, inputs: NodeSamplerInput) -> dict[str, Ids]:
@@ -320,10 +319,13 @@ def _per_edge_type(num_neighbors: NumNeighborsType, graph: Graph) -> tuple[dict[
 
 def _hops(values: object) -> list[int]:
     """Return the neighbours per hop as integers."""
+    wrong = SchemaError(f"num_neighbors must be a list with one integer per hop, such as [15, 10], not {values!r}.")
+    if not hasattr(values, "__getitem__") or isinstance(values, Mapping):
+        raise wrong  # an iterator would be used up by the first who reads it, and a set has no order
     try:
         hops = [operator.index(k) for k in values if not isinstance(k, bool)]  # type: ignore[attr-defined]
     except TypeError:
-        raise SchemaError(f"num_neighbors must be a list with one integer per hop, such as [15, 10], not {values!r}.") from None
+        raise wrong from None
     if len(hops) < len(values):  # type: ignore[arg-type]
         raise SchemaError(f"num_neighbors must be a list of integers, not {values!r}.")
     if any(k < -1 for k in hops):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import operator
 from abc import abstractmethod
@@ -9,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, overload
 
+import numpy as np
 from torch_geometric.sampler import BaseSampler, NumNeighbors
 from torch_geometric.sampler.base import SubgraphType
 
@@ -71,7 +73,7 @@ class Settings:
 
 def _flag(name: str, value: object) -> bool:
     try:
-        number = operator.index(value)  # type: ignore[arg-type] # NumPy's bool is no bool, but has an index
+        number = int(value) if isinstance(value, np.bool_) else operator.index(value)  # type: ignore[arg-type] # judged here
     except TypeError:
         number = -1
     if number not in {0, 1}:
@@ -150,8 +152,11 @@ class Settable(BaseSampler):
         for name in changes:
             if name not in NAMES:
                 raise UnknownNameError(f"A sampler has no setting {name!r}" + near_misses(name, NAMES))
-        given = {**self._given, **changes}
-        self.__dict__.update(_settings=self._judged(given), _given=given)
+        self._set({**self._given, **changes})
+
+    def _set(self, given: Mapping[str, Any]) -> None:
+        """Judge what was given, and keep a copy: a list that the caller changes later changes nothing here."""
+        self.__dict__.update(_settings=self._judged(given), _given=copy.deepcopy(given))
 
     @property
     def fanout(self) -> Fanout:

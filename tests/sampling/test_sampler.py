@@ -271,3 +271,26 @@ def test_repr_explains(db: dbgnn.Database) -> None:
     assert "[5, 2]" in text
     assert "replace" in text
     assert "seed=9" in text
+
+
+@pytest.mark.parametrize("values", [lambda: iter([4, 3]), lambda: (k for k in (4, 3)), lambda: {4, 3}, {4: 1}.values])
+def test_num_neighbors_in_no_list(db: dbgnn.Database, values: Any) -> None:
+    graph = db.graph()
+    sampler = dbgnn.NeighborSampler(graph, [4, 3])
+    before = sampler.num_neighbors
+    for wrong in (values(), {t: values() for t in graph.edge_types}):
+        with pytest.raises(dbgnn.SchemaError, match="one integer per hop, such as"):
+            dbgnn.NeighborSampler(graph, wrong)
+        with pytest.raises(dbgnn.SchemaError, match="one integer per hop, such as"):
+            dbgnn.NeighborLoader(graph, wrong, "item")
+        with pytest.raises(dbgnn.SchemaError, match="one integer per hop, such as"):
+            sampler.num_neighbors = wrong
+    assert sampler.num_neighbors == before
+
+
+def test_a_list_that_changes_later_changes_nothing(db: dbgnn.Database) -> None:
+    sampler, hops = dbgnn.NeighborSampler(db.graph(), [1]), [4, 3]
+    sampler.num_neighbors = hops
+    hops[:] = [9]
+    sampler.replace = True  # judges all settings
+    assert sampler.num_neighbors.num_hops == 2

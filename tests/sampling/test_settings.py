@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.sampler import NodeSamplerInput, NumNeighbors
@@ -163,3 +164,11 @@ def test_keep_orig_edges_is_pygs() -> None:
     both = sampler.sample_from_nodes(seeds, epoch=0, batch=0)
     assert torch.equal(both.orig_row, directed.row)
     assert torch.equal(both.orig_col, directed.col)
+
+
+@pytest.mark.parametrize("name", ["replace", "disjoint", "keep_orig_edges"])
+def test_flags_may_be_numpys(db: dbgnn.Database, name: str) -> None:
+    sampler = dbgnn.NeighborSampler(db.graph(), [4])
+    for value in (np.True_, np.False_):
+        setattr(sampler, name, value)
+        assert getattr(sampler, name) is bool(value)
