@@ -1,10 +1,12 @@
 """Is every undirected edge in one part of its split? An edge and its reverse in two parts is a leak.
 
-A model that is trained on an edge has seen its reverse. So this is an error, unless a split says ``directed=True``.
+A model that is trained on an edge has seen its reverse. So this is an error, unless a split says ``directed=True``. Where the
+reverse is an edge type without a split, nothing says which parts its edges are for: that is a warning.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +52,9 @@ def check_pairs(
 
     Raises:
         DataError: One is; the message names it.
+
+    Warns:
+        UserWarning: An edge type has a split, and its reverse has none.
     """
     for edge_type, of in splits.items():
         if edge_type[0] == edge_type[2] and (merged or not of.split.directed) and not of.split.by_pair:
@@ -57,6 +62,7 @@ def check_pairs(
     for pair in reverses:
         if all(t in splits and not splits[t].split.directed for t in pair):
             _check(data, pair, splits, key_of, merged=False)
+    _warn_of_one_side(splits, reverses)
 
 
 def reverse_types(edges: Sequence[EdgeQuery]) -> Iterator[tuple[EdgeType, EdgeType]]:
@@ -67,6 +73,22 @@ def reverse_types(edges: Sequence[EdgeQuery]) -> Iterator[tuple[EdgeType, EdgeTy
             named = other.edge_type == (destination, f"rev_{relation}", source)
             if named or (_is_turned(one, other) and one.edge_type < other.edge_type):
                 yield one.edge_type, other.edge_type
+
+
+def _warn_of_one_side(splits: Mapping[EdgeType, EdgeSplit], reverses: Sequence[tuple[EdgeType, EdgeType]]) -> None:
+    for pair in {frozenset(pair): pair for pair in reverses}.values():
+        split = [t for t in pair if t in splits and not splits[t].split.directed]
+        without = [t for t in pair if t not in splits]
+        if split and without:
+            (one,), (other,) = split, without
+            warnings.warn(
+                f"splits: {one!r} has a split, and {other!r}, which holds its reverse edges, has none: a model that is given "
+                f"all of {other!r} sees the edges of every part, {splits[one].parts[-1]!r} too. Give both the same "
+                f"dbgnn.HashSplit, which goes by the pair of ends, or leave out {other!r} and say reverse=True; where they are "
+                "edges of their own, give the split directed=True.",
+                UserWarning,
+                stacklevel=7,
+            )
 
 
 def _is_turned(one: EdgeQuery, other: EdgeQuery) -> bool:

@@ -169,3 +169,49 @@ def test_composite_keys_and_collations(db: dbgnn.Database) -> None:
         found = parts_of(data, K)
         assert all(len(parts) == 1 for parts in found.values())
         assert {part for parts in found.values() for part in parts} == {"train", "test"}
+
+
+@pytest.mark.parametrize("with_split", [0, 1], ids=["the edge", "its reverse"])
+@pytest.mark.parametrize("name", SPLITS)
+def test_a_reverse_without_a_split_is_said(db: dbgnn.Database, name: str, with_split: int) -> None:
+    rev = ("n", "rev_k", "n")
+    part = "part::ENUM('train', 'test') AS part"
+    queries = {K: f"SELECT a, b, day, {part} FROM k", rev: f"SELECT b, a, day, {part} FROM k"}
+
+    def both(splits: dict[Any, Any], **options: Any) -> HeteroData:
+        edges = {t: q for t, q in queries.items() if t != rev or not options}
+        return dbgnn.query_to_heterodata(db, nodes={"n": "FROM n"}, edges=edges, splits=splits, **options)
+
+    one, other = (K, rev) if not with_split else (rev, K)
+    with pytest.warns(UserWarning, match="has a split") as said:
+        both({one: SPLITS[name]})
+    (warning,) = said
+    text = str(warning.message)
+    assert text.startswith(f"splits: {one!r} has a split, and {other!r}, which holds its reverse edges, has none")
+    assert warning.filename == __file__
+    # What it advises, and what is fine, says nothing: warnings are errors here.
+    hashed = dbgnn.HashSplit(train=0.5, test=0.5)
+    found = parts_of(both({K: hashed, rev: hashed}), K, rev)
+    assert all(len(parts) == 1 for parts in found.values())
+    assert both({K: hashed}, reverse=True)[rev].train_mask.any()
+    both({one: dbgnn.TimeSplit("day", train=0.5, test=0.5, directed=True)})
+    both({})
+
+
+def test_one_table_as_two_edge_types_of_which_one_has_a_split(db: dbgnn.Database) -> None:
+    for label in ("followed_by", "rev_follows"):  # by the table, and by the name as well: it is said once
+        db.execute(f"""CREATE OR REPLACE TABLE e AS SELECT a AS s, b AS d, day FROM k;
+        CREATE OR REPLACE PROPERTY GRAPH g VERTEX TABLES (n KEY (id)) EDGE TABLES (
+          e SOURCE KEY (s) REFERENCES n (id) DESTINATION KEY (d) REFERENCES n (id) LABEL follows,
+          e SOURCE KEY (d) REFERENCES n (id) DESTINATION KEY (s) REFERENCES n (id) LABEL {label})""")
+        with pytest.warns(UserWarning, match=f"'follows'.* has a split, and .*{label}") as said:
+            db.graph("g").to_heterodata(splits={"follows": dbgnn.HashSplit(train=0.5, test=0.5)})
+        assert len(said) == 1
+
+
+def test_parallel_undirected_edges_are_edges_of_their_own(db: dbgnn.Database) -> None:
+    rows = "FROM (VALUES ('k0', 'k1', 1), ('k1', 'k0', 1), ('k0', 'k1', 9), ('k1', 'k0', 9)) AS r(a, b, day)"
+    data = read(db, rows, {"train": "day = 1", "test": "day = 9"})
+    assert (int(data[K].train_mask.sum()), int(data[K].test_mask.sum())) == (2, 2)
+    data = read(db, rows, dbgnn.HashSplit(train=0.5, test=0.5))
+    assert {int(data[K].train_mask.sum()), int(data[K].test_mask.sum())} == {0, 4}
