@@ -148,7 +148,7 @@ class Graph(Listed, Shown):
         self._seen[label] = ((os.getpid(), stamp), index)
 
     def _build_missing(self) -> tuple[Topology, tuple[int, object]]:
-        """Build what is missing, unless another thread has done so meanwhile, and return the index and the file's stamp."""
+        """Build what is missing, unless another thread has done so by now, and return the index and the file's stamp."""
         with self.db.build_lock:
             for attempt in range(_ATTEMPTS):
                 stamp = (os.getpid(), self.db.stamp())
@@ -342,7 +342,7 @@ class Graph(Listed, Shown):
     ) -> int:
         """Run a model over a loader, and write what it says of the seed nodes to a column.
 
-        Streams; what was computed is kept in the file as it grows, so that the same call goes on where a killed one ended.
+        Streams; what was computed is kept in the file as it grows. Resume an interrupted call by repeating it.
 
         Args:
             model: Called in evaluation mode, without gradients.
@@ -352,7 +352,7 @@ class Graph(Listed, Shown):
             forward: ``forward(model, batch)``, which returns one row per seed or per node of the batch; None:
                 ``model(batch)``.
             device: Where the batches are moved to; None: where the model's parameters are.
-            resume: Go on with what an interrupted call left.
+            resume: Keep what an interrupted call has computed, and compute the rest; False: compute all.
             progress: Show a progress bar; None: as the database does.
 
         Returns:

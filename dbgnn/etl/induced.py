@@ -110,7 +110,7 @@ def _node_query(
     terms = ", ".join(f"{k} ASC NULLS LAST" for k in ranks)
     order = f" ORDER BY {terms}"
     if chosen is None:
-        # Sorting whole rows is dear; a table filled in the order of its key stays as it is.
+        # Sorting whole rows is slow; a table filled in the order of its key stays as it is.
         row = f"SELECT row({', '.join(ranks)}) AS k FROM {table}{condition}"
         query = f"SELECT coalesce(bool_and(k >= p), true) FROM (SELECT k, lag(k) OVER () AS p FROM ({row}))"
         with query_errors(f"nodes {vertex.label!r}", row):
@@ -219,7 +219,7 @@ def reached(
         yield chosen, {label: f"SELECT rid FROM {table} WHERE hop = 0" for label, table in tables.items()}
     finally:
         for table in tables.values():
-            # A transaction that failed meanwhile refuses every statement, and its end takes the tables away.
+            # A transaction that has failed refuses every statement, and its end takes the tables away.
             with suppress(duckdb.Error):
                 con.execute(f"DROP TABLE IF EXISTS {table}")
 

@@ -57,7 +57,7 @@ class Match:
 
     def close(self) -> None:
         """Drop the temporary table; closing twice is fine."""
-        # A transaction that failed meanwhile refuses every statement, and its end takes the table away.
+        # A transaction that has failed refuses every statement, and its end takes the table away.
         with suppress(duckdb.TransactionException):
             self.con.execute(f"DROP TABLE IF EXISTS {self.table}")
 

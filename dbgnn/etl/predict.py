@@ -1,7 +1,7 @@
 """`graph.predict`: a model over a loader, and what it says of the seed nodes kept in the database.
 
-Predictions gather in a table of schema ``dbgnn``, committed as it grows, so that a call which was broken off, by an error or
-a kill, resumes where it ended. One final transaction moves them to where they belong, and drops that table.
+Predictions gather in a table of schema ``dbgnn``, committed as it grows, so that a call that an error or a kill has
+interrupted resumes where it ended. One final transaction moves them to where they belong, and drops that table.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from dbgnn.stores.request import Ids, rows_of
 if TYPE_CHECKING:
     from dbgnn.graph import Graph
 
-#: Predictions are committed when so many bytes, or seconds, of them have gathered; and when the run is broken off. Not after
+#: Predictions are committed when so many bytes, or seconds, of them have gathered; and when an error ends the run. Not after
 #: every mini-batch: a loader reads its hot rows again, and checks the index, whenever something was committed to the file.
 FLUSH_BYTES, FLUSH_SECONDS = 64 << 20, 10.0
 
@@ -66,7 +66,7 @@ def predict(
     A node that is a seed several times is predicted once: the first prediction stays. Nodes that are no seed keep what they
     have, or have NULL. What is written is no feature, as of :func:`dbgnn.etl.write.write_back`, and overwrites what is there.
 
-    A call that was broken off is gone on with by one with the same target, weights and graph: mini-batches whose seeds are
+    Resume an interrupted call by repeating it, with the same target, weights and graph: mini-batches whose seeds are
     all known are not computed again. If weights or graph are others now, what is known is dropped, with a warning. What
     ``forward`` does, how the loader samples, and the features are not compared: after a change of those, call with
     ``resume=False``. Two runs for one target at the same time are in each other's way.
@@ -413,7 +413,7 @@ class _Stage:
         if not self._name or not self._asked.any():  # a loader of no seeds says nothing of what others asked for
             return 0
         graph, con = self.target.graph, self._con
-        if len(others := np.flatnonzero(self._known & ~self._asked)):  # a run broken off had other seeds
+        if len(others := np.flatnonzero(self._known & ~self._asked)):  # an interrupted run had other seeds
             with translated(graph.db), lent(con, pa.table({"id": others})):
                 con.execute(f"DELETE FROM {self._name} WHERE id IN (SELECT id FROM {PART})")
         return finish(con, self.target, self._name, self._kinds, then=f"DROP TABLE {self._name}")

@@ -38,7 +38,7 @@ class Ahead(Iterator[T], Generic[T]):
 
     The thread has ended when the iterator is exhausted, has raised, or is closed: by :meth:`close`, as a context manager,
     by the garbage collector, or by the end of the interpreter. Closing also closes the source, in the thread, so an
-    `Ahead` that the source draws from ends before. A source that waits in another `Ahead` meanwhile gets a GeneratorExit
+    `Ahead` that the source draws from ends before. A source that then waits in another `Ahead` gets a GeneratorExit
     there: its ``finally`` clauses run, and it cannot take what it got so far for everything.
 
     Args:

@@ -81,7 +81,8 @@ class NeighborLoader(Listed, Attributes):
             other process can open the database, threads do the work of workers: the same mini-batches.
 
     Attributes named as arguments that can be set, those of its sampler too, take effect from the next epoch on; an epoch that
-    runs ends as it began. To set any other is an error.
+    runs ends as it began. To set any other of its attributes is an error. Those that a derived class adds, private ones too,
+    are its own: what ``filter_fn`` sets while an epoch runs is set on the loader.
 
     Raises:
         StaleIndexError: Nodes came or went since the loader was made; raised when it is used.

@@ -45,7 +45,7 @@ _ORDER_SCHEMA = pa.schema(
 def write(loader: NeighborLoader, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
     """Pack the next ``epochs`` epochs of a loader into a folder, without the loader's ``transform``.
 
-    After a kill, a crash or a full disk, the same call goes on after the last complete part, and the pack becomes byte for
+    After a kill, a crash or a full disk, the same call continues after the last complete part, and the pack becomes byte for
     byte what it would have been; the order of the seeds is that drawn at the first call. On a complete pack it does nothing.
     Features are read as they are: do not change them while a pack is being made.
 

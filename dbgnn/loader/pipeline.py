@@ -197,7 +197,7 @@ class Pipeline:
         reader = Reader(self.store, found.topology, clock)
         cold: Cold = Join(reader)
         if chosen.plan != "join":
-            if not chosen.prefetch:  # memory is short, and nobody is making a mini-batch meanwhile
+            if not chosen.prefetch:  # memory is short, and no other thread is making a mini-batch
                 self.buffers.clear()
             missed = {s: cold_ids(requests, s, hot.get(s.label)) for s in served}
             missed = {s: ids for s, ids in missed.items() if any(map(len, ids))}

@@ -23,7 +23,7 @@ def step_of(mini: MiniBatch, seconds: float, read: int) -> StepStats:
     Args:
         mini: The mini-batch.
         seconds: The time since the one before was.
-        read: The bytes that the process read meanwhile.
+        read: The bytes that the process read in that time.
     """
     spent, out = mini.clock.seconds, mini.out
     parts = ("sampling", "grouping", "relabelling", "features", "scatter", "waiting")

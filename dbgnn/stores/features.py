@@ -237,8 +237,8 @@ def _as_now(binding: Binding, source: Source, name: str) -> Source:
 def rewriting(con: duckdb.DuckDBPyConnection, table: TableName) -> Iterator[None]:
     """As `tables.transaction`, for a table that `tables.remake` may put another in the place of.
 
-    What others insert, update or delete meanwhile would be lost with the old table, without an error. A comment set first,
-    to what it was, makes their COMMIT fail.
+    Rows that others insert, update or delete in the same time would be lost with the old table, without an error. A comment
+    set first, to what it was, makes their COMMIT fail.
     """
     comment, free = tables.comment_of(con, table), tables.bound_by(con, table) is None
     with tables.transaction(con):
@@ -345,7 +345,7 @@ def _update(con: duckdb.DuckDBPyConnection, source: Source, name: str, tensor: T
 
 
 def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str, tensor: Tensor, rows: Rows) -> None:
-    """Make the table anew, in the order of its rows, with the values in their place."""
+    """Replace the table by a new one, its rows in the same order, with the values in their place."""
     table, column = source.table.sql, quote(name)
     is_new = name not in source.columns
     if rows.covers(source.num_rows) and _holds_all(con, source):

@@ -1,8 +1,8 @@
 """The tables that the stores write: made, marked as their own, rewritten in place. One transaction a write.
 
 DuckDB moves a row to a new rowid when an array column of it is updated, and edge ids are ranks by rowid. So an
-array column is written by making the table anew in the same order, where nothing (key, index, default) would get
-lost by that, and by UPDATE where rows are told apart by key.
+array column is written by replacing the table by a new one with its rows in the same order, where that loses nothing
+(key, index, default), and by UPDATE where a key identifies the rows.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def set_comment(con: duckdb.DuckDBPyConnection, table: TableName, comment: str |
 
 
 def bound_by(con: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
-    """Return what a table made anew would lose, such as ``"a PRIMARY KEY constraint"``; None if nothing."""
+    """Return what a new table in place of this one would lack, such as ``"a PRIMARY KEY constraint"``; None if nothing."""
     found: str | None = one(
         con,
         """SELECT coalesce(
