@@ -48,6 +48,23 @@ _AT_LEAST_ONE = ". Write an int of at least 1."
 _CLOSE_ATTEMPTS = 32
 
 
+@contextmanager
+def keyboard_interrupts() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` where Ctrl-C came while DuckDB was at work, which turns it into an error of its own."""
+    try:
+        yield
+    except (RuntimeError, OSError, duckdb.Error) as error:
+        if not _is_ctrl_c(error):
+            raise
+        raise KeyboardInterrupt from error
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    # RuntimeError: while a statement runs; the others: while DuckDB asks Python about a table that is registered.
+    text = str(error)
+    return (type(error) is RuntimeError and text == "Query interrupted") or "KeyboardInterrupt" in text
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What `connect()` was asked for; enough to open the same database in another process."""
@@ -208,6 +225,7 @@ class Database(Listed):
             self._all_cursors.add(cursor)
         return cursor
 
+    @keyboard_interrupts()
     def new_cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a cursor of the caller's own, in the database's catalog; the caller closes it."""
         connection = self._live()
@@ -414,6 +432,7 @@ class Database(Listed):
                 f"run USE {quote(self._catalog)} first, or take the one in use: dbgnn.connect(db.connection)."
             )
 
+    @keyboard_interrupts()
     def in_transaction(self) -> bool:
         """Whether this thread has begun a transaction."""
         from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
@@ -450,6 +469,7 @@ class Database(Listed):
                 "first."
             )
 
+    @keyboard_interrupts()
     def idle_statements(self, what: str) -> duckdb.DuckDBPyConnection:
         """Return where the user's statements run, for one of ours.
 
@@ -499,6 +519,7 @@ class Database(Listed):
             self._others.add(found)
         return found
 
+    @keyboard_interrupts()
     def _need_same_catalog(self) -> None:
         """Raise :class:`ConnectionError` if another file was attached under the name of this database."""
         if self.in_memory or (self._sees_all and not self._session.has_attached):
@@ -843,23 +864,6 @@ def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
 
 #: How DuckDB names an extension that it has not got.
 _NO_EXTENSION = re.compile(r"(\w+)\.duckdb_extension|exists in the (\w+) extension")
-
-
-@contextmanager
-def keyboard_interrupts() -> Iterator[None]:
-    """Raise ``KeyboardInterrupt`` where Ctrl-C came while DuckDB was at work, which turns it into an error of its own."""
-    try:
-        yield
-    except (RuntimeError, OSError, duckdb.Error) as error:
-        if not _is_ctrl_c(error):
-            raise
-        raise KeyboardInterrupt from error
-
-
-def _is_ctrl_c(error: BaseException) -> bool:
-    # RuntimeError: while a statement runs; the others: while DuckDB asks Python about a table that is registered.
-    text = str(error)
-    return (type(error) is RuntimeError and text == "Query interrupted") or "KeyboardInterrupt" in text
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from torch_geometric.sampler import NodeSamplerInput
 from torch_geometric.sampler.base import SubgraphType
 
 from dbgnn.clock import Clock
+from dbgnn.database import keyboard_interrupts
 from dbgnn.errors import RequestError
 from dbgnn.loader.ahead import Ahead
 from dbgnn.loader.assembly import attach
@@ -109,6 +110,7 @@ class Pipeline:
 
     # -- the plan --------------------------------------------------------------------------------------
 
+    @keyboard_interrupts()
     def plan(self, batch_size: int, num_batches: int | None) -> Plan:
         """Return the plan, made at the first call from a pilot of two mini-batches of ``batch_size`` seeds."""
         if self._plan is None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dbgnn import schema
+from dbgnn.database import keyboard_interrupts
 from dbgnn.errors import RequestError, UnknownNameError, near_misses
 from dbgnn.stores.request import refuse_numbers_as_mask, rows_of
 
@@ -39,6 +40,7 @@ class Seeds:
     came_from: str = "input_nodes"
 
 
+@keyboard_interrupts()
 def input_nodes(store: DuckDBFeatureStore, given: object) -> Seeds:
     """Return the seeds for any form of ``input_nodes``.
 

@@ -21,6 +21,7 @@ from torch_geometric.sampler import (
 from torch_geometric.sampler.base import SubgraphType
 from torch_geometric.sampler.neighbor_sampler import edge_sample
 
+from dbgnn.database import keyboard_interrupts
 from dbgnn.display import Listed
 from dbgnn.errors import DbgnnError, FanoutError, RequestError, SchemaError
 from dbgnn.graph import Graph
@@ -141,6 +142,7 @@ class NeighborSampler(Listed, Settable):
 
     # -- PyG's entry points --------------------------------------------------------------------------
 
+    @keyboard_interrupts()
     def sample_from_nodes(
         self,
         index: NodeSamplerInput,
@@ -162,6 +164,7 @@ class NeighborSampler(Listed, Settable):
         (subgraph,) = self._khop().sample(self.graph.topology(), [self._node_seeds(index)], [key])
         return self.output(index, subgraph)
 
+    @keyboard_interrupts()
     def sample_from_edges(
         self,
         index: EdgeSamplerInput,

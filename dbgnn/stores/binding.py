@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dbgnn import schema
+from dbgnn.database import keyboard_interrupts
 from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.schema import Column, EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
@@ -220,6 +221,7 @@ class Binding:
         """Return the verified topology index."""
         return self.graph.topology()
 
+    @keyboard_interrupts()
     def source(self, label: Label, topology: Topology | None = None) -> Source:
         """Return what is known of a type; read again only after a commit to the file.
 
@@ -296,6 +298,7 @@ class Binding:
                 )
             yield found.name
 
+    @keyboard_interrupts()
     def fetched(self, label: Label, topology: Topology | None = None) -> tuple[Column, ...]:
         """Return the columns of a type that loaders fetch.
 
@@ -387,6 +390,7 @@ def find_definition(db: Database, graph: Graph | str | None) -> PropertyGraph:
     return schema.load(con, graph)
 
 
+@keyboard_interrupts()
 def bind(db: Database, graph: Graph | str | None, columns: Mapping[Any, Sequence[str]] | None, *, homogeneous: bool) -> Binding:
     """Return the binding for what `Database.get_torch_geometric_remote_backend` was asked for."""
     definition = find_definition(db, graph)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import duckdb
@@ -306,12 +307,13 @@ def test_what_does_not_fit(con: duckdb.DuckDBPyConnection, rest: str, error: typ
 
 @pytest.mark.parametrize("view", ["recent", '"re ""cent"', '"s x"."re.cent"'])
 def test_a_view_is_no_table(con: duckdb.DuckDBPyConnection, view: str) -> None:
-    con.execute(f'CREATE SCHEMA "s x"; CREATE VIEW {view} AS FROM paper; CREATE TABLE recent_table AS SELECT 1 AS id')
-    with pytest.raises(SchemaError, match=r"is a view, and a graph needs tables.* use .*: CREATE TABLE .*\.$") as error:
+    con.execute(f'CREATE SCHEMA "s x"; CREATE VIEW {view} AS FROM paper')
+    with pytest.raises(SchemaError, match=r"is a view, and a graph needs tables") as error:
         declared(con, f"VERTEX TABLES ({view} KEY (id))")
-    con.execute(str(error.value).partition(": ")[2].removesuffix("."))
-    used = str(error.value).partition(" and use ")[2].partition(": ")[0]
-    assert declared(con, f"VERTEX TABLES ({used} KEY (id))").vertices[0].key == ("id",)
+    found = re.search(r"CREATE TABLE … AS FROM .*(?=, and use that table)", str(error.value))
+    assert found is not None
+    con.execute(found[0].replace("…", "recent_table"))
+    assert declared(con, "VERTEX TABLES (recent_table KEY (id))").vertices[0].key == ("id",)
 
 
 def test_integers_of_any_width_fit(con: duckdb.DuckDBPyConnection) -> None:
