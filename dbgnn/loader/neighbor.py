@@ -278,7 +278,7 @@ class NeighborLoader(Listed, Attributes):
         if self._is_ahead:
             self._pipeline  # noqa: B018 - made here, it serves the epochs to come as well
         now = self._for_an_epoch()
-        if isinstance(self.node_sampler, NeighborSampler):
+        if type(self.node_sampler) is NeighborSampler:  # one of a derived class may count, or keep what it sees
             now.__dict__["neighbor_sampler"] = copy.copy(self.node_sampler)
         return now
 

@@ -487,12 +487,18 @@ def test_a_sampler_of_a_derived_class(homogeneous: Stores) -> None:
     calls = []
 
     class Sampler(dbgnn.NeighborSampler):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.__dict__["_seen"] = 0
+
         def sample_from_nodes(self, index: Any, **kwargs: Any) -> Any:
             calls.append(index)
+            self.__dict__["_seen"] += 1
             return super().sample_from_nodes(index, **kwargs)
 
-    loader = dbgnn.NeighborLoader(homogeneous, [1], batch_size=100, neighbor_sampler=Sampler(homogeneous, [1]))
-    assert len(list(loader)) == len(calls) == 5
+    sampler = Sampler(homogeneous, [1])
+    loader = dbgnn.NeighborLoader(homogeneous, [1], batch_size=100, neighbor_sampler=sampler)
+    assert len(list(loader)) == len(calls) == sampler.__dict__["_seen"] == 5
 
 
 @pytest.mark.parametrize(("cut", "message"), [(9999, "ids of 'paper' are .* to 9999, and it has 500"), (-1, "-1 to ")])
