@@ -1,4 +1,4 @@
-"""DuckDB's settings as dbgnn changes them, and what happens where one is refused.
+"""What `connect()` is asked for, DuckDB's settings as dbgnn changes them, and what happens where one is refused.
 
 A configuration may be locked (``SET lock_configuration = true``), and a notebook without ipywidgets refuses DuckDB's progress
 bar. What only changes speed or display is then left as it is; what a user asked for, or a result depends on, is an error.
@@ -6,16 +6,36 @@ bar. What only changes speed or display is then left as it is; what a user asked
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, SupportsIndex
 
 import duckdb
 
 from dbgnn.errors import ResourceError
 from dbgnn.sql import literal
 
+#: The texts that DuckDB takes for a memory limit, for messages.
+_LIMITS = "such as '4GB', '50%' or '-1' (no limit)"
+
+AT_LEAST_ONE = ". Write an int of at least 1."
+
 #: The setting that forbids all others; it has to come last.
 LOCK = "lock_configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What `connect()` was asked for; enough to open the same database in another process."""
+
+    path: str
+    read_only: bool = False
+    memory_limit: str | None = None
+    threads: int | None = None
+    temp_directory: str | None = None
+    progress: bool = True
+    config: tuple[tuple[str, str], ...] = field(default=())
 
 
 def is_locked(con: duckdb.DuckDBPyConnection) -> bool:
@@ -65,3 +85,44 @@ def lock_last(con: duckdb.DuckDBPyConnection, config: Mapping[str, str]) -> None
     for name, value in config.items():
         if name.lower() == LOCK:
             con.execute(f"SET {LOCK} = {literal(str(value))}")
+
+
+def apply(connection: duckdb.DuckDBPyConnection, settings: Settings, *, owned: bool) -> None:
+    """Set what `connect()` was asked for, on a connection of our own with what our methods need, and last the lock."""
+    if settings.memory_limit is not None:
+        require(connection, f". Write text {_LIMITS}, or bytes as an int.", memory_limit=settings.memory_limit)
+    if settings.threads is not None:
+        require(connection, AT_LEAST_ONE, threads=str(settings.threads))
+    if settings.temp_directory is not None:
+        require(connection, "", temp_directory=settings.temp_directory)
+    if owned:
+        given = {name.lower() for name, _ in settings.config}
+        # Our methods stand between the user and DuckDB, which by itself looks for data frames one frame up only.
+        if "python_scan_all_frames" not in given:
+            prefer(connection, python_scan_all_frames="true")
+        if (
+            settings.progress and "enable_progress_bar" not in given
+        ):  # DuckDB counts, COPY shows it. Shown by DuckDB itself, it would be there twice.
+            prefer(connection, enable_progress_bar_print="false", enable_progress_bar="true")
+        lock_last(connection, dict(settings.config))
+    else:
+        require(connection, "", **{name: str(value) for name, value in without_lock(dict(settings.config)).items()})
+        lock_last(connection, dict(settings.config))
+
+
+def bytes_of(memory_limit: str | SupportsIndex | None) -> str | None:
+    """Return a memory limit as DuckDB takes it; a bare number means bytes to us and nothing to DuckDB."""
+    if memory_limit is None or isinstance(memory_limit, str):
+        return memory_limit
+    if isinstance(memory_limit, bool) or not hasattr(memory_limit, "__index__"):
+        raise ResourceError(f"memory_limit={memory_limit!r} must be an int of bytes or text {_LIMITS}.")
+    return f"{operator.index(memory_limit)}B"
+
+
+def threads_of(threads: SupportsIndex | None) -> int | None:
+    """Return a number of threads as an int; DuckDB would round 2.5 to 3."""
+    if threads is None:
+        return None
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise ResourceError(f"threads={threads!r} must be an int of at least 1.")
+    return operator.index(threads)

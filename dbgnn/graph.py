@@ -15,6 +15,7 @@ from dbgnn.display import Listed, Shown
 from dbgnn.errors import StaleIndexError
 from dbgnn.schema.model import EdgeType, PropertyGraph
 from dbgnn.topology import EdgeIndex, Topology, VertexIndex
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     import torch
@@ -86,8 +87,6 @@ class Graph(Listed, Shown):
         Raises:
             DataError: NULL or duplicate keys, or dangling edges.
         """
-        from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
-
         self.db.need_committed("graph.build()")
         shown = self.db.settings.progress if progress is None else progress
         with self._locked(), self.db.build_lock, translated(self.db):
@@ -106,8 +105,6 @@ class Graph(Listed, Shown):
         Raises:
             StaleIndexError: A table changed since the index was built.
         """
-        from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
-
         with self._locked(), translated(self.db):
             stamp: tuple[int, object] = (os.getpid(), self.db.stamp())
             if self._verified is not None:
@@ -371,7 +368,6 @@ class Graph(Listed, Shown):
             ConnectionError: A transaction is open, whose changes would not be seen.
         """
         from dbgnn.check import check  # noqa: PLC0415 - as above
-        from dbgnn.database import translated  # noqa: PLC0415 - database.py imports this module
 
         self.db.need_committed("graph.check()")
         with translated(self.db):

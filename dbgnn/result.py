@@ -1,4 +1,4 @@
-"""`Result`: what a statement of the user's gave, which says so when something else has ended it."""
+"""`Result`: what a statement of the user's gave, which says when it was ended; whether one is being read."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from dbgnn.errors import ConnectionError
 
@@ -87,3 +88,44 @@ class Result:
 
     def __dir__(self) -> list[str]:
         return [name for name in dir(self._connection) if not name.startswith("_")]
+
+
+#: What is registered to see whether a connection is being read.
+_PROBE = "dbgnn_probe"
+
+
+def is_being_read(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a result of ``execute()`` is still being fetched from a connection, which any further statement would end."""
+    try:
+        con.register(_PROBE, pa.table({"none": pa.array([], pa.int8())}))
+    except duckdb.ResourceInUseException:
+        return True
+    except duckdb.Error:  # such as that of a transaction that failed
+        return False
+    con.unregister(_PROBE)
+    return False
+
+
+def end_what_is_read(con: duckdb.DuckDBPyConnection, what: str) -> None:
+    """Free a connection from a result that was read to its end, as one row is by ``fetchone()``; DuckDB waits for more calls.
+
+    Raises:
+        ConnectionError: Rows are left, or a reader of them; who reads them on would miss some.
+    """
+    if not is_being_read(con):
+        return
+    try:
+        left = bool(con.fetchmany(1))
+        con.complete()
+    except (duckdb.Error, ImportError):  # a reader of Arrow; or a value that Python needs a package for
+        left = True
+    if left or is_being_read(con):
+        raise ConnectionError(
+            f"{what} runs on the connection of db.execute(), where a result was being read, and has ended it. Fetch it whole "
+            "first, with fetchall(), or read it from a cursor of its own: db.connection.cursor().execute(…)."
+        )
+
+
+def answer_of(con: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyConnection:
+    """Return the result of a constant query, to be fetched from a cursor, so that the connection is not kept busy with it."""
+    return con.cursor().execute(query)

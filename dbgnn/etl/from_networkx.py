@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from dbgnn import schema
-from dbgnn.database import Database, translated
+from dbgnn.database import Database
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.new_graph import check_columns, check_name, check_target, free_column, free_graph_name
 from dbgnn.graph import Graph
@@ -25,6 +25,7 @@ from dbgnn.schema.catalog import check_tables
 from dbgnn.schema.reserved import ALL, unasked
 from dbgnn.stores import tables
 from dbgnn.stores.binding import EDGE, NODE, Label
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     import duckdb

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from dbgnn import schema
 from dbgnn.arrow import as_tensor, from_tensor
-from dbgnn.database import Database, translated
+from dbgnn.database import Database
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.new_graph import check_name, check_target, free_column, free_graph_name
 from dbgnn.etl.pyg_groups import AS_ARROW, Array, Group, check_types, groups
@@ -30,6 +30,7 @@ from dbgnn.schema.reserved import ALL, unasked
 from dbgnn.sql import quote
 from dbgnn.stores import tables
 from dbgnn.stores.binding import Label, key_columns
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     import duckdb

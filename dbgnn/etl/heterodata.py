@@ -13,7 +13,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 from torch_geometric.data import Data, HeteroData
 
-from dbgnn.database import Database, connect, translated
+from dbgnn.database import Database, connect
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.etl import induced
 from dbgnn.etl.encoders import Encoders
@@ -24,6 +24,7 @@ from dbgnn.etl.query import Params, check_query
 from dbgnn.etl.reader import Reader
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeType, TypeNames, transaction
+from dbgnn.translated import translated
 
 
 def query_to_heterodata(

@@ -27,7 +27,6 @@ from tqdm import tqdm
 
 from dbgnn import schema
 from dbgnn.arrow import as_tensor, from_tensor, sql_type
-from dbgnn.database import translated
 from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.side import find_schema, path_of
 from dbgnn.etl.staging import Target
@@ -38,6 +37,7 @@ from dbgnn.schema.registry import transaction
 from dbgnn.sql import literal, quote
 from dbgnn.stores.binding import Label, Source
 from dbgnn.stores.request import Ids, rows_of
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph

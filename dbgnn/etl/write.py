@@ -13,7 +13,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dbgnn.arrow import as_tensor, from_tensor
-from dbgnn.database import translated
 from dbgnn.errors import DataError, RequestError, SchemaError
 from dbgnn.etl.staging import ASIDE, Target
 from dbgnn.schema.registry import transaction
@@ -23,6 +22,7 @@ from dbgnn.stores.features import rewriting
 from dbgnn.stores.keys import ids_of
 from dbgnn.stores.request import Ids, refuse_numbers_as_mask, rows_of
 from dbgnn.stores.tables import write_settings
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph

@@ -16,7 +16,6 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.sampler import BaseSampler, NodeSamplerInput
 from torch_geometric.sampler.base import HeteroSamplerOutput, SamplerOutput, SubgraphType
 
-from dbgnn.database import keyboard_interrupts
 from dbgnn.display import Listed, Text
 from dbgnn.errors import DbgnnError, RequestError, StaleIndexError
 from dbgnn.graph import Graph
@@ -35,6 +34,7 @@ from dbgnn.loader.workers import Workers, check_workers
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 from dbgnn.schema.names import renamed_columns
 from dbgnn.stores.pair import stores_of
+from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore

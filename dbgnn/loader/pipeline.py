@@ -22,7 +22,6 @@ from torch_geometric.sampler import NodeSamplerInput
 from torch_geometric.sampler.base import SubgraphType
 
 from dbgnn.clock import Clock
-from dbgnn.database import keyboard_interrupts
 from dbgnn.errors import RequestError
 from dbgnn.loader.ahead import Ahead
 from dbgnn.loader.assembly import attach
@@ -37,6 +36,7 @@ from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.stores.binding import Label
 from dbgnn.stores.request import Ids
+from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from dbgnn import schema
-from dbgnn.database import keyboard_interrupts
 from dbgnn.errors import RequestError, UnknownNameError, near_misses
 from dbgnn.stores.request import refuse_numbers_as_mask, rows_of
+from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.sampling.sampler import NeighborSampler

@@ -8,10 +8,11 @@ import sys
 
 import duckdb
 
-from dbgnn.database import Database, translated
+from dbgnn.database import Database
 from dbgnn.errors import RequestError
 from dbgnn.loader.pipeline import MiniBatch
 from dbgnn.loader.stats import StepStats
+from dbgnn.translated import translated
 
 #: ru_maxrss is in kilobytes on Linux, in bytes on macOS.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024

@@ -21,7 +21,6 @@ from torch_geometric.sampler import (
 from torch_geometric.sampler.base import SubgraphType
 from torch_geometric.sampler.neighbor_sampler import edge_sample
 
-from dbgnn.database import keyboard_interrupts
 from dbgnn.display import Listed
 from dbgnn.errors import DbgnnError, FanoutError, RequestError, SchemaError
 from dbgnn.graph import Graph
@@ -31,6 +30,7 @@ from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.settings import Settable, Settings
 from dbgnn.schema.model import EdgeType
+from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.clock import Clock

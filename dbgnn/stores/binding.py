@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from dbgnn import schema
-from dbgnn.database import keyboard_interrupts
 from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.schema import Column, EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
@@ -20,6 +19,7 @@ from dbgnn.schema.catalog import all_columns
 from dbgnn.schema.reserved import refuse_unasked
 from dbgnn.schema.types import served
 from dbgnn.topology import EdgeIndex, Topology, VertexIndex
+from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.database import Database

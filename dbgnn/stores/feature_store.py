@@ -17,7 +17,6 @@ from torch_geometric.data.feature_store import _FieldStatus
 
 from dbgnn.arrow import dtype_of
 from dbgnn.clock import Clock
-from dbgnn.database import translated
 from dbgnn.display import Listed
 from dbgnn.errors import RequestError, SchemaError, UnknownNameError
 from dbgnn.sampling.output import edge_ids, forget
@@ -29,6 +28,7 @@ from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
 from dbgnn.stores.request import Ids, Rows, rows_of
 from dbgnn.stores.steady import Steady
 from dbgnn.topology import Topology
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph

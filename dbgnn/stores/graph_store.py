@@ -8,13 +8,13 @@ from torch import Tensor
 from torch_geometric.data import EdgeAttr, GraphStore
 from torch_geometric.data.graph_store import EdgeLayout
 
-from dbgnn.database import translated
 from dbgnn.display import Listed
 from dbgnn.errors import SchemaError, UnknownNameError
 from dbgnn.schema import EdgeType
 from dbgnn.stores import edges
 from dbgnn.stores.adjacency import coo, csc, csr
 from dbgnn.stores.binding import Binding
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, TypeVar
 import duckdb
 import pyarrow as pa
 
-from dbgnn.database import translated
 from dbgnn.errors import StaleIndexError
 from dbgnn.schema import Column
 from dbgnn.stores.select import projection
 from dbgnn.topology import is_as_indexed, same_ids
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     from dbgnn.stores.binding import Binding, Label, Source

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dbgnn import schema
-from dbgnn.database import Database, translated
+from dbgnn.database import Database
 from dbgnn.errors import DataError, ReadOnlyError, SchemaError
 from dbgnn.etl.encoders.collection import Encoders
 from dbgnn.etl.encoders.encoder import Encoder, FittedEncoder
@@ -27,6 +27,7 @@ from dbgnn.schema.render import shown_table
 from dbgnn.sql import check_filter, quote
 from dbgnn.stores import tables
 from dbgnn.topology import VertexIndex
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     from dbgnn.graph import Graph

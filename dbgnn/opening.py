@@ -1,0 +1,133 @@
+"""Opening a DuckDB file, also in a forked child, and closing a connection; what it means where one is refused."""
+
+from __future__ import annotations
+
+import os
+import threading
+from contextlib import suppress
+
+import duckdb
+
+from dbgnn.configuration import Settings, without_lock
+from dbgnn.errors import ConnectionError
+from dbgnn.identity import identity_of, is_forked, paths_open
+from dbgnn.sql import literal, quote
+
+
+def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """Return a connection to the database of `connect()`, in a forked child in an instance of its own.
+
+    Raises:
+        ConnectionError: It cannot be opened, or is not a DuckDB file.
+    """
+    in_memory = settings.path.startswith(":memory:")
+    if settings.read_only and not in_memory and not os.path.exists(settings.path):
+        raise ConnectionError(f"{settings.path!r} does not exist; a read-only connection does not create it.")
+    if is_forked() and in_memory and settings.path != ":memory:":
+        raise ConnectionError(
+            f"{settings.path!r} may be a database of the process that this one was forked from, which it cannot share. Use "
+            "':memory:' here."
+        )
+    _need_one_path(settings.path)
+    try:
+        if is_forked() and not in_memory:
+            connection = _attach(settings)
+        else:
+            connection = duckdb.connect(settings.path, read_only=settings.read_only, config=without_lock(dict(settings.config)))
+        query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+        if in_memory or connection.execute(query).fetchall()[0][0] is not None:
+            return connection
+        connection.close()  # DuckDB opens a CSV or Parquet file as views in memory, and what is written goes nowhere
+    except duckdb.Error as error:
+        raise _connection_error(settings.path, error) from error
+    raise ConnectionError(
+        f"{settings.path!r} is not a DuckDB database file. Connect to one, or to ':memory:', and read this file by its path: "
+        f"SELECT * FROM {literal(settings.path)}."
+    )
+
+
+def _need_one_path(path: str) -> None:
+    """Raise if this process has the file open under another path: DuckDB would write to it twice, each time as if alone."""
+    identity = identity_of(path)
+    if identity is not None and (others := (paths_open(identity) or set()) - {path}):
+        raise ConnectionError(
+            f"{path!r} is a hard link to a file that this process has open as {min(others)!r}. Connect by that path, or close "
+            "every connection to it first."
+        )
+
+
+def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:
+    """Open the file in a forked child, in an instance of its own.
+
+    ``duckdb.connect(path)`` would find the parent's instance in DuckDB's cache, with threads that did
+    not survive the fork; an unnamed instance with the file attached shares nothing with it.
+    """
+    connection = duckdb.connect(":memory:", config=without_lock(dict(settings.config)))
+    attach = f"ATTACH {literal(settings.path)}"
+    mode = " (READ_ONLY)" if settings.read_only else ""
+    try:
+        connection.execute(attach + mode)
+    except duckdb.BinderException:  # a file called memory.duckdb: the name is taken
+        connection.execute(f"{attach} AS dbgnn_file{mode}")
+    query = "SELECT database_name FROM duckdb_databases() WHERE NOT internal ORDER BY database_name = 'memory' ASC LIMIT 1"
+    connection.execute(f"USE {quote(connection.execute(query).fetchall()[0][0])}")
+    return connection
+
+
+def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
+    text = str(error)
+    if "not a valid DuckDB database" in text or "in-memory database in read-only mode" in text:
+        return ConnectionError(f"{path!r} is not a DuckDB database file.")
+    if isinstance(error, duckdb.ResourceInUseException) or "Unique file handle conflict" in text:
+        return ConnectionError(
+            f"{path!r} is open in the process that this one was forked from. DuckDB connections do not survive a fork, and a "
+            "file open for writing cannot be opened a second time: close it before the fork, or open it with "
+            "dbgnn.connect(path, read_only=True) in both."
+        )
+    if "lock" in text:
+        return ConnectionError(
+            f"{path!r} is locked by another process: {text}. A file open for writing excludes every other "
+            "process; close it there, or open it read-only in both (read_only=True)."
+        )
+    if "different configuration" in text:
+        return ConnectionError(
+            f"{path!r} is already open in this process with other settings; close that connection first, "
+            "or pass it to dbgnn.connect()."
+        )
+    if "encrypted" in text:
+        return ConnectionError(
+            f"{path!r} is encrypted. Attach it with its key to a connection of DuckDB's, and connect to that: con = "
+            f'duckdb.connect(); con.execute("ATTACH {literal(path)} AS g (ENCRYPTION_KEY \'…\')"); con.execute("USE g"); '
+            f"dbgnn.connect(con). Worker processes have no key: use num_workers=0. DuckDB says: {text}"
+        )
+    if "Permission denied" in text or "Read-only file system" in text:
+        return ConnectionError(
+            f"{path!r} cannot be opened for writing: {text}. To read it, connect with read_only=True; an index that it lacks "
+            "is then built in memory."
+        )
+    return ConnectionError(f"{path!r} cannot be opened: {text}")
+
+
+def closed(con: duckdb.DuckDBPyConnection) -> bool:
+    """Interrupt and close a connection; return whether it is closed."""
+    done = threading.Event()
+
+    def interrupt() -> None:
+        # Again and again: an interrupt that comes just before a statement begins is lost, and close() waits for its end.
+        with suppress(duckdb.Error):
+            con.interrupt()
+            while not done.wait(0.05):
+                con.interrupt()
+
+    interrupter = threading.Thread(target=interrupt, name="dbgnn-close", daemon=True)
+    interrupter.start()
+    try:
+        con.close()
+    except duckdb.ConnectionException:
+        return True  # it was closed already
+    except duckdb.Error:
+        return False
+    finally:
+        done.set()
+        interrupter.join()
+    return True

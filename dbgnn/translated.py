@@ -1,0 +1,93 @@
+"""DuckDB's errors about resources, as ours: each says which setting to change. Others pass through."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError
+
+if TYPE_CHECKING:
+    from dbgnn.cursors import Cursors
+
+
+@contextmanager
+def keyboard_interrupts() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` where Ctrl-C came while DuckDB was at work, which turns it into an error of its own."""
+    try:
+        yield
+    except (RuntimeError, OSError, duckdb.Error) as error:
+        if not _is_ctrl_c(error):
+            raise
+        raise KeyboardInterrupt from error
+
+
+def _is_ctrl_c(error: BaseException) -> bool:
+    # RuntimeError: while a statement runs; the others: while DuckDB asks Python about a table that is registered.
+    text = str(error)
+    return (type(error) is RuntimeError and text == "Query interrupted") or "KeyboardInterrupt" in text
+
+
+#: How DuckDB names an extension that it has not got.
+_NO_EXTENSION = re.compile(r"(\w+)\.duckdb_extension|exists in the (\w+) extension")
+
+
+@contextmanager
+def _extensions_named() -> Iterator[None]:
+    """Say what to do where a statement needs an extension, such as ``ATTACH … (TYPE sqlite)``, that cannot be had."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if (found := _NO_EXTENSION.search(str(error))) is None:
+            raise
+        name = found[found.lastindex or 0]
+        raise ConnectionError(
+            f"DuckDB's extension {name!r} is not installed. With internet: INSTALL {name}. Without: fetch "
+            f"{name}.duckdb_extension of DuckDB {duckdb.__version__} elsewhere, INSTALL '/path/{name}.duckdb_extension'; or "
+            f"export the tables to Parquet or CSV, which queries read by path. DuckDB says: {' '.join(str(error).split())}"
+        ) from error
+
+
+@contextmanager
+def translated(database: Cursors) -> Iterator[None]:
+    """Turn DuckDB's errors about resources into ours, with the setting to change; others pass through.
+
+    What the block did counts only if the database's path still names the file that is open.
+    """
+    database.need_same_file()
+    try:
+        with _extensions_named(), keyboard_interrupts():
+            yield
+        database.need_same_file()
+    except duckdb.OutOfMemoryException as error:
+        raise ResourceError(
+            f"{database!s} ran out of memory. Raise memory_limit, or lower threads (both by SET or by connect()), or connect "
+            f"with temp_directory on a disk with room. DuckDB says: {error}"
+        ) from error
+    except (duckdb.IOException, duckdb.TransactionException) as error:  # a commit may be what fills the disk
+        if any(sign in str(error) for sign in ("No space left", "File too large", "disk full")):
+            raise ResourceError(
+                f"{database!s}: the disk is full. Free space, or set temp_directory elsewhere. DuckDB says: {error}"
+            ) from error
+        if "Failed to create directory" in str(error):
+            raise ResourceError(
+                f"{database!s}: what is larger than memory_limit goes to a temporary folder, which cannot be made. Connect "
+                f"with temp_directory on a disk with room, or raise memory_limit. DuckDB says: {error}"
+            ) from error
+        raise
+    except duckdb.ConnectionException as error:
+        raise ConnectionError(f"{database!s}: the DuckDB connection is closed or in use elsewhere: {error}") from error
+    except duckdb.InterruptException as error:
+        if database.closed:
+            raise ConnectionError(f"{database!s} was closed while it was in use.") from error
+        raise
+    except duckdb.InvalidInputException as error:
+        if "read-only" in str(error):
+            raise ReadOnlyError(
+                f"{database!s} is open read-only. Connect with read_only=False. DuckDB says: {error}"
+            ) from error
+        raise
