@@ -1,11 +1,15 @@
-"""How objects show themselves to people: in tab completion, and in notebooks, where text becomes HTML with its columns kept."""
+"""How objects show themselves to people: in tab completion, in notebooks, where text becomes HTML with its columns kept; and
+warnings and progress bars. What is shown is printable, whatever the names in it hold (`terminal.py`).
+"""
 
 from __future__ import annotations
 
+import warnings
 from html import escape
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from dbgnn.errors import DbgnnError
+from dbgnn.terminal import printable
 
 
 class Listed:
@@ -22,7 +26,7 @@ class Shown:
     """A base for classes that a notebook shows as ``print()`` does."""
 
     def _repr_html_(self) -> str | None:
-        """Return the text as HTML; None where it cannot be had, as of a closed database, so that ``repr()`` is shown."""
+        """Return the text as HTML; None where there is no text, as of a closed database, so that ``repr()`` is shown."""
         try:
             return as_html(str(self))
         except DbgnnError:
@@ -30,9 +34,12 @@ class Shown:
 
 
 class Text(str):
-    """Text that a notebook shows as ``print()`` does, with its lines and columns."""
+    """Printable text that a notebook shows as ``print()`` does, with its lines and columns."""
 
     __slots__ = ()
+
+    def __new__(cls, text: str) -> Self:  # noqa: D102 - as of str
+        return super().__new__(cls, printable(text))
 
     def _repr_html_(self) -> str:
         return as_html(self)
@@ -40,4 +47,9 @@ class Text(str):
 
 def as_html(text: str) -> str:
     """Return text as HTML; lines are kept and scroll where they are long."""
-    return f'<pre style="white-space: pre; overflow-x: auto">{escape(text)}</pre>'
+    return f'<pre style="white-space: pre; overflow-x: auto">{escape(printable(text))}</pre>'
+
+
+def warn(text: str, *, stacklevel: int) -> None:
+    """Warn as `warnings.warn` does, in printable text; ``stacklevel`` is 1 for the line that calls this."""
+    warnings.warn(printable(text), UserWarning, stacklevel=stacklevel + 1)

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+
+from dbgnn.terminal import make_printable, one_line, printable
 
 
 class DbgnnError(Exception):
-    """The base of every error dbgnn raises on purpose."""
+    """The base of every error dbgnn raises on purpose.
+
+    Its text, and that of the errors that led to it, holds no control characters, whatever the names and values are that it
+    quotes: a traceback is shown on a terminal.
+    """
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
+        make_printable(sys.exception())  # what is being handled becomes the cause, which a traceback shows too
 
 
 class ConnectionError(DbgnnError):  # noqa: A001 - the field's name; reached as dbgnn.errors.ConnectionError
@@ -59,10 +70,10 @@ class FanoutError(SchemaError, ValueError):
 
 def near_misses(name: object, known: Iterable[object]) -> str:
     """Return ``"; did you mean 'x'?"`` and what is there, for the end of an error message; never what was given itself."""
-    names = [str(k) for k in known]
+    names = [one_line(k) for k in known]
     if not names:
         return "; there are none"
-    given = str(name)
+    given = one_line(name)
     folded = {n.casefold(): n for n in reversed(names)}
     close = [folded[c] for c in difflib.get_close_matches(given.strip().casefold(), folded, n=3, cutoff=0.6)]
     close = [c for c in close if c != given]

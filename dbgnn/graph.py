@@ -13,7 +13,7 @@ import duckdb
 from dbgnn import schema, topology
 from dbgnn.display import Listed, Shown
 from dbgnn.errors import StaleIndexError
-from dbgnn.schema.model import EdgeType, PropertyGraph
+from dbgnn.schema.model import EdgeType, PropertyGraph, shown_type
 from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 from dbgnn.translated import translated
 
@@ -391,5 +391,5 @@ class Graph(Listed, Shown):
         return "; ".join(["Index: built and up to date", *where, *dropped])
 
     def __repr__(self) -> str:
-        types = ", ".join([*self.node_types, *("-".join(t) for t in self.edge_types)])
+        types = ", ".join([*map(shown_type, self.node_types), *map(shown_type, self.edge_types)])
         return f"dbgnn.Graph({self.name!r}: {types or 'empty'})"

@@ -29,6 +29,8 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
             "':memory:' here."
         )
     _need_one_path(settings.path)
+    if not _is_text(settings.path):
+        raise ConnectionError(f"{settings.path!r} is no UTF-8, so DuckDB cannot open it; rename the file.")
     try:
         if is_forked() and not in_memory:
             connection = _attach(settings)
@@ -44,6 +46,15 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
         f"{settings.path!r} is not a DuckDB database file. Connect to one, or to ':memory:', and read this file by its path: "
         f"SELECT * FROM {literal(settings.path)}."
     )
+
+
+def _is_text(path: str) -> bool:
+    """Whether the bytes of a path are UTF-8; Python keeps others as halves of surrogate pairs."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _need_one_path(path: str) -> None:

@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from dbgnn.errors import ConnectionError
+from dbgnn.terminal import make_printable
 
 #: DuckDB's names for fetching some rows, for fetching all, and for what else a result has.
 _SOME = frozenset({"fetchone", "fetchmany", "fetch_df_chunk"})
@@ -71,7 +72,11 @@ class Result:
 
     def _fetch(self, name: str, *args: Any, **kwargs: Any) -> Any:
         self._need_not_ended()
-        rows = getattr(self._connection, name)(*args, **kwargs)
+        try:
+            rows = getattr(self._connection, name)(*args, **kwargs)
+        except Exception as error:  # such as that of a cast, which quotes the value
+            make_printable(error)
+            raise
         self._is_read = name in _ALL or rows is None or len(rows) == 0
         return rows
 

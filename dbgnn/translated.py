@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError
+from dbgnn.terminal import printable_errors
 
 if TYPE_CHECKING:
     from dbgnn.cursors import Cursors
@@ -60,7 +61,7 @@ def translated(database: Cursors) -> Iterator[None]:
     """
     database.need_same_file()
     try:
-        with _extensions_named(), keyboard_interrupts():
+        with printable_errors(), _extensions_named(), keyboard_interrupts():
             yield
         database.need_same_file()
     except duckdb.OutOfMemoryException as error:

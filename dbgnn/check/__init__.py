@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import duckdb
-from tqdm import tqdm
 
 from dbgnn.check.columns import Part, check_columns, check_lists
 from dbgnn.check.report import CheckReport, Finding
@@ -25,10 +24,11 @@ from dbgnn.check.topology import (
     group_end,
 )
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
+from dbgnn.progress import Bar
 from dbgnn.schema import INFERRED, columns, written
 from dbgnn.schema.catalog import DECLARE_ANEW
 from dbgnn.schema.keys import check_reference, table_key_types, vertex_key_types
-from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable, shown_type
 from dbgnn.schema.types import served
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class _Checker:
             parts[part.label] = part
         steps = [step for part in parts.values() for step in self._steps(part, parts)]
         steps += [self._isolated(parts[label], ends) for label, ends in self.ends.items() if ends]
-        with tqdm(total=len(steps), delay=2, disable=not progress, unit=" scans") as bar:
+        with Bar(total=len(steps), disable=not progress, unit=" scans") as bar:
             for name, step in steps:
                 bar.set_description(name, refresh=False)  # a refresh would show it before the delay is over
                 findings += step()
@@ -126,7 +126,7 @@ class _Checker:
             check_reference(self.con, edge.table, self.graph.vertex(label), names)
 
     def _steps(self, part: Part, parts: Mapping[str | EdgeType, Part]) -> Iterator[_Step]:
-        name = part.label if isinstance(part.label, str) else "-".join(part.label)
+        name = shown_type(part.label)
         yield f"columns of {name}", lambda: self._columns(part)
         if isinstance(part.element, VertexTable):
             yield f"keys of {name}", lambda: self._keys(part)
@@ -177,7 +177,7 @@ class _Checker:
         return check_end(self.con, part, end, self.nodes[end.vertex.label])
 
     def _isolated(self, part: Part, ends: list[End]) -> _Step:
-        return f"isolated nodes of {part.label}", lambda: check_isolated(self.con, part, ends)
+        return f"isolated nodes of {shown_type(part.label)}", lambda: check_isolated(self.con, part, ends)
 
     def _is_new(self, table: TableName, what: str | frozenset[tuple[str, ...]]) -> bool:
         known = (table, what) in self.seen

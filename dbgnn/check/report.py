@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from dbgnn.display import Shown
 from dbgnn.schema.key_values import shown_value
-from dbgnn.schema.model import EdgeType
+from dbgnn.schema.model import EdgeType, shown_type
+from dbgnn.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.console import Group, RenderableType
@@ -73,8 +74,8 @@ class Finding:
     @property
     def where(self) -> str:
         """Where it was found, such as ``paper.x`` or ``user-rated-movie``."""
-        name = self.label if isinstance(self.label, str) else "-".join(self.label)
-        return name if self.column is None else f"{name}.{self.column}"
+        name = shown_type(self.label)
+        return name if self.column is None else f"{name}.{one_line(self.column)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the finding as what JSON can hold; values that JSON has no type for become text."""
@@ -94,7 +95,7 @@ class Finding:
 
     def __str__(self) -> str:
         shown = f"; the first: {', '.join(map(self._example, self.examples))}" if self.examples else ""
-        return f"{self.where}: {self.text}{shown}.{f' {self.remedy}' if self.remedy else ''}"
+        return one_line(f"{self.where}: {self.text}{shown}.{f' {self.remedy}' if self.remedy else ''}")
 
     def _example(self, value: object) -> str:
         shown = shown_value(value)
@@ -200,7 +201,7 @@ def _class_table(found: Sequence[Finding]) -> Table:
     table.add_column("share", justify="right")
     for f in found:
         for value, count in f.detail.items():
-            table.add_row(Text(f"{f.where} = {value}"), f"{count:,}", f"{count / f.count:.1%}")
+            table.add_row(Text(f"{f.where} = {one_line(value)}"), f"{count:,}", f"{count / f.count:.1%}")
         if rest := f.count - int(sum(f.detail.values())):
             table.add_row(Text(f"{f.where}: all others"), f"{rest:,}", f"{rest / f.count:.1%}")
     return table
@@ -218,7 +219,7 @@ def _few_table(found: Sequence[Finding]) -> Table:
     table = _table("few values", "rows")
     table.add_column("")
     for f in found:
-        table.add_row(Text(f.where), f"{f.count:,}", Text(f.text))
+        table.add_row(Text(f.where), f"{f.count:,}", Text(one_line(f.text)))
     return table
 
 

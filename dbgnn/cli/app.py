@@ -20,11 +20,16 @@ from dbgnn.cli.given import assignments, columns_of, copy_statements, labelled
 from dbgnn.cli.rows import json_value, line, names_apart
 from dbgnn.database import connect
 from dbgnn.errors import ConnectionError, DbgnnError
+from dbgnn.schema.model import shown_type
+from dbgnn.terminal import one_line, printable, printable_json
 
 
 def _examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])  # \b keeps the lines as they are
 
+
+#: What click raises for wrong usage; typer brings click along under a name of its own, or needs it beside itself.
+_UsageError: Any = typer.BadParameter.__base__
 
 #: How many rows of a result `execute` holds while it prints them.
 _ROWS_AT_ONCE = 10_000
@@ -38,9 +43,29 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:  # a reader such as head went away; click ends in silence
             raise
-        except (DbgnnError, duckdb.Error, OSError) as error:
-            typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        except (DbgnnError, duckdb.Error, OSError, UnicodeError) as error:
+            typer.secho(f"Error: {_indented(error)}", fg=typer.colors.RED, err=True)
             raise typer.Exit(1) from error
+        except _UsageError as error:  # quotes what was typed, or what a shell made of *.duckdb
+            error.message = printable(error.message)
+            raise
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().make_context(*args, **kwargs)
+        except _UsageError as error:
+            error.message = printable(error.message)
+            raise
+
+
+def _indented(error: Exception) -> str:
+    """Return the text of an error; its further lines are indented, so that a name with a line break in it forges none."""
+    return printable(str(error)).replace("\n", "\n  ")
+
+
+def _tell(text: str, *, err: bool = False) -> None:
+    """Print text, whatever the names in it hold."""
+    typer.echo(printable(text), err=err)
 
 
 app = typer.Typer(
@@ -65,7 +90,7 @@ Threads = Annotated[int | None, typer.Option(min=1, help="DuckDB's threads.")]
 
 def _show_version(value: bool) -> None:  # noqa: FBT001 - typer hands it over so
     if value:
-        typer.echo(f"dbgnn {dbgnn.__version__}, DuckDB {duckdb.__version__}")
+        _tell(f"dbgnn {dbgnn.__version__}, DuckDB {duckdb.__version__}")
         raise typer.Exit
 
 
@@ -95,7 +120,7 @@ def info(file: File, *, graph: GraphName = None, as_json: Json = False) -> None:
 
     with connect(file, read_only=True) as db:
         found = describe_file(db, graph)
-    typer.echo(_dumps(found) if as_json else describe_text(found))
+    _tell(_dumps(found) if as_json else describe_text(found))
 
 
 @app.command(
@@ -122,13 +147,13 @@ def check(
     with connect(file, read_only=True, memory_limit=memory_limit, threads=threads) as db:
         report = db.graph(graph).check(progress=not quiet)
     if as_json:
-        typer.echo(_dumps(report.to_dict()))
+        _tell(_dumps(report.to_dict()))
     elif sys.stdout.isatty():
         from rich import print as rich_print  # noqa: PLC0415
 
         rich_print(report)
     else:
-        typer.echo(str(report))
+        _tell(str(report))
     if not report.ok or (strict and report.warnings):
         raise typer.Exit(1)
 
@@ -165,14 +190,14 @@ def build(
         ]
     seconds = round(time.perf_counter() - started, 3)
     if as_json:
-        typer.echo(_dumps({"graph": built.name, "nodes": nodes, "edges": edges, "seconds": seconds}))
+        _tell(_dumps({"graph": built.name, "nodes": nodes, "edges": edges, "seconds": seconds}))
         return
-    typer.echo(f"The index of graph {built.name!r} is up to date ({seconds:.1f} s).")
+    _tell(f"The index of graph {built.name!r} is up to date ({seconds:.1f} s).")
     for label, count in nodes.items():
-        typer.echo(f"  {label}: {count:,} nodes")
+        _tell(f"  {shown_type(label)}: {count:,} nodes")
     for edge in edges:
         dropped = f", {edge['dropped']:,} dangling ones left out" if edge["dropped"] else ""
-        typer.echo(f"  {'-'.join(edge['type'])}: {edge['edges']:,} edges{dropped}")
+        _tell(f"  {shown_type(tuple(edge['type']))}: {edge['edges']:,} edges{dropped}")
 
 
 @app.command(
@@ -217,7 +242,7 @@ def copy(
             rows += db.execute(statement).fetchall()[0][0]
         if len(statements) > 1:
             db.execute("COMMIT")
-    typer.echo(_dumps({"table": table, "rows": rows}) if as_json else f"{rows:,} rows copied into {table}.")
+    _tell(_dumps({"table": table, "rows": rows}) if as_json else f"{rows:,} rows copied into {one_line(table)}.")
 
 
 @app.command(
@@ -237,8 +262,9 @@ def execute(
 ) -> None:
     r"""Run SQL: DuckDB's own, and CREATE PROPERTY GRAPH. Shows the rows of the last statement, if it has any.
 
-    A row is a line with tabs between the values; NULL is \N, and a tab or line break in a value is \t or \n. As JSON, NaN,
-    infinity, dates and decimals are text, BLOBs hexadecimal. A file that does not exist is made.
+    A row is a line with tabs between the values; NULL is \N, and a tab, line break or backslash in a value is \t, \n or
+    \\; other characters that are not seen are \x1b or \u202e. As JSON, NaN, infinity, dates and decimals are text, BLOBs
+    hexadecimal. A file that does not exist is made.
     """
     try:
         text = sys.stdin.read() if sql == "-" else sql
@@ -246,14 +272,14 @@ def execute(
     except UnicodeError as error:
         raise typer.BadParameter(f"the text is no UTF-8: {error}", param_hint="SQL") from error
     if file != ":memory:" and not Path(file).expanduser().exists():
-        typer.echo(f"{file} is a new file.", err=True)
+        _tell(f"{one_line(file)} is a new file.", err=True)
     with connect(file, memory_limit=memory_limit, threads=threads, progress=not quiet) as db:
         result = db.execute(text)
         names = [name for name, *_ in getattr(result, "description", None) or []]  # the result of no statement at all is None
         if as_json:
             keys = names_apart(names)
             found = [dict(zip(keys, map(json_value, r), strict=True)) for r in (result.fetchall() if names else [])]
-            typer.echo(json.dumps(found, ensure_ascii=False, allow_nan=False))
+            _tell(printable_json(json.dumps(found, ensure_ascii=False, allow_nan=False)))
             return
         head = [tuple(names)]
         while names and (rows := result.fetchmany(_ROWS_AT_ONCE)):
@@ -332,10 +358,10 @@ def query(
             from dbgnn.etl.heterodata import query_to_heterodata  # noqa: PLC0415 - imports torch
 
             data = query_to_heterodata(db, sql, graph=graph, **given)
-    _tell(data, output, as_json=as_json)
+    _tell_of(data, output, as_json=as_json)
 
 
-def _tell(data: Any, output: Path | None, *, as_json: bool) -> None:
+def _tell_of(data: Any, output: Path | None, *, as_json: bool) -> None:
     from dbgnn.cli.summary import summarize, summary_text  # noqa: PLC0415
 
     found = summarize(data)
@@ -345,9 +371,9 @@ def _tell(data: Any, output: Path | None, *, as_json: bool) -> None:
         with output.open("wb") as file:  # of a file that it cannot write, torch raises RuntimeError
             torch.save(data, file)
         found["output"] = str(output)
-    typer.echo(_dumps(found) if as_json else summary_text(found))
+    _tell(_dumps(found) if as_json else summary_text(found))
     if output is not None and not as_json:
-        typer.echo(f"\nSaved to {output}.")
+        _tell(f"\nSaved to {one_line(output)}.")
 
 
 def _must_exist(file: str) -> None:
@@ -356,4 +382,4 @@ def _must_exist(file: str) -> None:
 
 
 def _dumps(document: Any) -> str:
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return printable_json(json.dumps(document, indent=2, ensure_ascii=False))

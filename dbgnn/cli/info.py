@@ -12,6 +12,7 @@ from dbgnn.database import Database
 from dbgnn.errors import DbgnnError, SchemaError, StaleIndexError
 from dbgnn.graph import Graph
 from dbgnn.schema import INFERRED, EdgeTable, TableName, VertexTable
+from dbgnn.terminal import one_line
 
 
 def describe_file(db: Database, graph: str | None) -> dict[str, Any]:
@@ -41,8 +42,8 @@ def describe_file(db: Database, graph: str | None) -> dict[str, Any]:
 
 def describe_text(document: dict[str, Any]) -> str:
     """Return the document as text."""
-    tables = [f"{name} ({count:,} rows)" for name, count in document["tables"].items()]
-    lines = [f"{document['file']}: {size(document['bytes'])}, {len(tables)} table{'s' * (len(tables) != 1)}"]
+    tables = [f"{one_line(name)} ({count:,} rows)" for name, count in document["tables"].items()]
+    lines = [f"{one_line(document['file'])}: {size(document['bytes'])}, {len(tables)} table{'s' * (len(tables) != 1)}"]
     if not document["graphs"]:
         lines += ["Tables: " + ", ".join(tables)] if tables else []
     return "\n\n".join(filter(None, ["\n".join(lines), *(g["text"] for g in document["graphs"]), document["note"]]))

@@ -6,13 +6,18 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from dbgnn.terminal import one_line
+
 #: As PostgreSQL's COPY writes them, so that a row is a line, and a column stands between two tabs.
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def line(values: Sequence[object]) -> str:
-    r"""Return a row between tabs: NULL is ``\N``; tabs, line breaks and backslashes are ``\t``, ``\n``, ``\r``, ``\\``."""
-    return "\t".join(r"\N" if value is None else str(value).translate(_ESCAPES) for value in values)
+    r"""Return a row between tabs: NULL is ``\N``; tabs, line breaks and backslashes are ``\t``, ``\n``, ``\r``, ``\\``.
+
+    Other characters that are not seen are ``\x1b`` or ``\u202e``, so that every value can be read back.
+    """
+    return "\t".join(r"\N" if value is None else one_line(str(value).translate(_ESCAPES)) for value in values)
 
 
 def names_apart(names: Sequence[str]) -> list[str]:

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from dbgnn.cli.info import size
+from dbgnn.schema.model import shown_type
+from dbgnn.terminal import one_line
 
 if TYPE_CHECKING:
     from torch_geometric.data import HeteroData
@@ -36,11 +38,11 @@ def summary_text(found: dict[str, Any]) -> str:
     """Return the summary as text."""
     lines = [f"HeteroData: {len(found['nodes'])} node types, {len(found['edges'])} edge types, {size(found['bytes'])}"]
     for label, nodes in found["nodes"].items():
-        lines += _block(f"{label}: {nodes['num_nodes']:,} nodes", nodes["attributes"])
+        lines += _block(f"{shown_type(label)}: {nodes['num_nodes']:,} nodes", nodes["attributes"])
     for edges in found["edges"]:
         dropped = f" ({edges['num_dropped']:,} dropped: an end is not among the nodes{_dangling(edges)})"
         dropped = dropped if edges["num_dropped"] else ""
-        lines += _block(f"{'-'.join(edges['type'])}: {edges['num_edges']:,} edges{dropped}", edges["attributes"])
+        lines += _block(f"{shown_type(tuple(edges['type']))}: {edges['num_edges']:,} edges{dropped}", edges["attributes"])
     return "\n".join(lines)
 
 
@@ -49,8 +51,9 @@ def _dangling(edges: dict[str, Any]) -> str:
 
 
 def _block(title: str, attributes: dict[str, Any]) -> list[str]:
-    width = max(map(len, attributes), default=0)
-    return ["", title, *(f"  {name:<{width}}  {a['type']} {a['shape']}" for name, a in attributes.items())]
+    shown = {one_line(name): f"{one_line(a['type'])} {a['shape']}" for name, a in attributes.items()}
+    width = max(map(len, shown), default=0)
+    return ["", title, *(f"  {name:<{width}}  {form}" for name, form in shown.items())]
 
 
 def _attributes(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Needs no networkx of its own: whoever has a graph has it.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from dbgnn import schema
 from dbgnn.database import Database
+from dbgnn.display import warn
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.new_graph import check_columns, check_name, check_target, free_column, free_graph_name
 from dbgnn.graph import Graph
@@ -104,7 +104,7 @@ def from_networkx(
                 definition = _create(con, definition, each)
             schema.save(con, definition)
         if said := unasked(con, definition, {}, ALL):
-            warnings.warn(f"from_networkx has kept all attributes. {said}", UserWarning, stacklevel=2)
+            warn(f"from_networkx has kept all attributes. {said}", stacklevel=2)
         return Graph(db, definition)
 
 

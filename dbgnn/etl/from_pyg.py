@@ -6,7 +6,6 @@ All is looked at first, then written in slices, in one transaction. What a table
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -14,16 +13,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
-from tqdm import tqdm
 
 from dbgnn import schema
 from dbgnn.arrow import as_tensor, from_tensor
 from dbgnn.database import Database
+from dbgnn.display import warn
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.new_graph import check_name, check_target, free_column, free_graph_name
 from dbgnn.etl.pyg_groups import AS_ARROW, Array, Group, check_types, groups
 from dbgnn.etl.write import column_kinds
 from dbgnn.graph import Graph
+from dbgnn.progress import Bar
 from dbgnn.schema import EdgeTable, PropertyGraph, VertexTable
 from dbgnn.schema.catalog import check_tables
 from dbgnn.schema.reserved import ALL, unasked
@@ -89,7 +89,7 @@ def from_pyg(
         empty = PropertyGraph(free_graph_name(con, name), homogeneous=isinstance(data, Data))
         graph = Graph(db, _write(con, empty, found, tables or {}, progress=shown))
         if said := unasked(con, graph.definition, {}, ALL):
-            warnings.warn(f"from_pyg has kept all attributes. {said}", UserWarning, stacklevel=2)
+            warn(f"from_pyg has kept all attributes. {said}", stacklevel=2)
         return graph
 
 
@@ -98,7 +98,7 @@ def _write(
 ) -> PropertyGraph:
     """Make the tables, fill them, and save and return the definition."""
     counts = {group.label: group.count for group in found}
-    bar = tqdm(total=sum(counts.values()), desc="from_pyg", unit=" rows", unit_scale=True, delay=2, disable=not progress)
+    bar = Bar(total=sum(counts.values()), desc="from_pyg", unit=" rows", unit_scale=True, disable=not progress)
     definition = empty
     with bar, tables.write_settings(con), tables.transaction(con):
         for group in found:

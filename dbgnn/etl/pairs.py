@@ -6,7 +6,6 @@ reverse is an edge type without a split, nothing says which parts its edges are 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 import torch
 from torch_geometric.data import HeteroData
 
+from dbgnn.display import warn
 from dbgnn.errors import DataError
 from dbgnn.etl.plan import EdgeQuery
 from dbgnn.etl.splits import Split
@@ -81,12 +81,11 @@ def _warn_of_one_side(splits: Mapping[EdgeType, EdgeSplit], reverses: Sequence[t
         without = [t for t in pair if t not in splits]
         if split and without:
             (one,), (other,) = split, without
-            warnings.warn(
+            warn(
                 f"splits: {one!r} has a split, and {other!r}, which holds its reverse edges, has none: a model that is given "
                 f"all of {other!r} sees the edges of every part, {splits[one].parts[-1]!r} too. Give both the same "
                 f"dbgnn.HashSplit, which goes by the pair of ends, or leave out {other!r} and say reverse=True; where they are "
                 "edges of their own, give the split directed=True.",
-                UserWarning,
                 stacklevel=7,
             )
 

@@ -10,7 +10,6 @@ import json
 import re
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,14 +22,15 @@ import torch
 import xxhash
 from torch import Tensor
 from torch_geometric.data import HeteroData
-from tqdm import tqdm
 
 from dbgnn import schema
 from dbgnn.arrow import as_tensor, from_tensor, sql_type
+from dbgnn.display import warn
 from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.side import find_schema, path_of
 from dbgnn.etl.staging import Target
 from dbgnn.etl.write import PART, append, create, finish, lent
+from dbgnn.progress import Bar
 from dbgnn.schema import TableName
 from dbgnn.schema.catalog import OWN_SCHEMA, own_table
 from dbgnn.schema.registry import transaction
@@ -102,7 +102,7 @@ def predict(
     weights = _fingerprint(model)
     stage = None if label is None else _Stage(graph, label, into, column, side, weights, resume=resume)
     try:
-        bar = tqdm(total=_length(loader), desc=f"predict {into}", unit=" batches", delay=2, disable=not shown)
+        bar = Bar(total=_length(loader), desc=f"predict {into}", unit=" batches", disable=not shown)
         asked = _Asked.of(loader)
         with _evaluating(model, device) as place, _iterating(loader) as batches, bar:
             for batch in batches:
@@ -352,7 +352,7 @@ class _Stage:
                 continue
             if resume:
                 what = "model's kind or weights" if of.get("ids") == self._of["ids"] else "graph's nodes or edges"
-                warnings.warn(
+                warn(
                     f"Predictions for {self._of['into']!r} that a broken run left are dropped: the {what} changed.",
                     stacklevel=5,
                 )

@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from dbgnn.arrow import DTYPES, decode
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.etl.memory import Growing
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.query import POSITION, Params, query_errors
+from dbgnn.progress import Bar
 from dbgnn.schema import Column
 from dbgnn.schema.key_values import carried
 from dbgnn.sql import quote
@@ -228,7 +228,7 @@ def read(
     positions = _Positions()
     with query_errors(where, text):
         reader = con.sql(sql, params=params).to_arrow_reader(chunk)
-    with reader, tqdm(desc=where, unit=" rows", delay=2, disable=not progress, leave=False) as bar:
+    with reader, Bar(desc=where, unit=" rows", disable=not progress, leave=False) as bar:
         for batch in _chunks(reader, where, text):
             bar.update(len(batch))
             if ends is not None and (gone := ends.missing(batch.columns[1:3])) is not None:

@@ -18,6 +18,7 @@ from dbgnn.errors import DataError, SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.query import NOT_OF_THE_QUERY, cannot_run
 from dbgnn.schema.remedy import cast_to
 from dbgnn.sql import check_filter, literal, quote
+from dbgnn.terminal import one_line
 
 #: Runs SQL that may hold the query, with the query's values bound.
 Run: TypeAlias = Callable[[str], pa.Table]
@@ -395,7 +396,7 @@ def _halves(columns: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _shown(fractions: Mapping[str, float]) -> str:
-    return ", ".join(f"{name}={share!r}" for name, share in fractions.items())
+    return ", ".join(f"{one_line(name)}={share!r}" for name, share in fractions.items())
 
 
 def _text(column: str, sql_type: str) -> str:

@@ -10,11 +10,11 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
-from tqdm import tqdm
 
 from dbgnn.arrow import as_tensor, from_tensor
 from dbgnn.errors import DataError, RequestError, SchemaError
 from dbgnn.etl.staging import ASIDE, Target
+from dbgnn.progress import Bar
 from dbgnn.schema.registry import transaction
 from dbgnn.sql import quote
 from dbgnn.stores.binding import Source
@@ -170,7 +170,7 @@ def _write(target: Target, parts: Iterable[tuple[Ids, Mapping[str, Any]]], *, to
     kinds: dict[str, str] | None = None
     con = db.new_cursor()  # the parts may read on this thread's own
     try:
-        with tqdm(total=total, desc=f"write {target.source.label}", unit=" rows", delay=2, disable=not shown) as bar:
+        with Bar(total=total, desc=f"write {target.source.label}", unit=" rows", disable=not shown) as bar:
             for ids, arrays in parts:
                 with translated(db):
                     if kinds is None:

@@ -8,7 +8,6 @@ from contextlib import suppress
 
 import duckdb
 import pyarrow as pa
-from tqdm import tqdm
 
 from dbgnn.errors import CopyError
 from dbgnn.ingest.duckdb_errors import insert_error
@@ -16,6 +15,7 @@ from dbgnn.ingest.npy import Array, Source, batch_rows, check_source, open_array
 from dbgnn.ingest.settings import write_settings
 from dbgnn.ingest.statement import CopyStatement
 from dbgnn.ingest.target import Column, Target, find_target
+from dbgnn.progress import Bar
 from dbgnn.schema.render import shown
 from dbgnn.sql import literal, quote, quote_all
 
@@ -112,7 +112,7 @@ def _check_required(target: Target, columns: tuple[Column, ...]) -> None:
 class _Rows:
     """The batches of a COPY, made while DuckDB asks for them, in a thread of its choosing."""
 
-    def __init__(self, sources: tuple[Source, ...], bar: tqdm) -> None:
+    def __init__(self, sources: tuple[Source, ...], bar: Bar) -> None:
         self._sources = sources
         self._bar = bar
         self.failure: Exception | None = None
@@ -140,7 +140,7 @@ def _insert(con: duckdb.DuckDBPyConnection, target: Target, sources: tuple[Sourc
     total = len(sources[0].array)
     with (
         con.cursor() as control,  # can run queries even when the transaction of `con` is aborted
-        tqdm(total=total, desc=f"COPY {target}", unit=" rows", unit_scale=True, delay=PROGRESS_DELAY, disable=not show) as bar,
+        Bar(total=total, desc=f"COPY {target}", unit=" rows", unit_scale=True, delay=PROGRESS_DELAY, disable=not show) as bar,
         write_settings(con, uncompressed=arrays),
     ):
         rows = _Rows(sources, bar)

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import duckdb
-from tqdm import tqdm
 
 from dbgnn.ingest.duckdb_errors import copy_error
 from dbgnn.ingest.header import check_header
 from dbgnn.ingest.load import PROGRESS_DELAY
 from dbgnn.ingest.statement import copy_tokens
+from dbgnn.progress import Bar
 
 #: Seconds between two looks at DuckDB's progress.
 _LOOK = 0.2
@@ -48,7 +48,7 @@ def _shown(con: duckdb.DuckDBPyConnection, query: str, *, progress: bool) -> Ite
     def watch() -> None:
         if ended.wait(PROGRESS_DELAY):
             return
-        with tqdm(total=100, desc=f"COPY {tokens[1].text}", bar_format="{l_bar}{bar}| {elapsed}<{remaining}") as bar:
+        with Bar(total=100, desc=f"COPY {tokens[1].text}", bar_format="{l_bar}{bar}| {elapsed}<{remaining}", delay=0) as bar:
             while not ended.wait(_LOOK):
                 bar.update(max(con.query_progress(), bar.n) - bar.n)  # -1 where DuckDB does not know
             bar.update(100 - bar.n)

@@ -18,12 +18,12 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 from torch import Tensor
-from tqdm import tqdm
 
 from dbgnn.display import Listed
 from dbgnn.errors import DataError, DbgnnError, RequestError
 from dbgnn.loader.pack_format import MANIFEST, Batch, Manifest, PartWriter, StoredFile, part_path, read_part, whole
 from dbgnn.loader.seeds import NumberedBatch
+from dbgnn.progress import Bar
 from dbgnn.schema import EdgeTable, VertexTable
 from dbgnn.topology.state import part_name, stored_parts
 
@@ -137,9 +137,7 @@ def _write_parts(loader: NeighborLoader, folder: Path, manifest: Manifest, *, sh
     total, writer = sum(manifest.epochs), PartWriter()
     drawn = _drawn(folder, manifest.order, manifest.packed)
     with (
-        tqdm(
-            total=total, initial=manifest.packed, desc=f"pack {folder.name}", unit=" batches", delay=2, disable=not shown
-        ) as bar,
+        Bar(total=total, initial=manifest.packed, desc=f"pack {folder.name}", unit=" batches", disable=not shown) as bar,
         contextlib.closing(loader._run(drawn, transform=False)) as batches,
     ):
         while not manifest.complete:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dbgnn import schema
+from dbgnn.display import warn
 from dbgnn.errors import RequestError, UnknownNameError, near_misses
 from dbgnn.stores.request import refuse_numbers_as_mask, rows_of
 from dbgnn.translated import keyboard_interrupts
@@ -145,7 +145,7 @@ def warn_of_nothing(seeds: Seeds, sampler: NeighborSampler | None, *, stacklevel
     elif sampler is not None and sampler.fanout.num_hops and sampler.edge_types:
         said = _no_edges(seeds.label, sampler)
     if said:
-        warnings.warn(said, UserWarning, stacklevel=stacklevel + 1)
+        warn(said, stacklevel=stacklevel + 1)
 
 
 def _no_edges(label: str, sampler: NeighborSampler) -> str:

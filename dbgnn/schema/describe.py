@@ -13,6 +13,7 @@ from dbgnn.schema.registry import is_inferred
 from dbgnn.schema.remedy import why
 from dbgnn.schema.types import NOT_NAMED, Column, served
 from dbgnn.schema.written import Written, written
+from dbgnn.terminal import one_line
 
 #: Per table, the SQL types of its columns by name.
 Types = Mapping[TableName, Mapping[str, str]]
@@ -47,19 +48,19 @@ def describe(
         count = known[vertex.label] if vertex.label in known else _count(con, vertex.table)
         keys = [("key", _typed(types[vertex.table], vertex.key))]
         instead = _instead(graph, vertex, inferred=inferred)
-        heading = f"Node type {vertex.label!r}: {count:,} rows of table {vertex.table}"
+        heading = f"Node type {vertex.label!r}: {count:,} rows of table {one_line(vertex.table)}"
         blocks.append("\n".join([heading, *_rows(keys, shown, count, (vertex.table, vertex.label), instead=instead)]))
     for edge in graph.edges:
         shown = _served(types, graph, edge, back, foreign)
         count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge.table)
         ends = _ends(types[edge.table], graph, edge)
         instead = _instead(graph, edge, inferred=inferred)
-        heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {edge.table}"
+        heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {one_line(edge.table)}"
         blocks.append("\n".join([heading, *_rows(ends, shown, count, (edge.table, edge.edge_type), instead=instead)]))
     if inferred and (rest := _unused(types, graph)):
-        blocks.append(f"Tables without a part in it: {', '.join(map(str, rest))}")
+        blocks.append(f"Tables without a part in it: {', '.join(map(one_line, rest))}")
     if gone := _gone(types, graph):
-        blocks.append(f"Key columns that are gone: {', '.join(gone)}. {DECLARE_ANEW}")
+        blocks.append(f"Key columns that are gone: {', '.join(map(one_line, gone))}. {DECLARE_ANEW}")
     return "\n\n".join(blocks)
 
 
@@ -142,7 +143,7 @@ def _rows(
     left_out = _aligned([(c.name, c.sql_type, why(c, *of)) for c in missing])
     lines += _labelled("left out", left_out if instead is None else [instead])
     width = max(len(word) for word, _ in lines)
-    return [f"  {word:<{width}}  {text}".rstrip() for word, text in lines]
+    return [f"  {word:<{width}}  {one_line(text)}".rstrip() for word, text in lines]
 
 
 def _origin(column: Column) -> str:
@@ -161,9 +162,10 @@ def _labelled(word: str, texts: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _aligned(cells: Sequence[tuple[str, ...]]) -> list[str]:
-    """Pad every cell but the last to the width of its column."""
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]
+    """Pad every cell but the last to the width of its column, as wide as it is shown."""
+    shown = [tuple(map(one_line, row)) for row in cells]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
 def _unused(types: Types, graph: PropertyGraph) -> list[TableName]:

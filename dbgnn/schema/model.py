@@ -9,9 +9,15 @@ from dataclasses import dataclass, replace
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.sql import quote
+from dbgnn.terminal import one_line
 
 #: A PyG edge type: (source node type, relation, destination node type).
 EdgeType = tuple[str, str, str]
+
+
+def shown_type(label: str | EdgeType) -> str:
+    """Return a node or edge type for people, such as ``user-rated-movie``, on one line."""
+    return one_line(label if isinstance(label, str) else "-".join(label))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from torch_geometric.data.feature_store import _FieldStatus
 
 from dbgnn.arrow import dtype_of
 from dbgnn.clock import Clock
-from dbgnn.display import Listed
+from dbgnn.display import Listed, warn
 from dbgnn.errors import RequestError, SchemaError, UnknownNameError
 from dbgnn.sampling.output import edge_ids, forget
 from dbgnn.schema import Column
@@ -74,11 +73,10 @@ class ListedEdgeAttr(DuckDBTensorAttr):
 
 def _warn_lacking(attrs: Sequence[TensorAttr]) -> None:
     names = sorted({str(attr.attr_name) for attr in attrs})
-    warnings.warn(
+    warn(
         f"The edge attributes {names} were asked for with ids that may be those of nodes: that is all that PyG's loaders have "
         "from another sampler than dbgnn's, so mini-batches lack these attributes. Use dbgnn.NeighborSampler or "
         "dbgnn.NeighborLoader; or name the edge type: store.get_tensor(edge_type, name, index=e_id).",
-        UserWarning,
         stacklevel=4,
     )
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-from tqdm import tqdm
 
 from dbgnn.errors import DataError, DbgnnError
+from dbgnn.progress import Bar
 from dbgnn.schema import PropertyGraph
 from dbgnn.schema.keys import check_key_types, compared, same
-from dbgnn.schema.model import EdgeTable, VertexTable
+from dbgnn.schema.model import EdgeTable, VertexTable, shown_type
 from dbgnn.sql import quote
 from dbgnn.topology.faults import End, Resolved, check_keys, dangling
 from dbgnn.topology.home import home_to_write, is_in_memory, table_in
@@ -202,7 +202,7 @@ class _Build:
             node, edge_id = _int_type(max(src.num_nodes, dst.num_nodes)), _int_type(count)
             ordered = f"SELECT dst::{node} d, src::{node} s, ({eid})::{edge_id} e FROM {source} ORDER BY d ASC, s ASC, e ASC"
             adjacency = self._new_table("adj", f"dst {node}, nbrs {node}[], eids {edge_id}[]")
-            with self._bar(f"edges of {'-'.join(edge.edge_type)}", count) as bar:
+            with self._bar(f"edges of {shown_type(edge.edge_type)}", count) as bar:
                 for lists, edges in _adjacency_lists(self._stream_batches(ordered)):
                     self._insert(adjacency, lists)
                     bar.update(edges)
@@ -265,8 +265,8 @@ class _Build:
         for batch in self._stream_batches(query):
             yield batch.column(0).to_numpy()
 
-    def _bar(self, what: str, total: int) -> tqdm:
-        return tqdm(total=total, desc=what, unit=" rows", unit_scale=True, delay=2, disable=not self.progress)
+    def _bar(self, what: str, total: int) -> Bar:
+        return Bar(total=total, desc=what, unit=" rows", unit_scale=True, disable=not self.progress)
 
 
 #: The condition that an edge, resolved, misses an end.

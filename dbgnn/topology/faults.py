@@ -10,7 +10,7 @@ import duckdb
 from dbgnn.errors import DataError
 from dbgnn.schema.key_values import carried, key_rows, shown_value
 from dbgnn.schema.keys import compared
-from dbgnn.schema.model import EdgeTable, EdgeType, VertexTable
+from dbgnn.schema.model import EdgeTable, EdgeType, VertexTable, shown_type
 from dbgnn.sql import quote
 
 #: How many values a message names.
@@ -101,5 +101,5 @@ def dangling(con: duckdb.DuckDBPyConnection, found: Resolved, edge_types: Sequen
             told.append(f"{rows[0][-1] - len(rows):,} more values of {', '.join(end.columns)}")
     return (
         f"{found.dropped:,} rows of edge table {str(edge.table)!r} have an endpoint that does not exist (dangling edges of "
-        f"{' and '.join('-'.join(t) for t in edge_types)}): {'; '.join(told)}"
+        f"{' and '.join(map(shown_type, edge_types))}): {'; '.join(told)}"
     )

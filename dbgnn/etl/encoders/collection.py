@@ -19,6 +19,7 @@ from dbgnn.etl.encoders.frame import Frame
 from dbgnn.etl.encoders.functions import Apply, Text
 from dbgnn.etl.encoders.hashing import Hash
 from dbgnn.etl.encoders.numeric import Identity, Normalize, Stack
+from dbgnn.terminal import one_line
 
 _KINDS: dict[str, Callable[..., Encoder]] = {
     kind.__name__: kind for kind in (Identity, Stack, Normalize, OneHot, Ordinal, MultiHot, Datetime, Hash, Text, Apply, Frame)
@@ -193,7 +194,7 @@ class Encoders(Listed):
                     said += f" where {' '.join(fitted.where.split())}"
                 found = "" if fitted is None else encoder.found(fitted.state)
                 lines.append(f"  {label!r} {name}: {encoder!r}, {', '.join(filter(None, [said, found]))}")
-        return "\n".join([*lines, ")"])
+        return "\n".join([*map(one_line, lines), ")"])
 
 
 def _label(given: Any) -> Label:

@@ -11,7 +11,6 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
-from tqdm import tqdm
 
 from dbgnn import schema
 from dbgnn.database import Database
@@ -20,6 +19,7 @@ from dbgnn.etl.encoders.collection import Encoders
 from dbgnn.etl.encoders.encoder import Encoder, FittedEncoder
 from dbgnn.etl.nulls import NullValueError
 from dbgnn.etl.write import write_rows
+from dbgnn.progress import Bar
 from dbgnn.schema import VertexTable, is_reserved
 from dbgnn.schema.key_values import carried, key_rows, shown_key
 from dbgnn.schema.keys import vertex_key_types
@@ -94,7 +94,7 @@ def encode(
         shown = db.settings.progress if progress is None else progress
         reader = db.new_cursor()  # of its own: this thread's writes while this one reads
         try:
-            bar = tqdm(total=index.num_nodes, desc=f"encode {label}.{attr_name}", unit=" rows", delay=2, disable=not shown)
+            bar = Bar(total=index.num_nodes, desc=f"encode {label}.{attr_name}", unit=" rows", disable=not shown)
             with bar, closing(_parts(reader, index, fitted, attr_name, bar)) as parts:
                 write_rows(graph, label, parts, remedy=_remedy(db, vertex, attr_name))
         finally:
