@@ -25,7 +25,8 @@ from dbgnn.loader.pack_format import MANIFEST, Batch, Manifest, PartWriter, Stor
 from dbgnn.loader.seeds import NumberedBatch
 from dbgnn.progress import Bar
 from dbgnn.schema import EdgeTable, VertexTable
-from dbgnn.topology.state import part_name, stored_parts
+from dbgnn.topology.stored import stored_parts
+from dbgnn.topology.table_state import part_name
 
 if TYPE_CHECKING:
     from dbgnn.loader.neighbor import NeighborLoader
@@ -186,7 +187,7 @@ def _tables(loader: NeighborLoader) -> dict[str, Any]:
     store = loader.data[0]
     graph = store.graph
     topology = graph.topology()
-    stored = stored_parts(graph.db.cursor(), graph.name)
+    stored = stored_parts(graph.db.cursor(), graph.name).parts
     found: dict[str, Any] = {}
     elements: list[VertexTable | EdgeTable] = [*graph.definition.vertices, *graph.definition.edges]
     for element in elements:

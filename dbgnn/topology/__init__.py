@@ -1,6 +1,7 @@
 """The topology index: node and edge ids, adjacency lists, and whether they are up to date."""
 
 from dbgnn.topology.build import build
+from dbgnn.topology.damage import damaged, ids_within
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex, ids_of_keys, same_ids
 from dbgnn.topology.state import IncompleteIndexError, is_as_indexed, is_up_to_date, verify
 
@@ -10,7 +11,9 @@ __all__ = [
     "Topology",
     "VertexIndex",
     "build",
+    "damaged",
     "ids_of_keys",
+    "ids_within",
     "is_as_indexed",
     "is_up_to_date",
     "same_ids",

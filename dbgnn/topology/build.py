@@ -7,6 +7,7 @@ destinations, and inserted: ``list()`` aggregation does not spill, and 20 M edge
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -19,24 +20,27 @@ from dbgnn.schema import PropertyGraph
 from dbgnn.schema.keys import check_key_types, compared, same
 from dbgnn.schema.model import EdgeTable, VertexTable, shown_type
 from dbgnn.sql import quote
+from dbgnn.topology.contents import adjacency_contents, damage, map_contents
 from dbgnn.topology.faults import End, Resolved, check_keys, dangling
 from dbgnn.topology.home import home_to_write, is_in_memory, table_in
 from dbgnn.topology.index import VertexIndex, ids_of_keys
-from dbgnn.topology.state import (
+from dbgnn.topology.state import vertex_index
+from dbgnn.topology.stored import (
     REGISTRY,
     PartState,
     StoredPart,
     create_registry,
-    end_keys,
-    index_tables,
-    part_name,
+    is_index_table,
+    relations,
     stored_parts,
-    table_states,
-    vertex_index,
 )
+from dbgnn.topology.table_state import ENGINE, end_keys, part_name, table_states
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
+
+#: Numbers of index tables that no build has come to; a table that has one anyway does not say how to number on.
+_LARGE = 10**12
 
 #: Edges per chunk of the sorted stream; 24 bytes each while being cut into lists.
 CHUNK = 1 << 20
@@ -100,8 +104,8 @@ class _Build:
         self.dangling, self.progress = dangling, progress
         self.states = table_states(reader, graph)
         check_key_types(reader, graph)  # ALTER may have changed them since the declaration
-        self.before = stored_parts(reader, graph.name)
-        self.stored = {} if force else self.before
+        self.before = stored_parts(reader, graph.name).parts
+        self.stored = {} if force else self._undamaged()
 
     def run(self) -> None:
         for vertex in self.graph.vertices:
@@ -115,6 +119,15 @@ class _Build:
         for (edge, state), found in zip(due, resolved, strict=True):
             self._edge(edge, state, found, indexed[edge.source], indexed[edge.destination])
         self._forget_others()
+
+    def _undamaged(self) -> dict[str, StoredPart]:
+        """Return the stored parts whose index tables hold what was built."""
+        parts: list[VertexTable | EdgeTable] = [*self.graph.vertices, *self.graph.edges]
+        # What is out of date is built again whatever it holds, and its checksum may be one of another version of DuckDB.
+        kept = [(p.table.sql, self.before[name]) for p in parts if (name := part_name(p)) in self.before]
+        kept = [(table, part) for table, part in kept if part.state.own.engine == ENGINE]
+        bad = damage(self.reader, kept)
+        return {name: part for name, part in self.before.items() if not any(table in bad for table in part.tables)}
 
     def _check_ends(self, missing: Sequence[Resolved]) -> None:
         """Raise if edges miss an end: one error for all types. Types of the same rows and columns count as one."""
@@ -157,7 +170,7 @@ class _Build:
             self._register(vertex, StoredPart(state, count, dense, 0, name, None, self.home))
 
     def _vertex_index(self, vertex: VertexTable) -> VertexIndex:
-        return vertex_index(vertex, stored_parts(self.reader, self.graph.name)[part_name(vertex)])
+        return vertex_index(vertex, stored_parts(self.reader, self.graph.name).parts[part_name(vertex)])
 
     def _map(self, what: str, ordered: str, count: int) -> str:
         """Write the table ``(id, rid)``: the rowids that the query ``ordered`` gives, numbered."""
@@ -217,8 +230,11 @@ class _Build:
     # -- writing ---------------------------------------------------------------------------------------
 
     def _new_table(self, kind: str, columns: str) -> str:
-        taken = [int(name.partition("_")[2]) for name in index_tables(self.writer, self.home)]
-        name = f"{kind}_{max(taken, default=0) + 1}"
+        there = relations(self.writer, self.home)
+        taken = (int(name.partition("_")[2]) for name in there if is_index_table(name))
+        number = max((n for n in taken if n < _LARGE), default=0) + 1
+        while (name := f"{kind}_{number}") in there:
+            number += 1
         self.writer.execute(f"CREATE TABLE {self._own(name)} ({columns})")
         return name
 
@@ -229,6 +245,10 @@ class _Build:
 
     def _register(self, part: VertexTable | EdgeTable, made: StoredPart) -> None:
         name, registry = part_name(part), self._own(REGISTRY)
+        of_map = made.map_table and map_contents(self.writer, self._own(made.map_table)).checksum
+        of_lists = made.adjacency and adjacency_contents(self.writer, self._own(made.adjacency)).checksum
+        state = replace(made.state, map=of_map or "", adjacency=of_lists or "")
+        made = replace(made, state=state).sealed(self.graph.name, name)
         self.writer.execute(f"DELETE FROM {registry} WHERE graph = ? AND part = ?", [self.graph.name, name])
         self.writer.execute(
             f"INSERT INTO {registry} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -250,11 +270,13 @@ class _Build:
             self.writer.unregister("dbgnn_wanted")
             if is_in_memory(self.home):
                 return  # other objects may use them still, and no stamp of a file tells them what became of them
-            used = self.writer.execute(
+            rows = self.writer.execute(
                 f"SELECT map_table FROM {registry} UNION ALL SELECT adjacency FROM {registry}"
             ).fetchall()
-            for name in index_tables(self.writer, self.home) - {name for (name,) in used}:
-                self.writer.execute(f"DROP TABLE {self._own(name)}")
+            used = {name for (name,) in rows}
+            for name, kind in relations(self.writer, self.home).items():
+                if is_index_table(name) and (kind == "VIEW" or name not in used):
+                    self.writer.execute(f"DROP {kind} {self._own(name)}")
 
     # -- reading ---------------------------------------------------------------------------------------
 

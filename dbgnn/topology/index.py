@@ -7,6 +7,7 @@ Keys stay where they are when DuckDB moves rows (an UPDATE of an array column do
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from dbgnn.schema.model import EdgeTable, EdgeType, VertexTable
 from dbgnn.sql import quote
@@ -25,6 +26,7 @@ class VertexIndex:
         keys: Checksum of the keys: as long as it is the same, every id means the same node.
         rows: Checksum of rowids and keys: as long as it is the same, every id leads to the same row.
         kinds: The types of the key columns that the checksum was made with.
+        map_sum: Checksum of the map table.
     """
 
     vertex: VertexTable
@@ -34,6 +36,7 @@ class VertexIndex:
     keys: str
     rows: str = ""
     kinds: tuple[str, ...] = ()
+    map_sum: str = ""
 
     @property
     def element(self) -> VertexTable:
@@ -57,6 +60,8 @@ class EdgeIndex:
         dropped: Number of edges left out because an endpoint does not exist (``dangling='drop'``).
         rows: Checksum of rowids and keys: as long as it is the same, every id leads to the same row.
         kinds: The types of the key columns that the checksum was made with.
+        map_sum: Checksum of the map table.
+        adjacency_sum: Checksum of the adjacency lists.
     """
 
     edge: EdgeTable
@@ -68,6 +73,8 @@ class EdgeIndex:
     dropped: int = 0
     rows: str = ""
     kinds: tuple[str, ...] = ()
+    map_sum: str = ""
+    adjacency_sum: str = ""
 
     @property
     def element(self) -> EdgeTable:
@@ -83,11 +90,13 @@ class Topology:
         vertices: By label.
         edges: By edge type.
         in_memory: Whether some of it is kept in memory, since the file is open read-only.
+        registered: The rows of the file's registry that say so.
     """
 
     vertices: dict[str, VertexIndex]
     edges: dict[EdgeType, EdgeIndex]
     in_memory: bool = False
+    registered: frozenset[tuple[Any, ...]] = frozenset()
 
 
 def ids_of_keys(index: VertexIndex) -> str:
