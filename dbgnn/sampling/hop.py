@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from dbgnn.clock import Clock
 from dbgnn.sampling.random import MASK, Words, round_sql
 from dbgnn.sampling.relabel import Ids, id_type
+from dbgnn.topology import damaged, ids_within
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
@@ -39,6 +40,9 @@ RANKED = 256
 
 #: Part of the error of a statement all of whose words for some draw were rejected.
 TOO_FEW = "dbgnn: too few words"
+
+#: How many words a statement tries per draw at most. Of 256, all are rejected once in 2**6000 draws, at degree 2**26.
+_MOST_WORDS = 256
 
 #: Rows of a result that are written to their places together, while they are in the processor's cache.
 _ROWS = 1 << 14
@@ -73,38 +77,54 @@ def expand(db: Database, index: EdgeIndex, nodes: Ids, keys: Words, k: int, *, r
     """
     with clock("sampling"):
         frontier = pa.table({"at": np.arange(len(nodes), dtype=np.int32), "node": nodes, "key": keys.astype(np.int64)})
-        found = _run(db, index.adjacency, frontier, k, replace=replace)
+        found = _run(db, index, frontier, k, replace=replace)
     with clock("grouping"):
-        count = np.zeros(len(nodes), dtype=np.int32)
-        for chunk, lists in zip(found.column(0).chunks, found.column(1).chunks, strict=True):
-            count[chunk.to_numpy()] = pc.list_value_length(lists).to_numpy()
+        count = _counts(index, found, len(nodes))
         start = np.cumsum(count, dtype=np.int64)
         total = int(start[-1]) if len(start) else 0
         start -= count
         src, edge = np.empty(total, dtype=id_type(index.num_src)), np.empty(total, dtype=id_type(index.num_edges))
         for rows in found.to_batches(_ROWS):
-            _place(rows, start, count, src, edge)
+            _place(rows, start, count, src, edge, index)
     return Edges(count, src, edge)
 
 
-def _run(db: Database, adjacency: str, frontier: pa.Table, k: int, *, replace: bool) -> pa.Table:
+def _run(db: Database, index: EdgeIndex, frontier: pa.Table, k: int, *, replace: bool) -> pa.Table:
     words = 1
     while True:
         try:
-            return db.arrow(expand_sql(adjacency, k, replace=replace, words=words), frontier=frontier)
+            return db.arrow(expand_sql(index.adjacency, k, replace=replace, words=words), frontier=frontier)
         except duckdb.Error as error:
             if TOO_FEW not in str(error):
                 raise
+            if words >= _MOST_WORDS:  # the lists of a build have a length, and a position for a word of every few thousand
+                raise damaged(index, f"a list in {index.adjacency} has no length") from error
             words *= 4
 
 
-def _place(rows: pa.RecordBatch, start: npt.NDArray[np.int64], count: Counts, src: Ids, edge: Ids) -> None:
+def _counts(index: EdgeIndex, found: pa.Table, nodes: int) -> Counts:
+    """Return how many edges each node has, if every list is there, of one node alone, and has an edge id for each source."""
+    count = np.zeros(nodes, dtype=np.int32)
+    for at, sources, edges in zip(*(column.chunks for column in found.columns), strict=True):
+        if sources.null_count or edges.null_count:
+            raise damaged(index, f"a list in {index.adjacency} is NULL")
+        length = pc.list_value_length(sources).to_numpy()
+        if not np.array_equal(length, pc.list_value_length(edges).to_numpy()):
+            raise damaged(index, f"a list in {index.adjacency} has more or fewer edge ids than neighbours")
+        count[at.to_numpy()] = length
+    if np.count_nonzero(count) != len(found):
+        raise damaged(index, f"a node is in {index.adjacency} twice, or has an empty list")
+    return count
+
+
+def _place(rows: pa.RecordBatch, start: npt.NDArray[np.int64], count: Counts, src: Ids, edge: Ids, index: EdgeIndex) -> None:
     """Write the lists of a result to where their nodes' edges begin."""
     at = rows.column(0).to_numpy()
     length = count[at]
     there = np.repeat(start[at] + length - np.cumsum(length, dtype=np.int64), length)
     there += np.arange(len(there))
-    src[there], edge[there] = (rows.column(i).flatten().to_numpy() for i in (1, 2))
+    src[there] = ids_within(rows.column(1).flatten(), index.num_src, "neighbour", index)
+    edge[there] = ids_within(rows.column(2).flatten(), index.num_edges, "edge id", index)
 
 
 # -- SQL -------------------------------------------------------------------------------------------------

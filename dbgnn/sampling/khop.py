@@ -19,6 +19,7 @@ from dbgnn.sampling.hop import expand, induce_sql
 from dbgnn.sampling.random import Words, mix
 from dbgnn.sampling.relabel import TABLE_LIMIT, Ids, Numbering, SortedNumbering, TableNumbering, id_type
 from dbgnn.schema.model import EdgeType
+from dbgnn.topology import ids_within
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
@@ -114,7 +115,8 @@ class KHop:
             targets = _nodes(batches, edge_type[2], distinct=False)
             found = self.db.arrow(induce_sql(index.adjacency), sources=sources, targets=targets)
         with clock("grouping"):
-            b, col, row, edge = (column.to_numpy() for column in found.columns)
+            b, col, row = (column.to_numpy() for column in found.columns[:3])
+            edge = ids_within(found.column(3).combine_chunks(), index.num_edges, "edge id", index)
             order = np.lexsort((edge, row, col, b))
             parts = np.cumsum(np.bincount(b, minlength=len(batches)))[:-1]
             edge = edge.astype(id_type(index.num_edges), copy=False)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from dbgnn.errors import StaleIndexError
+from dbgnn.topology import damaged, ids_within
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
@@ -23,19 +23,26 @@ def csc(db: Database, index: EdgeIndex) -> tuple[Tensor, Tensor, Tensor]:
     colptr = torch.zeros(index.num_dst + 1, dtype=torch.int64)
     # A table, not a stream: only that keeps the order of the index, which is the order of the edges.
     table = db.arrow(f"SELECT dst, nbrs, eids FROM {index.adjacency}")
-    start = 0
+    start, last = 0, -1
     for batch in table.to_batches():
         dst, nbrs, eids = batch.columns
-        values = _tensor(nbrs.flatten())
-        row[start : start + len(values)] = values
-        e_id[start : start + len(values)] = _tensor(eids.flatten())
-        colptr[_tensor(dst).long() + 1] = _tensor(nbrs.value_lengths()).long()
-        start += len(values)
+        if nbrs.null_count or eids.null_count or not nbrs.value_lengths().equals(eids.value_lengths()):
+            raise damaged(index, f"a list in {index.adjacency} is NULL, or has more or fewer edge ids than neighbours")
+        nodes = _within(dst, index.num_dst, "node", index)
+        if len(nodes) and (int(nodes[0]) <= last or bool((nodes[1:] <= nodes[:-1]).any())):
+            raise damaged(index, f"the nodes of {index.adjacency} are not in order, or one is there twice")
+        values = _within(nbrs.flatten(), index.num_src, "neighbour", index)
+        end, last = start + len(values), int(nodes[-1]) if len(nodes) else last
+        if end > index.num_edges:
+            break
+        row[start:end] = values
+        e_id[start:end] = _within(eids.flatten(), index.num_edges, "edge id", index)
+        colptr[nodes.long() + 1] = _tensor(nbrs.value_lengths()).long()
+        start = end
     if start != index.num_edges:
-        raise StaleIndexError(
-            f"The index of {index.edge.edge_type!r} holds {start:,} edges instead of {index.num_edges:,}; call "
-            "graph.build(force=True)."
-        )
+        raise damaged(index, f"{index.adjacency} holds more or fewer than {index.num_edges:,} edges")
+    if start and int(torch.bincount(e_id, minlength=start).max()) > 1:
+        raise damaged(index, f"an edge is in {index.adjacency} twice")
     torch.cumsum(colptr, 0, out=colptr)
     return row, colptr, e_id
 
@@ -60,6 +67,12 @@ def coo(db: Database, index: EdgeIndex) -> tuple[Tensor, Tensor, None]:
 
 def _expanded(ptr: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(ptr) - 1), ptr.diff())
+
+
+def _within(ids: pa.Array, end: int, what: str, index: EdgeIndex) -> Tensor:
+    """Return ids as a tensor, if they are integers of 0 … end - 1."""
+    ids_within(ids, end, what, index)
+    return _tensor(ids)
 
 
 def _tensor(array: pa.Array) -> Tensor:

@@ -26,6 +26,7 @@ from dbgnn.stores import tables
 from dbgnn.stores.binding import NODE, Binding, Source
 from dbgnn.stores.request import Rows, refuse_numbers_as_mask, rows_of
 from dbgnn.stores.tables import VALUES
+from dbgnn.topology import damaged
 
 
 def put(binding: Binding, group: Any, name: str, values: Tensor | np.ndarray[Any, Any], index: Any) -> None:
@@ -353,6 +354,8 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
         if source.map_table is not None:
             con.complete()
             rids = con.sql(f"SELECT rid FROM {source.map_table} ORDER BY id ASC").to_arrow_table().column(0).to_numpy()
+            if len(rids) != len(tensor):
+                raise damaged(source.index, f"{source.map_table} has {len(rids):,} rows instead of {len(tensor):,}")
             tensor = tensor[torch.from_numpy(np.argsort(rids))]
         select = f"t.*, v.v AS {column}" if is_new else f"t.* REPLACE (v.v::{kind} AS {column})"
         tables.lend(con, pa.table({"v": from_tensor(tensor)}))

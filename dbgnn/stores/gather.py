@@ -26,6 +26,7 @@ from dbgnn.schema import Column
 from dbgnn.stores.keys import keys_of
 from dbgnn.stores.request import Ids, Rows
 from dbgnn.stores.select import REQUEST, passes_for, request_table, select_rows
+from dbgnn.topology import damaged, ids_within
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
@@ -103,7 +104,7 @@ def gather_into(
         with reader:
             for batch in reader if changed is None else ():
                 begun = time.perf_counter()
-                there = _positions(batch.column(0))
+                there = _positions(batch.column(0), source, None if span is None else len(rows))
                 found += len(there)
                 for i, (column, out) in enumerate(zip(columns, outs, strict=True), 1):
                     bad = scatter_(out, there, batch.column(i), column, fill=fills.get(column.name))
@@ -150,6 +151,8 @@ def rowids(db: Database, source: Source, ids: Ids) -> Ids:
         f"SELECT r.pos, m.rid FROM {REQUEST} AS r JOIN {source.map_table} AS m ON m.id = r.id",
         **{REQUEST: request_table(ids)},
     )
+    if len(found) != len(ids) or found.column(1).null_count:
+        raise damaged(source.index, f"{source.map_table} lacks an id, or has one twice")
     out = np.empty(len(ids), dtype=np.int64)
     out[found.column(0).to_numpy()] = found.column(1).to_numpy()
     return out
@@ -181,5 +184,8 @@ def raise_nulls(db: Database, source: Source, nulls: Mapping[str, Tensor], ids: 
     )
 
 
-def _positions(array: pa.Array) -> Tensor:
+def _positions(array: pa.Array, source: Source, end: int | None) -> Tensor:
+    """Return positions as a tensor; those that come from ids of the index only if they are of 0 … end - 1."""
+    if end is not None:
+        ids_within(array, end, "position", source.index)
     return from_dlpack(array)

@@ -17,6 +17,7 @@ from dbgnn.schema.keys import key_types, kind_of
 from dbgnn.sql import check_filter, first_line
 from dbgnn.stores.request import Rows
 from dbgnn.stores.select import REQUEST, request_table, select_ids, select_keys, select_where
+from dbgnn.topology import damaged
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
@@ -41,6 +42,8 @@ def keys_of(db: Database, source: Source, rows: Rows) -> Any:
     """
     types = _key_types(db, source)
     table = db.arrow(select_keys(source, types), **{REQUEST: request_table(rows.array())})
+    if len(table) != len(rows):
+        raise damaged(source.index, f"of {len(rows):,} ids, {len(table):,} lead to a row")
     if len(types) == 1 and kind_of(types[0]) in ARRAYS:
         return np.array(table.column(0).to_numpy())
     columns = [python_values(column, kind) for column, kind in zip(table.columns, types, strict=True)]
