@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 import dbgnn
+from dbgnn import files
 from dbgnn.cli.given import assignments, columns_of, copy_statements, labelled
 from dbgnn.cli.rows import json_value, line, names_apart
 from dbgnn.database import connect
@@ -368,7 +369,7 @@ def _tell_of(data: Any, output: Path | None, *, as_json: bool) -> None:
     if output is not None:
         import torch  # noqa: PLC0415
 
-        with output.open("wb") as file:  # of a file that it cannot write, torch raises RuntimeError
+        with files.replaced(output) as file:  # of a file that it cannot write, torch raises RuntimeError
             torch.save(data, file)
         found["output"] = str(output)
     _tell(_dumps(found) if as_json else summary_text(found))

@@ -1,27 +1,30 @@
 """Packs: whole epochs of mini-batches, sampled once and kept as files, and `PackedLoader`, which replays them.
 
-A pack is sampled ahead of the training, once, for any number of later runs. What the files look like is in `pack_format.py`.
+A pack is sampled ahead of the training, once, for any number of later runs. Its files are in
+`pack_files.py`, what they hold in `pack_format.py` and `pack_order.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
 import xxhash
 from torch import Tensor
 
+from dbgnn import files
 from dbgnn.display import Listed
+from dbgnn.documents import shown
 from dbgnn.errors import DataError, DbgnnError, RequestError
-from dbgnn.loader.pack_format import MANIFEST, Batch, Manifest, PartWriter, StoredFile, part_path, read_part, whole
+from dbgnn.loader.pack_check import Claims
+from dbgnn.loader.pack_files import MANIFEST, NAMES, ORDER, Manifest, StoredFile, part_path, state_of, whole
+from dbgnn.loader.pack_format import Batch, Part, PartWriter
+from dbgnn.loader.pack_order import read_order, write_order
 from dbgnn.loader.seeds import NumberedBatch
 from dbgnn.progress import Bar
 from dbgnn.schema import EdgeTable, VertexTable
@@ -34,13 +37,6 @@ if TYPE_CHECKING:
 
 #: A part is full with so many bytes: what a kill costs at most, and what stays mapped as long as one of its batches is kept.
 PART_BYTES = 256 << 20
-
-#: The seeds of every mini-batch, in the order in which they are packed; deleted when the last one is.
-ORDER = "order.arrow"
-
-_ORDER_SCHEMA = pa.schema(
-    [pa.field("epoch", pa.int64()), pa.field("number", pa.int64()), pa.field("seeds", pa.large_list(pa.int64()))]
-)
 
 
 def write(loader: NeighborLoader, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
@@ -66,6 +62,7 @@ def write(loader: NeighborLoader, path: str | os.PathLike[str], *, epochs: int =
     if epochs < 1:
         raise RequestError(f"epochs must be 1 or more, not {epochs}.")
     with _locked(folder):
+        files.drop_unfinished(folder, NAMES)
         manifest = _begun(loader, folder, epochs)
         if not manifest.complete:
             shown = loader.data[0].graph.db.settings.progress if progress is None else progress
@@ -104,50 +101,40 @@ def _begun(loader: NeighborLoader, folder: Path, epochs: int) -> Manifest:
         manifest = Manifest.read(folder)
         _compare(folder, manifest.loader, now)
         return manifest
-    if others := names - {ORDER, f"{ORDER}.tmp", f"{MANIFEST}.tmp"}:  # what a kill leaves before there is a manifest
+    if others := names - {ORDER}:  # what a kill leaves before there is a manifest
         raise DbgnnError(f"{str(folder)!r} holds {min(others)!r} and no pack. Pack into a folder that is new or empty.")
-    counts = []
-    with whole(folder / ORDER) as temporary, pa.ipc.new_file(str(temporary), _ORDER_SCHEMA) as writer:
-        for _ in range(epochs):
-            batches = list(loader._draw())
-            writer.write_batch(_order(batches))
-            counts.append(len(batches))
-    manifest = Manifest(now, tuple(counts), StoredFile.of(folder / ORDER, sum(counts)))
+    with whole(folder / ORDER) as file:
+        counts = write_order(file, (list(loader._draw()) for _ in range(epochs)))
+        order = StoredFile.of(file, sum(counts))
+    manifest = Manifest(now, counts, order, claims=Claims.of(now))
     manifest.write(folder)
     return manifest
 
 
-def _order(batches: list[NumberedBatch]) -> pa.RecordBatch:
-    ends = np.cumsum([0, *map(len, batches)])
-    seeds = np.fromiter(itertools.chain.from_iterable(batches), dtype=np.int64, count=ends[-1])
-    columns = [[b.epoch for b in batches], [b.number for b in batches], pa.LargeListArray.from_arrays(ends, seeds)]
-    return pa.record_batch(columns, schema=_ORDER_SCHEMA)
-
-
-def _drawn(folder: Path, stored: StoredFile, start: int) -> Iterator[NumberedBatch]:
-    """Yield the seeds of every mini-batch from number ``start`` on."""
+def _drawn(loader: NeighborLoader, folder: Path, manifest: Manifest) -> Iterator[NumberedBatch]:
+    """Yield the seeds of every mini-batch that is not packed."""
     path = folder / ORDER
-    with stored.open(path, verify=True):
-        order = pa.ipc.open_file(pa.memory_map(str(path))).read_all().slice(start)
-    for row in range(order.num_rows):
-        epoch, number, seeds = (column[row] for column in order.columns)
-        yield NumberedBatch.of(seeds.values.to_numpy().tolist(), epoch.as_py(), number.as_py())
+    with manifest.order.open(path, verify=True) as file:
+        seeds = len(loader.input_data.node)
+        yield from read_order(file, path, manifest.packed, counts=manifest.epochs, seeds=seeds)
 
 
 def _write_parts(loader: NeighborLoader, folder: Path, manifest: Manifest, *, shown: bool) -> None:
     total, writer = sum(manifest.epochs), PartWriter()
-    drawn = _drawn(folder, manifest.order, manifest.packed)
+    drawn = _drawn(loader, folder, manifest)
     with (
         Bar(total=total, initial=manifest.packed, desc=f"pack {folder.name}", unit=" batches", disable=not shown) as bar,
         contextlib.closing(loader._run(drawn, transform=False)) as batches,
     ):
         while not manifest.complete:
             target = part_path(folder, len(manifest.parts))
-            with whole(target) as temporary:
-                count = writer.write(temporary, batches, first=manifest.packed, until=PART_BYTES, progress=bar.update)
+            with whole(target) as file:
+                count = writer.write(
+                    file, batches, first=manifest.packed, until=PART_BYTES, claims=manifest.claims, progress=bar.update
+                )
                 if count == 0:
                     raise DbgnnError(f"{loader!r} gave {manifest.packed:,} of {total:,} mini-batches and ended.")
-                part = StoredFile.of(temporary, count)
+                part = StoredFile.of(file, count)
             manifest = manifest.with_part(part)
             manifest.write(folder)
 
@@ -219,7 +206,7 @@ def _compare(folder: Path, packed: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise if the loader is not the one that began the pack."""
     names = [name for name in dict.fromkeys([*packed, *now]) if packed.get(name) != now.get(name)]
     if names:
-        differences = "; ".join(f"{name}: {packed.get(name)!r} there, {now.get(name)!r} now" for name in names)
+        differences = "; ".join(f"{name}: {shown(packed.get(name))} there, {shown(now.get(name))} now" for name in names)
         raise DbgnnError(
             f"{str(folder)!r} holds the pack of another loader; they differ in {differences}. Use a loader like the one that "
             "began it, or pack into another folder."
@@ -234,7 +221,8 @@ class PackedLoader(Listed):
 
     Every iteration is the next epoch of the pack, and after the last the first again. The batches are bit for bit those of the
     loader. Their tensors are slices of the memory-mapped files; they may be written to, which changes a copy of the page and
-    never the file, and kept. The checksum of a file is compared before its first mini-batch is handed out.
+    never the file, and kept. Before the first mini-batch of a file is handed out, its checksum is compared, and all that it
+    holds is checked: a pack may come from anybody. Do not change the files of a pack while it is replayed.
 
     Args:
         path: The folder.
@@ -253,7 +241,7 @@ class PackedLoader(Listed):
                 f"The pack {str(self.path)!r} is incomplete: it holds {self._manifest.packed:,} of "
                 f"{sum(self._manifest.epochs):,} mini-batches. Call loader.pack(path) again: it continues from there."
             )
-        self._verified: set[int] = set()
+        self._verified: dict[int, tuple[int, ...]] = {}
         self._epoch = 0
 
     @property
@@ -287,9 +275,16 @@ class PackedLoader(Listed):
             if begin >= end:
                 continue
             path = part_path(self.path, number)
-            with part.open(path, verify=number not in self._verified) as file:
-                self._verified.add(number)
-                yield from read_part(file, begin, end)
+            with part.open(path, verify=False) as file:
+                seen = state_of(file)
+                new = self._verified.get(number) != seen
+                if new:
+                    part.verify(file, path)
+                mapped = Part(file, path, part.batches)
+                if new:
+                    mapped.check(self._manifest.claims)
+                    self._verified[number] = seen
+                yield from mapped.read(begin, end)
 
     def __repr__(self) -> str:
         size = sum(part.bytes for part in self._manifest.parts)

@@ -1,47 +1,44 @@
-"""What a pack is on disk: its manifest, its parts, and how a mini-batch becomes a record batch and a batch again.
+"""What a mini-batch is in a pack: how it becomes a record batch of a part, and a batch again.
 
-A pack is a folder. ``pack.json`` says what decides its batches, how many there are, and size and checksum of every file.
 ``part-00000.arrow``, … are Arrow IPC files with one record batch per mini-batch, of a single column of bytes: the first row
 describes the mini-batch in JSON, every further row is a tensor. Rows are padded so that each tensor starts at a multiple of
-64 bytes of the file (Arrow aligns to 8), as fresh tensors do. No pickle: reading a pack runs no code of its maker's.
+64 bytes of the file (Arrow aligns to 8), as fresh tensors do. No pickle: reading a pack runs no code of its maker's. Whatever
+a part holds, reading gives what a loader could have packed, or a :class:`DataError`.
 
-When packs are made and replayed is in `pack.py`.
+The files of a pack are in `pack_files.py`; when packs are made and replayed, in `pack.py`.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import mmap
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from io import BufferedReader
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import torch
-import xxhash
 from torch import Tensor
 from torch_geometric.data import Data, HeteroData
 from torch_geometric.data.storage import EdgeStorage, NodeStorage
 
+from dbgnn import documents
 from dbgnn.arrow import DTYPES
-from dbgnn.errors import DataError, ResourceError
+from dbgnn.documents import MalformedError, shown
+from dbgnn.errors import DataError
+from dbgnn.loader.pack_arrow import ArrowFile, Ends
+from dbgnn.loader.pack_check import Claims, check_batch, check_bool
+from dbgnn.loader.pack_files import damaged
 
 Batch: TypeAlias = Data | HeteroData
 
-MANIFEST = "pack.json"
-_FORMAT, _VERSION = "dbgnn pack", 1
-
-_SCHEMA = pa.schema([pa.field("bytes", pa.large_binary(), nullable=False)])
+#: The schema of all Arrow files of a pack.
+SCHEMA = pa.schema([pa.field("bytes", pa.large_binary(), nullable=False)])
 
 #: Where the first record batch of a file begins: after the magic bytes ``ARROW1`` and two zeros, and the schema.
-_FIRST = 8 + _SCHEMA.serialize().size
+_FIRST = 8 + SCHEMA.serialize().size
 
 _ALIGNMENT = 64
 
@@ -53,176 +50,14 @@ _DTYPES = DTYPES | {
 #: What a storage keeps for itself: not part of what a batch holds.
 _INTERNAL = frozenset({"_mapping", "_parent", "_key", "_cached_attr"})
 
+#: The most that describes a mini-batch. Its numbers are in tensors; what is beside them is short.
+_BOUNDS = documents.Bounds(size=16 << 20, depth=None, values=1 << 18)
 
-# -- files ---------------------------------------------------------------------------------------------
+#: How deep lists, tuples and dicts may lie in each other.
+_DEPTH = 32
 
-
-@dataclass(frozen=True, slots=True)
-class StoredFile:
-    """Size and checksum (xxh3_64) of a file, and the number of mini-batches in it."""
-
-    batches: int
-    bytes: int
-    xxh3_64: str
-
-    @classmethod
-    def of(cls, path: Path, batches: int) -> StoredFile:
-        """Read a file through."""
-        with path.open("rb") as file:
-            return cls(batches, path.stat().st_size, _checksum(file))
-
-    @contextmanager
-    def open(self, path: Path, *, verify: bool) -> Iterator[BufferedReader]:
-        """Open the file and check its length; with ``verify`` read it through and compare its checksum too.
-
-        Raises:
-            DataError: It is missing, shorter, longer, or holds other bytes.
-        """
-        try:
-            file = path.open("rb")
-        except OSError as error:
-            raise _damaged(path, f"cannot be read ({error.strerror})") from error
-        with file:
-            if (found := os.fstat(file.fileno()).st_size) != self.bytes:
-                raise _damaged(path, f"has {found:,} bytes where {self.bytes:,} were written")
-            if verify and _checksum(file) != self.xxh3_64:
-                raise _damaged(path, "does not hold what was written to it: its checksum is wrong")
-            yield file
-
-
-def _checksum(file: BufferedReader) -> str:
-    digest, block = xxhash.xxh3_64(), memoryview(bytearray(1 << 20))
-    while count := file.readinto(block):
-        digest.update(block[:count])
-    return digest.hexdigest()
-
-
-def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"The pack {str(path.parent)!r} is damaged: {path.name} {what}. Delete the folder and pack again.")
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Lend a temporary path, and give the file written there its name once it is on the disk: it is there whole or not at all.
-
-    Raises:
-        ResourceError: The disk is full, or the folder cannot be written to.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    with _translated(path.parent):
-        try:
-            yield temporary
-            _sync(temporary)
-            temporary.replace(path)
-            _sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _translated(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-            raise ResourceError(
-                f"The disk is full while packing into {str(folder)!r}: {error}. Free space, and pack again with the same "
-                "loader: it continues after the last complete part."
-            ) from error
-        raise ResourceError(f"The pack {str(folder)!r} cannot be written: {error}.") from error
-
-
-# -- manifest ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """What ``pack.json`` says.
-
-    Attributes:
-        loader: What decides the batches, by name.
-        epochs: Number of mini-batches of every epoch.
-        order: The file with the seeds of every mini-batch, there until the pack is complete.
-        parts: The complete parts, in the order of their mini-batches.
-    """
-
-    loader: dict[str, Any]
-    epochs: tuple[int, ...]
-    order: StoredFile
-    parts: tuple[StoredFile, ...] = ()
-
-    @property
-    def packed(self) -> int:
-        """Number of mini-batches that are packed."""
-        return sum(part.batches for part in self.parts)
-
-    @property
-    def complete(self) -> bool:
-        """Whether every mini-batch is packed."""
-        return self.packed == sum(self.epochs)
-
-    def with_part(self, part: StoredFile) -> Manifest:
-        """Return the manifest with one more part."""
-        return replace(self, parts=(*self.parts, part))
-
-    def write(self, folder: Path) -> None:
-        """Write it to its folder."""
-        with whole(folder / MANIFEST) as temporary:
-            temporary.write_bytes(_render({"format": _FORMAT, "version": _VERSION, **asdict(self)}))
-
-    @classmethod
-    def read(cls, folder: Path) -> Manifest:
-        """Read the manifest of a pack, complete or not, and check that its parts are there.
-
-        Raises:
-            DataError: There is no pack, it was made by a newer version, or a byte is not as it was written.
-        """
-        path = folder / MANIFEST
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise DataError(
-                f"There is no pack in {str(folder)!r}: {MANIFEST} cannot be read ({error.strerror}). Make one with "
-                "loader.pack(path)."
-            ) from error
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise _damaged(path, "is no JSON") from error
-        if not isinstance(content, dict) or content.get("format") != _FORMAT:
-            raise DataError(f"{str(path)!r} is not the manifest of a dbgnn pack. Make a pack with loader.pack(path).")
-        content.pop("xxh3_64", None)
-        if _render(content) != text:  # holds for manifests of every version, so it comes first
-            raise _damaged(path, "does not hold what was written to it: its checksum is wrong")
-        if content["version"] != _VERSION:
-            raise DataError(
-                f"The pack {str(folder)!r} was made by a newer dbgnn: {MANIFEST} says version {content['version']}, this dbgnn "
-                f"reads version {_VERSION}. Upgrade dbgnn, or pack again with this one."
-            )
-        parts = tuple(StoredFile(**part) for part in content["parts"])
-        for number, part in enumerate(parts):
-            with part.open(part_path(folder, number), verify=False):
-                pass
-        return cls(content["loader"], tuple(content["epochs"]), StoredFile(**content["order"]), parts)
-
-
-def part_path(folder: Path, number: int) -> Path:
-    """Return the path of a part."""
-    return folder / f"part-{number:05}.arrow"
-
-
-def _render(content: Mapping[str, Any]) -> bytes:
-    """Return the manifest's text; the checksum it ends with is that of the text without it."""
-    checksum = xxhash.xxh3_64_hexdigest(json.dumps(content, indent=1).encode())
-    return json.dumps({**content, "xxh3_64": checksum}, indent=1).encode() + b"\n"
+#: The most dimensions that torch shows and NumPy knows, and bytes beyond which sizes overflow.
+_DIMS, _LARGEST = 32, 1 << 62
 
 
 # -- batch to record batch -----------------------------------------------------------------------------
@@ -234,21 +69,31 @@ class PartWriter:
     def __init__(self) -> None:
         self._memory = np.empty(0, dtype=np.uint8)
 
-    def write(self, path: Path, batches: Iterator[Batch], *, first: int, until: int, progress: Callable[[], object]) -> int:
+    def write(
+        self,
+        file: BinaryIO,
+        batches: Iterator[Batch],
+        *,
+        first: int,
+        until: int,
+        claims: Claims,
+        progress: Callable[[], object],
+    ) -> int:
         """Write batches to a file until it has ``until`` bytes; return their number, at least 1 if there is any.
 
         Args:
-            path: The file.
-            batches: The batches; those that are not written stay in the iterator.
-            first: The number of the first batch, for error messages.
-            until: Bytes after which the part is full.
+            file: The file, empty.
+            batches: The batches.
+            first: The number of the first one, for messages.
+            until: The number of bytes after which the part is full.
+            claims: What the manifest says of nodes and edges.
             progress: Called after every batch.
         """
         count = 0
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
+        with pa.ipc.new_file(file, SCHEMA) as writer:
             at = _FIRST
             for batch in batches:
-                writer.write_batch(self._record(batch, at=at, name=f"batch {first + count}"))
+                writer.write_batch(self._record(batch, at=at, name=f"batch {first + count}", claims=claims))
                 del batch  # or its memory would not be free until the next one is there
                 at, count = file.tell(), count + 1
                 progress()
@@ -256,13 +101,29 @@ class PartWriter:
                     break
         return count
 
-    def _record(self, batch: Batch, *, at: int, name: str) -> pa.RecordBatch:
-        """Return a batch as record batch that will begin at byte ``at`` of its file."""
+    def _record(self, batch: Batch, *, at: int, name: str, claims: Claims) -> pa.RecordBatch:
+        """Return a batch as record batch that will begin at byte ``at`` of its file; refuse what reading would refuse."""
         text, tensors = _describe(batch, name)
+        try:
+            documents.check(text, _BOUNDS)
+        except ValueError as error:
+            raise DataError(
+                f"{name}: what it holds beside its tensors {error}, the most that a pack takes. Make tensors of long lists, or "
+                "add them in the transform of PackedLoader."
+            ) from error
+        try:
+            check_batch(batch, claims)
+            for tensor in tensors:
+                if tensor.dtype == torch.bool:
+                    check_bool(tensor.contiguous())
+        except ValueError as error:
+            raise DataError(
+                f"{name}: {error}, which a pack cannot hold. Change it in the transform of PackedLoader instead of here."
+            ) from error
         sizes = [tensor.numel() * tensor.element_size() for tensor in tensors]
         ends = np.cumsum([0, len(text), *map(_aligned, sizes)])
         # A record batch is a header, the offsets and the bytes; the size of the first two does not depend on the bytes.
-        begin = at + pa.ipc.get_record_batch_size(_column(np.zeros_like(ends), self._memory[:0]))
+        begin = at + pa.ipc.get_record_batch_size(column(np.zeros_like(ends), self._memory[:0]))
         ends[1:] += _aligned(begin + len(text)) - (begin + len(text))
         if len(self._memory) < ends[-1] + _ALIGNMENT:
             self._memory = np.empty(ends[-1] * 5 // 4 + _ALIGNMENT, dtype=np.uint8)
@@ -273,16 +134,17 @@ class PartWriter:
             if size:
                 _tensor(memory, int(start), tensor.dtype, tensor.shape).copy_(tensor)
             memory[start + size : end] = 0
-        return _column(ends, memory)
+        return column(ends, memory)
 
 
 def _aligned(size: int) -> int:
     return -(-size // _ALIGNMENT) * _ALIGNMENT
 
 
-def _column(ends: np.ndarray[Any, Any], memory: np.ndarray[Any, Any]) -> pa.RecordBatch:
+def column(ends: np.ndarray[Any, Any], memory: np.ndarray[Any, Any]) -> pa.RecordBatch:
+    """Return a record batch whose row i is the bytes ``ends[i]`` to ``ends[i + 1]`` of some memory."""
     buffers = [None, pa.py_buffer(ends.astype(np.int64)), pa.py_buffer(memory)]
-    return pa.record_batch([pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, buffers)], schema=_SCHEMA)
+    return pa.record_batch([pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, buffers)], schema=SCHEMA)
 
 
 def _describe(batch: Batch, name: str) -> tuple[bytes, list[Tensor]]:
@@ -297,22 +159,28 @@ def _describe(batch: Batch, name: str) -> tuple[bytes, list[Tensor]]:
     for store in batch.stores:
         named = name if store._key is None else f"{name}, {store._key!r}"
         private = {key: value for key, value in vars(store).items() if key not in _INTERNAL}
-        stores.append(_value([store._key, dict(store), private], tensors, named))
+        stores.append(_value([store._key, dict(store), private], tensors, named, 1))
     return json.dumps([type(batch).__name__, stores]).encode(), tensors
 
 
-def _value(value: Any, tensors: list[Tensor], name: str) -> Any:
+def _value(value: Any, tensors: list[Tensor], name: str, depth: int) -> Any:
     """Return a value as JSON: what JSON lacks becomes an object with one key or, a tensor, with its three."""
     kind = type(value)
     if value is None or kind in {bool, int, float, str}:
         return value
+    if depth > _DEPTH:
+        raise _no_value(name, f"more than {_DEPTH} lists, tuples or dicts in each other")
     if kind is list:
-        return [_value(item, tensors, name) for item in value]
+        return [_value(item, tensors, name, depth + 1) for item in value]
     if kind is tuple:
-        return {"tuple": [_value(item, tensors, name) for item in value]}
+        return {"tuple": [_value(item, tensors, name, depth + 1) for item in value]}
     if kind is dict:
-        items = value.items()
-        return {"dict": [[_value(key, tensors, name), _value(item, tensors, f"{name}, {key!r}")] for key, item in items]}
+        return {
+            "dict": [
+                [_value(key, tensors, name, depth + 1), _value(item, tensors, f"{name}, {key!r}", depth + 1)]
+                for key, item in value.items()
+            ]
+        }
     if kind is not Tensor:
         raise _no_value(name, f"a {kind.__module__}.{kind.__qualname__}")
     dtype = str(value.dtype).removeprefix("torch.")
@@ -334,44 +202,165 @@ def _no_value(name: str, what: str) -> DataError:
 # -- record batch to batch -----------------------------------------------------------------------------
 
 
-def read_part(file: BufferedReader, start: int, stop: int) -> Iterator[Batch]:
-    """Yield the batches ``start … stop - 1`` of a part.
+class Part:
+    """The batches of a part.
 
-    Their tensors lie in a private mapping of the file, a new one at every call: writing to them changes neither the file nor
-    what is read later. The mapping goes when the last tensor in it does.
+    Their tensors lie in a private mapping of the file: writing to them changes neither the file nor what another mapping of it
+    shows. The mapping goes when the last tensor in it does.
+
+    Args:
+        file: The file; it may be closed afterwards.
+        path: Its path, for messages.
+        count: How many batches it has, as the manifest says.
+
+    Raises:
+        DataError: The file is not a part of a pack.
     """
-    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    mapping.madvise(mmap.MADV_SEQUENTIAL)
-    buffer = pa.py_buffer(mapping)
-    reader = pa.ipc.open_file(buffer)
-    for number in range(start, stop):
-        rows = reader.get_batch(number).column(0)
-        _, offsets, data = rows.buffers()
-        begins = np.frombuffer(offsets, dtype=np.int64) + (data.address - buffer.address)
-        name, stores = json.loads(mapping[begins[0] : begins[1]])
-        yield _batch(name, stores, mapping, begins)
+
+    def __init__(self, file: BinaryIO, path: Path, count: int) -> None:
+        self._path, self._count = path, count
+        try:
+            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+            self._mapping.madvise(mmap.MADV_SEQUENTIAL)
+            self._rows = ArrowFile.of(memoryview(self._mapping))
+        except (OSError, ValueError) as error:
+            raise damaged(path, str(error)) from error
+        if len(self._rows) != count:
+            raise damaged(path, f"holds {len(self._rows):,} mini-batches where {count:,} were written")
+
+    def check(self, claims: Claims) -> None:
+        """Read all batches, and compare each with what the manifest says of nodes and edges.
+
+        Raises:
+            DataError: The part holds what no loader packs.
+        """
+        for number in range(self._count):
+            try:
+                check_batch(self._batch(number, new=True), claims)
+            except ValueError as error:
+                raise self._damaged(number, error) from error
+
+    def read(self, start: int, stop: int) -> Iterator[Batch]:
+        """Yield the batches ``start … stop - 1``.
+
+        Raises:
+            DataError: One is no batch.
+        """
+        for number in range(start, stop):
+            try:
+                batch = self._batch(number)
+            except ValueError as error:
+                raise self._damaged(number, error) from error
+            yield batch
+            del batch  # or its memory would not be free until the next one is there
+
+    def _damaged(self, number: int, error: ValueError) -> DataError:
+        return damaged(self._path, f"holds a mini-batch {number} that is none: it {error}")
+
+    def _batch(self, number: int, *, new: bool = False) -> Batch:
+        """Return a batch; of a ``new`` one the truth values are looked at, too."""
+        ends = self._rows.rows(number)
+        if len(ends) < 2:
+            raise MalformedError("has no rows")
+        content = documents.parse(self._mapping[ends[0] : ends[1]], _BOUNDS)
+        if not isinstance(content, list) or len(content) != 2 or content[0] not in ("Data", "HeteroData"):
+            raise MalformedError(f"is described as {shown(content)}")
+        values = _Values(self._mapping, ends, new=new)
+        stores = values.read(content[1])
+        if values.used != len(ends) - 2:
+            raise MalformedError(f"has {len(ends) - 2:,} tensors and names {values.used:,}")
+        return _batch(content[0], stores)
 
 
-def _batch(name: str, stores: Any, mapping: mmap.mmap, begins: np.ndarray[Any, Any]) -> Batch:
+def _batch(name: str, stores: Any) -> Batch:
     batch: Batch = Data() if name == "Data" else HeteroData()
-    for key, values, private in _read(stores, mapping, begins):
+    if not isinstance(stores, list) or (name == "Data" and len(stores) != 1):
+        raise MalformedError(f"is {name} of {shown(stores)}")
+    seen: set[Any] = set()
+    for entry in stores:
+        if not isinstance(entry, list) or len(entry) != 3:
+            raise MalformedError(f"has the store {shown(entry)}")
+        key, values, private = entry
+        if not isinstance(values, dict) or not isinstance(private, dict):
+            raise MalformedError(f"has a store {shown(key)} of {shown(values)} and {shown(private)}")
+        if not _is_key(key, name, len(seen)) or key in seen:
+            raise MalformedError(f"has the store {shown(key)} after {len(seen)} others")
+        seen.add(key)
         store = _store(batch, key)
+        for attribute in private:
+            if not isinstance(attribute, str) or attribute[:1] != "_" or attribute in _INTERNAL or hasattr(store, attribute):
+                raise MalformedError(f"has {shown(attribute)} where private attributes are")
         store._mapping.update(values)
         vars(store).update(private)
     return batch
 
 
-def _read(value: Any, mapping: mmap.mmap, begins: np.ndarray[Any, Any]) -> Any:
-    """Inverse of `_value`."""
-    if isinstance(value, list):
-        return [_read(item, mapping, begins) for item in value]
-    if not isinstance(value, dict):
-        return value
-    if "tuple" in value:
-        return tuple(_read(value["tuple"], mapping, begins))
-    if "dict" in value:
-        return dict(_read(value["dict"], mapping, begins))
-    return _tensor(mapping, int(begins[value["tensor"]]), _DTYPES[value["dtype"]], value["shape"])
+def _is_key(key: Any, name: str, number: int) -> bool:
+    """Whether a store may have this key: the first None, and those of HeteroData a type each."""
+    if name == "Data" or number == 0:
+        return key is None
+    return isinstance(key, str) or (isinstance(key, tuple) and len(key) == 3 and all(isinstance(part, str) for part in key))
+
+
+class _Values:
+    """Values of a batch, read from JSON; its tensors are taken from the rows, each once and in order.
+
+    Attributes:
+        used: How many tensors were taken.
+    """
+
+    def __init__(self, mapping: mmap.mmap, ends: Ends, *, new: bool) -> None:
+        self._mapping, self._ends, self._new = mapping, ends, new
+        self.used = 0
+
+    def read(self, value: Any, depth: int = 0) -> Any:
+        """Inverse of `_value`."""
+        if not isinstance(value, list | dict):
+            return value
+        if depth > _DEPTH:
+            raise MalformedError(f"holds more than {_DEPTH} lists, tuples or dicts in each other")
+        if isinstance(value, list):
+            return [self.read(item, depth + 1) for item in value]
+        if value.keys() == {"tuple"} and isinstance(value["tuple"], list):
+            return tuple(self.read(value["tuple"], depth))
+        if value.keys() == {"dict"} and isinstance(value["dict"], list):
+            return self._dict(value["dict"], depth)
+        if value.keys() == {"tensor", "dtype", "shape"}:
+            return self._tensor(value)
+        raise MalformedError(f"holds {shown(value)}, which is no value of a batch")
+
+    def _dict(self, items: list[Any], depth: int) -> dict[Any, Any]:
+        made: dict[Any, Any] = {}
+        for item in items:
+            if not isinstance(item, list) or len(item) != 2:
+                raise MalformedError(f"holds {shown(item)} where a key and its value should be")
+            key, value = self.read(item, depth + 1)
+            if not _is_hashable(key) or key in made:
+                raise MalformedError(f"holds {shown(item[0])} for a key")
+            made[key] = value
+        return made
+
+    def _tensor(self, said: dict[str, Any]) -> Tensor:
+        number, dtype, shape = self.used + 1, said["dtype"], said["shape"]
+        if type(said["tensor"]) is not int or said["tensor"] != number or number + 1 >= len(self._ends):
+            raise MalformedError(f"names the tensor {shown(said['tensor'])} where {number} of {len(self._ends) - 2} should be")
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
+            raise MalformedError(f"has a tensor of the dtype {shown(dtype)}")
+        if not isinstance(shape, list) or len(shape) > _DIMS or not all(type(n) is int and n >= 0 for n in shape):
+            raise MalformedError(f"has a tensor of the shape {shown(shape)}")
+        itemsize = _DTYPES[dtype].itemsize
+        size, room = math.prod(shape) * itemsize, int(self._ends[number + 1] - self._ends[number])
+        if math.prod(n for n in shape if n) * itemsize >= _LARGEST or not size <= room < size + 2 * _ALIGNMENT:
+            raise MalformedError(f"has a tensor of {dtype} {shown(shape)} in {room:,} bytes")
+        self.used = number
+        made = _tensor(self._mapping, int(self._ends[number]), _DTYPES[dtype], shape)
+        if self._new and made.dtype == torch.bool:
+            check_bool(made)
+        return made
+
+
+def _is_hashable(key: Any) -> bool:
+    return key is None or isinstance(key, str | int | float) or (isinstance(key, tuple) and all(map(_is_hashable, key)))
 
 
 def _tensor(memory: Any, start: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:

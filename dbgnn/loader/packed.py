@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from dbgnn import files
 from dbgnn.arrow import empty, opaque
 from dbgnn.clock import Clock
 from dbgnn.errors import ResourceError
@@ -70,7 +70,7 @@ class Packed:
         self._parts: dict[tuple[int, Served], _Part] = {}
         self._end = 0
         try:
-            self._file = tempfile.TemporaryFile(prefix="dbgnn-", dir=folder)  # noqa: SIM115 - closed by close()
+            self._file = files.unnamed(folder)
         except OSError as error:
             raise ResourceError(
                 f"The plan 'packed' cannot write to {folder!r} ({error}). Point temp_directory of dbgnn.connect() to a folder "

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from dbgnn import files
 from dbgnn.display import Listed, Shown
 from dbgnn.errors import DbgnnError
 
@@ -155,11 +156,13 @@ class LoaderStats(Listed, Shown):
         if not steps:
             raise DbgnnError("There is nothing to plot before the first step; iterate over the loader first.")
         kinds = figure.canvas.get_supported_filetypes()
-        if os.path.splitext(path)[1].removeprefix(".").lower() not in kinds:
+        kind = os.path.splitext(path)[1].removeprefix(".").lower()
+        if kind not in kinds:
             raise DbgnnError(f"The name of a plot must end in one of {', '.join('.' + k for k in sorted(kinds))}: {path!s}")
         _draw(figure.add_subplot(), steps, first=self.num_steps - len(steps))
         figure.legend(loc="outside right upper")
-        figure.savefig(os.path.expanduser(path))
+        with files.replaced(os.path.expanduser(path)) as file:
+            figure.savefig(file, format=kind)
 
     def __str__(self) -> str:
         if not self.steps:

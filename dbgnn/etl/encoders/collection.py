@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dbgnn import files
 from dbgnn.display import Listed
 from dbgnn.errors import DataError, DbgnnError, SchemaError, UnknownNameError, near_misses
 from dbgnn.etl.encoders.category import MultiHot, OneHot, Ordinal
@@ -162,8 +163,15 @@ class Encoders(Listed):
         return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write :meth:`to_json` to a file."""
-        Path(path).expanduser().write_text(self.to_json(), encoding="utf-8")
+        """Write :meth:`to_json` to a file; what was there is replaced once the new one is whole.
+
+        Raises:
+            DbgnnError: The path names a link, a folder, or anything else but a regular file.
+            SchemaError: Two different functions have one name.
+        """
+        text = self.to_json().encode()
+        with files.replaced(Path(path).expanduser()) as file:
+            file.write(text)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], callables: Mapping[str, Callable[..., Any]] | None = None) -> Encoders:
