@@ -648,13 +648,13 @@ def test_batch_samplers(db: dbgnn.Database, tmp_path: Path) -> None:
 
 def test_the_progress_bar_can_be_switched(db: dbgnn.Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bars: list[dict[str, Any]] = []
-    tqdm = vars(pack)["tqdm"]
+    made = vars(pack)["Bar"]
 
     def bar(**options: Any) -> Any:
         bars.append(options)
-        return tqdm(**options)
+        return made(**options)
 
-    monkeypatch.setattr(pack, "tqdm", bar)
+    monkeypatch.setattr(pack, "Bar", bar)
     for number, progress in enumerate((None, True, False)):
         make_loader(db).pack(tmp_path / str(number), progress=progress)
-    assert [(b["total"], b["initial"], b["delay"], b["disable"]) for b in bars] == [(7, 0, 2, d) for d in (True, False, True)]
+    assert [(b["total"], b["initial"], b["disable"]) for b in bars] == [(7, 0, d) for d in (True, False, True)]
