@@ -5,7 +5,7 @@ Names are compared as DuckDB compares them, without regard to case, and come bac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -219,11 +219,36 @@ def own_table(con: duckdb.DuckDBPyConnection, name: str) -> str:
     return f"{quote(current_database(con))}.{quote(OWN_SCHEMA)}.{quote(name)}"
 
 
-def has_own_table(con: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether one of dbgnn's own tables is there."""
-    found = first_row(
+def own_columns(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, str] | None:
+    """Return the columns of one of dbgnn's own tables, with their types; None if there is none, nothing if it is a view."""
+    found = con.execute(
+        "SELECT column_index, column_name, CASE WHEN is_generated THEN 'generated' ELSE data_type END FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
+        [OWN_SCHEMA, name],
+    ).fetchall()
+    if not found:
+        return None
+    table = first_row(
         con,
         "SELECT 1 FROM duckdb_tables() WHERE database_name = current_database() AND schema_name = ? AND table_name = ?",
         [OWN_SCHEMA, name],
     )
-    return found is not None
+    return {} if table is None else {column: kind for _, column, kind in sorted(found)}
+
+
+def has_own_table(con: duckdb.DuckDBPyConnection, name: str, columns: Mapping[str, str]) -> bool:
+    """Whether one of dbgnn's own tables is there, with the columns that dbgnn gives it.
+
+    Raises:
+        SchemaError: What has its name is another table, or a view.
+    """
+    found = own_columns(con, name)
+    if found is None:
+        return False
+    if list(found.items()) != list(columns.items()):
+        what, expected = "TABLE" if found else "VIEW", ", ".join(f"{n} {t}" for n, t in columns.items())
+        raise SchemaError(
+            f"dbgnn keeps a table {OWN_SCHEMA}.{name}({expected}), and the file has another {what.lower()} of that name, which "
+            f"dbgnn did not make. Drop it; dbgnn makes its own where it needs one: DROP {what} {own_table(con, name)}."
+        )
+    return True

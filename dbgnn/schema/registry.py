@@ -15,14 +15,29 @@ from typing import Any, TypeVar
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
-from dbgnn.schema.catalog import check_tables, create_own_schema, first_row, foreign_keys, has_own_table, own_table
+from dbgnn.schema.catalog import (
+    OWN_SCHEMA,
+    check_tables,
+    create_own_schema,
+    first_row,
+    folded,
+    foreign_keys,
+    has_own_table,
+    own_columns,
+    own_table,
+)
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.render import shown
 
 _Element = TypeVar("_Element", VertexTable, EdgeTable)
 
 #: Raised when the JSON changes in a way older code would misread.
 _VERSION = 1
+
+#: The columns of the table, and how much of what is not understood a message shows.
+_GRAPHS = {"name": "VARCHAR", "definition": "VARCHAR"}
+_SHOWN = 200
 
 
 def in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
@@ -49,9 +64,10 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 def graph_names(con: duckdb.DuckDBPyConnection) -> list[str]:
     """Return the names of the graphs kept in the file, sorted; not that of an inferred one."""
-    if not has_own_table(con, "graphs"):
+    if not has_own_table(con, "graphs", _GRAPHS):
         return []
-    return [name for (name,) in con.execute(f"SELECT name FROM {own_table(con, 'graphs')} ORDER BY name ASC").fetchall()]
+    rows = con.execute(f"SELECT name FROM {own_table(con, 'graphs')} ORDER BY name ASC NULLS LAST").fetchall()
+    return [name for (name,) in rows if name is not None]
 
 
 def find_graph(con: duckdb.DuckDBPyConnection, name: str) -> str | None:
@@ -99,10 +115,13 @@ def has_graph(con: duckdb.DuckDBPyConnection, name: str | None) -> bool:
 
 def stored(con: duckdb.DuckDBPyConnection, name: str) -> PropertyGraph:
     """Return the graph declared under this very name, whether or not it fits the database as it is now."""
-    row = first_row(con, f"SELECT definition FROM {own_table(con, 'graphs')} WHERE name = ?", [name])
-    if row is None:  # dropped by another connection since the name was found
+    rows = con.execute(f"SELECT definition FROM {own_table(con, 'graphs')} WHERE name = ?", [name]).fetchall()
+    if not rows:  # dropped by another connection since the name was found
         raise UnknownNameError(f"The property graph {name!r} has just been dropped.")
-    return from_json(row[0])
+    graph = from_json(rows[0][0], name) if len(rows) == 1 else None
+    if graph is None or graph.name != name:
+        raise _not_ours(name, "several definitions, or that of another")
+    return graph
 
 
 def is_inferred(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> bool:
@@ -137,7 +156,13 @@ def save(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> None:
         create_own_schema(con)
         target = own_table(con, "graphs")
         con.execute(f"CREATE TABLE IF NOT EXISTS {target} (name VARCHAR PRIMARY KEY, definition VARCHAR NOT NULL)")
-        con.execute(f"INSERT OR REPLACE INTO {target} VALUES (?, ?)", [graph.name, to_json(graph)])
+        try:
+            con.execute(f"INSERT OR REPLACE INTO {target} VALUES (?, ?)", [graph.name, to_json(graph)])
+        except duckdb.BinderException as error:  # without a primary key there is nothing to replace by
+            raise SchemaError(
+                f"dbgnn's table {OWN_SCHEMA}.graphs has lost its primary key. Give it back: "
+                f"ALTER TABLE {target} ADD PRIMARY KEY (name)."
+            ) from error
 
 
 def remove(con: duckdb.DuckDBPyConnection, name: str) -> None:
@@ -149,7 +174,8 @@ def remove(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 def forget_index(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Remove the entries of the graph's topology index, whose tables go at the next build."""
-    if has_own_table(con, "index_parts"):
+    known = own_columns(con, "index_parts")
+    if known is not None and known.get("graph") == "VARCHAR":  # else it is none of dbgnn's, and graph.build() makes it again
         con.execute(f"DELETE FROM {own_table(con, 'index_parts')} WHERE graph = ?", [name])
 
 
@@ -158,39 +184,86 @@ def to_json(graph: PropertyGraph) -> str:
     return json.dumps({"version": _VERSION, **asdict(graph)}, ensure_ascii=False)
 
 
-def from_json(text: str) -> PropertyGraph:
-    """Return the graph that :func:`to_json` wrote."""
+def from_json(text: object, name: str | None = None) -> PropertyGraph:
+    """Return the graph that :func:`to_json` wrote.
+
+    Args:
+        text: What the file holds.
+        name: The name under which it holds it, for messages.
+
+    Raises:
+        SchemaError: It is anything else, or what a newer dbgnn wrote.
+    """
     try:
-        return _from_dict(json.loads(text))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, SchemaError):
+        return _from_dict(json.loads(text))  # type: ignore[arg-type] # or TypeError
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, SchemaError) and not isinstance(error, KeyError):
             raise
-        raise SchemaError(f"dbgnn.graphs holds a definition that dbgnn did not write; DROP the graph. {text!r}") from error
+        raise _not_ours(name, f"{text!r}"[:_SHOWN]) from error
+
+
+def _not_ours(name: str | None, found: str) -> SchemaError:
+    remedy = "" if name is None else f": DROP PROPERTY GRAPH {shown(name)}"
+    return SchemaError(
+        f"{OWN_SCHEMA}.graphs holds a definition that dbgnn did not write{'' if name is None else f' for {name!r}'}: {found}. "
+        f"Drop the graph, and declare it again{remedy}."
+    )
 
 
 def _from_dict(data: dict[str, Any]) -> PropertyGraph:
-    if data.get("version") != _VERSION:
-        raise SchemaError(f"This property graph was written by a newer dbgnn (format {data.get('version')!r}); upgrade dbgnn.")
-
-    def names(values: list[str] | None) -> tuple[str, ...] | None:
-        return None if values is None else tuple(values)
-
+    version = data["version"]
+    if version != _VERSION:
+        if not isinstance(version, int) or version < _VERSION:
+            raise TypeError(version)
+        raise SchemaError(f"This property graph was written by a newer dbgnn (format {version!r}); upgrade dbgnn.")
+    homogeneous = data["homogeneous"]
+    if not isinstance(homogeneous, bool):
+        raise TypeError(homogeneous)
     return PropertyGraph(
-        name=data["name"],
+        name=_text(data["name"]),
         vertices=tuple(
-            VertexTable(TableName(**v["table"]), v["label"], tuple(v["key"]), names(v["properties"])) for v in data["vertices"]
+            VertexTable(_table(v["table"]), _text(v["label"]), _texts(v["key"]), _properties(v["properties"]))
+            for v in data["vertices"]
         ),
         edges=tuple(
             EdgeTable(
-                TableName(**e["table"]),
-                e["label"],
-                e["source"],
-                tuple(e["source_key"]),
-                e["destination"],
-                tuple(e["destination_key"]),
-                names(e["properties"]),
+                _table(e["table"]),
+                _text(e["label"]),
+                _text(e["source"]),
+                _texts(e["source_key"]),
+                _text(e["destination"]),
+                _texts(e["destination_key"]),
+                _properties(e["properties"]),
             )
             for e in data["edges"]
         ),
-        homogeneous=data["homogeneous"],
+        homogeneous=homogeneous,
     )
+
+
+def _table(found: Any) -> TableName:
+    """Return a table of the user's; those of dbgnn are in no graph."""
+    table = TableName(_text(found["name"]), _text(found["schema"]))
+    if folded(table.schema) == OWN_SCHEMA:
+        raise ValueError(table)
+    return table
+
+
+def _text(found: Any) -> str:
+    """Return what has to be text that SQL can name."""
+    if not isinstance(found, str):
+        raise TypeError(found)
+    found.encode()  # no half of a surrogate pair
+    if "\0" in found:
+        raise ValueError(found)
+    return found
+
+
+def _texts(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not found:
+        raise TypeError(found)
+    return tuple(map(_text, found))
+
+
+def _properties(found: Any) -> tuple[str, ...] | None:
+    return None if found is None else _texts(found) if found else ()

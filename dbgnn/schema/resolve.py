@@ -49,10 +49,18 @@ def run(con: duckdb.DuckDBPyConnection, statement: Statement) -> None:
             raise SchemaError(f"The property graph {known!r} exists already; use CREATE OR REPLACE PROPERTY GRAPH, or DROP it.")
         graph = resolve(con, statement)
         if known is not None:
-            if _topology(stored(con, known)) != _topology(graph):
+            if not _is_topology(con, known, graph):
                 forget_index(con, known)
             graph = replace(graph, name=known)
         save(con, graph)
+
+
+def _is_topology(con: duckdb.DuckDBPyConnection, name: str, graph: PropertyGraph) -> bool:
+    """Whether the index of the graph kept under a name is one of this graph."""
+    try:
+        return _topology(stored(con, name)) == _topology(graph)
+    except SchemaError:  # what is kept there is not what dbgnn wrote; it is being replaced
+        return False
 
 
 def _topology(graph: PropertyGraph) -> PropertyGraph:

@@ -21,6 +21,7 @@ MARK = "Written back by dbgnn; no feature unless PROPERTIES or columns= names it
 
 #: The table ``(schema_name, table_name, column_name)``; without a column, the whole table was made for what was written.
 _TABLE = "written"
+_COLUMNS = {"schema_name": "VARCHAR", "table_name": "VARCHAR", "column_name": "VARCHAR"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +51,11 @@ def written(con: duckdb.DuckDBPyConnection) -> Written:
         UNION ALL
         SELECT schema_name, table_name, NULL FROM duckdb_tables()
         WHERE database_name = current_database() AND NOT internal AND comment = $mark"""
-    if has_own_table(con, _TABLE):
+    if has_own_table(con, _TABLE, _COLUMNS):
         marked += f" UNION ALL SELECT schema_name, table_name, column_name FROM {own_table(con, _TABLE)}"
     rows = con.execute(marked, {"mark": MARK}).fetchall()
-    return Written(frozenset((folded(s), folded(t), None if c is None else folded(c)) for s, t, c in rows))
+    named = [(s, t, c) for s, t, c in rows if s is not None and t is not None]  # others are of no table
+    return Written(frozenset((folded(s), folded(t), None if c is None else folded(c)) for s, t, c in named))
 
 
 def mark_written(con: duckdb.DuckDBPyConnection, table: TableName, columns: Iterable[str], *, whole: bool = False) -> None:
