@@ -341,22 +341,35 @@ class _Stage:
     def _find(self, *, resume: bool) -> None:
         """Take the table that an interrupted run has left, or drop it."""
         for name, text in self._tables():
-            of = json.loads(text or "{}")
+            of = _read_comment(text)
             if any(of.get(key) != self._of[key] for key in ("graph", "into")):
                 continue
-            if resume and of == self._of and not self._name:
-                self._name = own_table(self._con, name)
-                self._kinds = {self._column: schema.columns(self._con, TableName(name, OWN_SCHEMA))["c0"]}
-                ids = self._con.sql(f"SELECT id FROM {self._name}").to_arrow_table().column(0).to_numpy()
-                self._known[ids] = True
+            usable = resume and of == self._of and not self._name
+            if usable and self._take(name):
                 continue
             if resume:
-                what = "model's kind or weights" if of.get("ids") == self._of["ids"] else "graph's nodes or edges"
+                same_ids = of.get("ids") == self._of["ids"]
+                what = "the model's kind or weights" if same_ids else "the graph's nodes or edges"
                 warn(
-                    f"Predictions for {self._of['into']!r} that a broken run left are dropped: the {what} changed.",
+                    f"Predictions for {self._of['into']!r} that a broken run left are dropped: "
+                    f"{'they were edited' if usable else f'{what} changed'}.",
                     stacklevel=5,
                 )
             self._con.execute(f"DROP TABLE {own_table(self._con, name)}")
+
+    def _take(self, name: str) -> bool:
+        """Take what a table holds, if it is what `_flush` writes: a value for each of distinct ids."""
+        known = schema.columns(self._con, TableName(name, OWN_SCHEMA))
+        if list(known) != ["id", "c0"] or known["id"] != "BIGINT":
+            return False
+        table = own_table(self._con, name)
+        nulls = self._con.execute(f"SELECT count(*) FROM {table} WHERE id IS NULL OR c0 IS NULL").fetchall()[0][0]
+        ids = self._con.sql(f"SELECT id FROM {table}").to_arrow_table().column(0).to_numpy()
+        if nulls or len(np.unique(ids)) < len(ids) or ((ids < 0) | (ids >= len(self._known))).any():
+            return False
+        self._name, self._kinds = table, {self._column: known["c0"]}
+        self._known[ids] = True
+        return True
 
     def _tables(self) -> list[tuple[str, str | None]]:
         return self._con.execute(
@@ -423,6 +436,15 @@ class _Stage:
         with suppress(duckdb.Error, DbgnnError):  # or it would hide what did
             self._flush()
         self._con.close()
+
+
+def _read_comment(text: str | None) -> dict[str, Any]:
+    """Return what the comment on a staged table says; nothing, where it is not one of ours."""
+    try:
+        of = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return of if isinstance(of, dict) else {}
 
 
 def _ids_are(graph: Graph) -> str:
