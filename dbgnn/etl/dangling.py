@@ -123,7 +123,10 @@ def unfiltered(con: duckdb.DuckDBPyConnection, text: str, keys: Sequence[str]) -
     rows["sample"] = None
     node |= {"from_table": rows, "select_list": kept, "modifiers": []}
     node |= dict.fromkeys(("where_clause", "sample", "qualify"))
-    whole = json.dumps({"error": False, "statements": tree})
+    try:
+        whole = json.dumps({"error": False, "statements": tree})
+    except RecursionError:  # a computation of hundreds of terms beside the keys
+        return None
     return str(con.execute("SELECT system.main.json_deserialize_sql(?::JSON)", [whole]).fetchall()[0][0])
 
 

@@ -16,7 +16,8 @@ import duckdb
 
 from dbgnn.configuration import is_locked, prefer
 from dbgnn.errors import SchemaError, SqlError
-from dbgnn.etl.query import tree_of, walk
+from dbgnn.etl.query import tree_of
+from dbgnn.parse_tree import walk
 from dbgnn.schema.catalog import folded
 from dbgnn.sql import quote
 

@@ -8,9 +8,6 @@ from types import NoneType
 from typing import Any
 
 import duckdb
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 from torch_geometric.data import Data, HeteroData
 
 from dbgnn.database import Database, connect
@@ -20,9 +17,10 @@ from dbgnn.etl.encoders import Encoders
 from dbgnn.etl.frames import python_tables
 from dbgnn.etl.pattern import match
 from dbgnn.etl.plan import EdgeQuery, NodeQuery, Options
-from dbgnn.etl.query import Params, check_query
+from dbgnn.etl.query import Params, check_query, tree_of
 from dbgnn.etl.reader import Reader
 from dbgnn.graph import Graph
+from dbgnn.parse_tree import walk
 from dbgnn.schema import EdgeType, TypeNames, transaction
 from dbgnn.translated import translated
 
@@ -234,7 +232,7 @@ def _by_type(
         if not isinstance(key, (str, Sequence, NoneType)):
             raise SchemaError(f"keys[{label!r}] must name the columns that identify a row, not {key!r}.")
         named = (key,) if isinstance(key, str) else None if key is None else tuple(key)
-        node_queries.append(NodeQuery(label, checked, named, filtered=_filters(checked)))
+        node_queries.append(NodeQuery(label, checked, named, filtered=_filters(con, checked)))
     edge_queries = [EdgeQuery(t, check_query(con, text, where=f"edges {t!r}")) for t, text in edges.items()]
     return Reader(con, _options(db, names, options), params).data(node_queries, edge_queries)
 
@@ -261,16 +259,19 @@ def _readable(con: duckdb.DuckDBPyConnection, texts: Sequence[Any]) -> Iterator[
             yield check_query(con, text, where="a query")
 
 
-def _filters(text: str) -> bool:
+def _filters(con: duckdb.DuckDBPyConnection, text: str) -> bool:
     """Whether a checked query gives other rows than those of one table, as far as its text shows."""
-    try:
-        tree = sqlglot.parse_one(text, dialect="duckdb")
-    except (SqlglotError, RecursionError):
+    node = tree_of(con, text, "a query")[0]["node"]
+    if node["type"] != "SELECT_NODE" or node["from_table"]["type"] not in {"BASE_TABLE", "TABLE_FUNCTION"}:
         return True
-    if not isinstance(tree, exp.Select):
-        return True
-    rest = {k for k, v in tree.args.items() if v} - {"kind", "expressions", "from", "from_", "order", "operation_modifiers"}
-    return bool(rest) or not any(True for _ in tree.find_all(exp.Table)) or tree.find(exp.Subquery) is not None
+    clauses = "where_clause", "group_expressions", "having", "qualify", "sample"
+    return (
+        text.startswith("(")
+        or any(node[clause] for clause in clauses)
+        or bool(node["cte_map"]["map"] or node["from_table"].get("sample"))
+        or any(modifier["type"] != "ORDER_MODIFIER" for modifier in node["modifiers"])
+        or any(part.get("class") == "SUBQUERY" for part in walk(node))
+    )
 
 
 def _options(db: Database, names: TypeNames, given: dict[str, Any]) -> Options:

@@ -2,20 +2,23 @@
 
 A query may read whatever its author can: views, attached databases, Parquet and CSV files by path. It may not write,
 nor change settings. DuckDB's own tree of it is judged, because that is what runs: to DuckDB, `WITH gone AS (DELETE …
-RETURNING *) FROM gone` is a SELECT.
+RETURNING *) FROM gone` is a SELECT. So are the macros and views of the file that it names. Which functions act is known to
+`dbgnn/functions.py`.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from functools import cached_property
+from typing import Any, NoReturn, TypeAlias
 
 import duckdb
 
 from dbgnn.errors import SqlError
+from dbgnn.functions import acts
+from dbgnn.parse_tree import LONGEST_QUERY, check_text, serialized, short, walk
 from dbgnn.schema.catalog import folded
 from dbgnn.sql import first_line, split_statements
 
@@ -25,16 +28,6 @@ Params: TypeAlias = Sequence[object] | Mapping[str, object] | None
 #: The nodes of DuckDB's tree that read; the others, such as INSERT_QUERY_NODE, do not.
 _READING = frozenset("SELECT_NODE SET_OPERATION_NODE RECURSIVE_CTE_NODE CTE_NODE".split())
 
-#: Functions that do something, run SQL that nobody has looked at, or take addresses of memory.
-_ACTING = re.compile(
-    "(force_)?checkpoint|(copy|import)_database|(enable|disable)_.*|.*external_resource.*|truncate_duckdb_logs|"
-    "query|query_table|json_execute_serialized_sql|nextval|setval|setseed|write_log|sleep_ms|add_parquet_key|"
-    "(pandas|arrow|python_arrow|seq)_scan.*|python_map_function|verify_parallelism|"
-    # extensions that send SQL elsewhere
-    "(sqlite|postgres|mysql|mssql|odbc)_(attach|query|exec.*|configure.*|clear.*)"
-)
-
-
 #: What may go wrong while a query runs without being its fault.
 NOT_OF_THE_QUERY = (
     duckdb.OutOfMemoryException,
@@ -43,6 +36,9 @@ NOT_OF_THE_QUERY = (
     duckdb.InterruptException,
 )
 
+
+#: A name, in double quotes or without.
+_WORD = re.compile(rb'"((?:[^"]|"")*)"|\w+')
 
 #: Names that columns of ours have beside the user's own.
 POSITION, ROWID = "dbgnn: position", "dbgnn: rowid"
@@ -80,14 +76,98 @@ def check_query(con: duckdb.DuckDBPyConnection, text: str, *, where: str) -> str
         SqlError: ``text`` does not parse, is several statements or another one than a query, or calls a function that acts.
     """
     text = _one_statement(text, where)
-    for node in walk(tree_of(con, text, where)):
-        kind = str(node.get("type", ""))
-        if kind.endswith("_NODE") and kind not in _READING:
-            what = kind.removesuffix("_QUERY_NODE").removesuffix("_NODE").replace("_", " ")
-            raise SqlError(f"The query for {where} may only read, but it holds {what}: {text!r}. Run that with db.execute().")
-        name = str(node.get("function_name", "")).lower()
-        if node.get("class") == "FUNCTION" and _ACTING.fullmatch(name):
-            raise SqlError(f"The query for {where} may only read, but it calls {name}(): {text!r}")
+    _Reading(con, where, text).check()
+    return text
+
+
+class _Reading:
+    """Checks that a query reads and does nothing else, and so do the macros and views of the file that it names."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, where: str, text: str) -> None:
+        self._con, self._where, self._text = con, where, text
+        self._seen: set[tuple[str, str]] = set()
+
+    def check(self) -> None:
+        """Check the query, and what it leads to."""
+        nodes = list(walk(tree_of(self._con, self._text, self._where)))
+        waiting = self._checked(nodes, "")
+        while waiting:
+            found = waiting.pop()
+            if found not in self._seen:
+                self._seen.add(found)
+                for called, text in self._texts(*found):
+                    waiting += self._checked(self._nodes(text), called)
+
+    def _checked(self, nodes: Sequence[dict[str, Any]], called: str) -> list[tuple[str, str]]:
+        """Check the nodes of one tree; return the kinds and names of what may be macros or views."""
+        names = []
+        for node in nodes:
+            kind = str(node.get("type", ""))
+            if kind.endswith("_NODE") and kind not in _READING:
+                what = kind.removesuffix("_QUERY_NODE").removesuffix("_NODE").replace("_", " ")
+                self._refuse(f"{called or 'it'} holds {what}", " Run that with db.execute().")
+            if node.get("class") == "FUNCTION":
+                name = str(node["function_name"]).lower()
+                if acts(name):
+                    self._refuse(f"{called or 'it'} calls {name}()", "")
+                names.append(("macro", name))
+            elif kind == "BASE_TABLE":
+                names.append(("view", folded(node["qualified_name"]["path"][-1])))
+        return names
+
+    def _refuse(self, what: str, remedy: str) -> NoReturn:
+        raise SqlError(f"The query for {self._where} may only read, but {what}: {short(self._text)!r}.{remedy}")
+
+    def _texts(self, kind: str, name: str) -> Iterator[tuple[str, str]]:
+        """Yield what macros or views of a name are called, and the queries that they are."""
+        if kind == "macro":
+            for is_table, text in self._macros.get(name, ()):
+                yield f"its macro {name}()", text if is_table else f"SELECT {text}"
+        else:
+            for text in self._views.get(name, ()):
+                yield f"its view {name!r}", text
+
+    @cached_property
+    def _macros(self) -> dict[str, list[tuple[bool, str]]]:
+        query = """
+            SELECT function_name, function_type, macro_definition FROM system.main.duckdb_functions()
+            WHERE NOT internal AND macro_definition IS NOT NULL
+        """
+        found: dict[str, list[tuple[bool, str]]] = {}
+        for name, kind, text in self._con.execute(query).fetchall():
+            found.setdefault(name.lower(), []).append((kind == "table_macro", text))
+        return found
+
+    @cached_property
+    def _views(self) -> dict[str, list[str]]:
+        # A table of Python that was registered is a temporary view, which no file can hold.
+        query = """
+            SELECT view_name, sql FROM system.main.duckdb_views()
+            WHERE NOT internal AND sql IS NOT NULL AND NOT (temporary AND contains(sql, '_scan('))
+        """
+        found: dict[str, list[str]] = {}
+        for name, text in self._con.execute(query).fetchall():
+            found.setdefault(folded(name), []).append(_query_of_view(text))
+        return found
+
+    def _nodes(self, text: str) -> list[dict[str, Any]]:
+        """Return the nodes of DuckDB's tree of a macro or view; of a PIVOT, which has none, the calls that its words may be."""
+        found = serialized(self._con, text, f"The query for {self._where}")
+        if not found["error"]:
+            return list(walk(found["statements"]))
+        raw, strings = text.encode(), (duckdb.token_type.string_const, duckdb.token_type.comment)
+        names = [_WORD.match(raw, start) for start, kind in duckdb.tokenize(text) if kind not in strings]
+        return [{"class": "FUNCTION", "function_name": (n[1] or n[0]).decode(errors="replace")} for n in names if n]
+
+
+def _query_of_view(text: str) -> str:
+    """Return the query in a ``CREATE VIEW name (…) AS query;``."""
+    raw, depth = text.encode(), 0
+    for start, kind in duckdb.tokenize(text):
+        if kind == duckdb.token_type.operator:
+            depth += (raw[start : start + 1] == b"(") - (raw[start : start + 1] == b")")
+        elif kind == duckdb.token_type.keyword and depth == 0 and raw[start : start + 2].upper() == b"AS":
+            return raw[start + 2 :].decode().strip().removesuffix(";")
     return text
 
 
@@ -128,10 +208,7 @@ def cannot_run(where: str, text: str, error: Exception) -> SqlError:
 
 
 def _one_statement(text: str, where: str) -> str:
-    if not isinstance(text, str):
-        raise SqlError(f"The query for {where} must be SQL text, not {text!r}.")
-    if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
-        raise SqlError(f"The query for {where} holds a character that SQL text cannot hold: {text!r}")
+    check_text(text, f"The query for {where}", LONGEST_QUERY)
     try:
         statements = split_statements(text)
     except SqlError as error:
@@ -144,26 +221,10 @@ def _one_statement(text: str, where: str) -> str:
 
 def tree_of(con: duckdb.DuckDBPyConnection, text: str, where: str) -> Any:
     """Return DuckDB's tree of a query."""
-    try:
-        # the whole name: the file may hold a macro of the same
-        found = json.loads(con.execute("SELECT system.main.json_serialize_sql(?)", [text]).fetchall()[0][0])
-    except (duckdb.CatalogException, duckdb.BinderException) as error:
-        raise SqlError(f"The query for {where} cannot be checked: this DuckDB has no json extension. LOAD json.") from error
+    found = serialized(con, text, f"The query for {where}")
     if not found["error"]:
         return found["statements"]
     said = " ".join(str(found["error_message"]).split())
     if found["error_type"] == "not implemented":
         said = "it must be one SELECT; put anything else, PIVOT too, into a view or a table first"
     raise SqlError(f"The query for {where} cannot be read: {said}. It reads: {text!r}")
-
-
-def walk(tree: Any) -> Iterator[dict[str, Any]]:
-    """Yield every object of a tree, itself first; without recursion, since queries may be deep."""
-    stack = [tree]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, dict):
-            yield part
-            stack.extend(part.values())
-        elif isinstance(part, list):
-            stack.extend(part)

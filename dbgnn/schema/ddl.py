@@ -218,11 +218,13 @@ class _Parser:
         """``(name, …)``, each once."""
         self.expect("(")
         found = [self.name(what)]
+        known = {found[0].lower()}
         while self.take(","):
             token = self.token
             name = self.name(what)
-            if name.lower() in (known.lower() for known in found):
+            if name.lower() in known:
                 self.stop(f"{name!r} is there twice", token)
+            known.add(name.lower())
             found.append(name)
         if not self.take(")"):
             if self.at("AS"):

@@ -65,6 +65,16 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             CREATE MACRO peek(x) AS (SELECT content FROM read_text('{secret}'));
             CREATE MACRO look(x) AS (SELECT w FROM sentinel);
             CREATE MACRO twice(x) AS 2 * x;
+            CREATE MACRO four_times(x) AS twice(twice(x));
+            CREATE MACRO sizes(l) AS list_transform(l, lambda v: v + len(l));
+            CREATE MACRO least_of(a, b) AS least(a, b), (a, b, c) AS least(a, b, c);
+            CREATE MACRO chance(x) AS x + random();
+            CREATE MACRO hidden(x, y := 3) AS x + y;
+            CREATE MACRO endless(x) AS 1;
+            CREATE MACRO within(x) AS endless(x) + 1;
+            CREATE OR REPLACE MACRO endless(x) AS within(x) + 1;
+            CREATE MACRO deep(x) AS four_times(chance(x));
+            CREATE MACRO read_of(x) AS (SELECT max(v) FROM sentinel) + x;
             CREATE MACRO rows_of(x) AS TABLE SELECT * FROM sentinel;
             CREATE MACRO ucase(x) AS (SELECT w FROM sentinel);
             CREATE MACRO list_aggr(l, f) AS (SELECT w FROM sentinel);
@@ -186,8 +196,14 @@ HOSTILE = [
     "error('x')",
     "assert_true(ok) IS NULL",
     "stats(n) IS NULL",
-    "twice(n) = 2",
     "ours(n) = 2",
+    "chance(n) = 2",
+    "hidden(n) = 2",
+    "endless(n) = 2",
+    "within(n) = 2",
+    "deep(n) = 2",
+    "read_of(n) = 2",
+    "list_transform(nums, lambda v: chance(v)) = nums",
     # more than one row or column
     "COLUMNS(n) = 1",
     "COLUMNS('n|year') = 1",
@@ -307,6 +323,16 @@ LEGITIMATE = [
     "true",
     "false",
     "try_cast(split AS mood) IS NULL",
+    "twice(n) = 2",
+    "four_times(n + 1) = 8 AND twice(x := n) = 2",
+    "sizes(nums)[1] = 4 OR least_of(n, 1, 2) = 1",
+    "lpad(split, 6, '-') = '-train' OR repeat('a', 3) = split OR n IN range(1, 5)",
+    "format('{:02d}-{}', n, split) = '01-train' OR printf('%04d', n) = '0003'",
+    " + ".join(["n"] * 900) + " > 0",
+    "split || " * 900 + "'x' LIKE 'train%'",
+    " OR ".join(f"n = {i % 7}" for i in range(3000)),
+    f"id IN ({', '.join(map(str, range(5, 8000)))})",
+    "((((((((((" * 10 + "n > 3" + "))))))))))" * 10,
 ]
 
 
