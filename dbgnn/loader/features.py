@@ -8,6 +8,7 @@ in the cold rows: *join* asks DuckDB for each mini-batch, *shared* brings the di
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -48,6 +49,9 @@ class Taken:
 class Cold(Protocol):
     """Brings the cold rows of one super-batch."""
 
+    def together(self, labels: Sequence[Label]) -> AbstractContextManager[None]:
+        """Within, rows of these types are read."""
+
     def read(self, batch: int, served: Served, ids: Ids, pos: Ids | None, outs: Sequence[Tensor], clock: Clock) -> None:
         """Write the rows ``ids`` that mini-batch number ``batch`` asked for into ``outs``, at ``pos`` (None: 0, 1, …)."""
 
@@ -82,6 +86,10 @@ class Join:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
 
+    def together(self, labels: Sequence[Label]) -> AbstractContextManager[None]:
+        """See `Cold.together`."""
+        return self._reader.store.reading(self._reader.topology, labels)
+
     def read(self, batch: int, served: Served, ids: Ids, pos: Ids | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - every batch by itself
         """See `Cold.read`."""
         self._reader.read(served, ids, outs, pos=pos, clock=clock)
@@ -101,6 +109,10 @@ class Shared:
             reader.read(served, ids, outs)
             with reader.clock("scatter"):
                 self._rows[served.label] = RowsInMemory(served, ids, outs)
+
+    def together(self, labels: Sequence[Label]) -> AbstractContextManager[None]:  # noqa: ARG002 - they are in RAM
+        """See `Cold.together`."""
+        return nullcontext()
 
     def read(self, batch: int, served: Served, ids: Ids, pos: Ids | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - all batches share
         """See `Cold.read`."""
@@ -138,33 +150,37 @@ class Fetched:
         """Return the features of one mini-batch; of each once."""
         taken = Taken()
         request, self._requests[batch] = self._requests[batch], {}
+        cold: list[tuple[Served, Ids, Ids | None, list[Tensor]]] = []
         for served in self._served:
             ids = request[served.label]
             outs = [self._buffers.empty((len(ids), *c.shape), c.dtype) for c in served.columns]
-            taken.hits += self._fill(batch, served, ids, outs, clock)
+            missed, pos = self._fill(served, ids, outs, clock)
+            if len(missed):
+                cold.append((served, missed, pos, outs))
+            taken.hits += len(ids) - len(missed)
             taken.tensors[served.label] = dict(zip(served.names, outs, strict=True))
             taken.rows += len(ids)
             taken.num_bytes += sum(out.nbytes for out in outs)
+        if cold:
+            with self._cold.together([served.label for served, *_ in cold]):
+                for served, missed, pos, outs in cold:
+                    self._cold.read(batch, served, missed, pos, outs, clock)
         return taken
 
-    def _fill(self, batch: int, served: Served, ids: Ids, outs: Sequence[Tensor], clock: Clock) -> int:
-        """Write the rows of one type, and return how many of them were hot."""
-        if not len(ids):
-            return 0
+    def _fill(self, served: Served, ids: Ids, outs: Sequence[Tensor], clock: Clock) -> tuple[Ids, Ids | None]:
+        """Write the hot rows of one type; return the ids of the others, and where they go (None: 0, 1, …)."""
         hot = self._hot.get(served.label)
-        if hot is None:
-            self._cold.read(batch, served, ids, None, outs, clock)
-            return 0
+        if hot is None or not len(ids):
+            return ids, None
         with clock("scatter"):
             slots = hot.find(ids)
             misses = np.flatnonzero(slots < 0)
             if not len(misses):
                 hot.take(slots, outs)
-                return len(ids)
-            hits = np.flatnonzero(slots >= 0)
-            hot.take(slots[hits], outs, hits)
-        self._cold.read(batch, served, ids[misses], misses, outs, clock)
-        return len(hits)
+            else:
+                hits = np.flatnonzero(slots >= 0)
+                hot.take(slots[hits], outs, hits)
+        return ids[misses], misses
 
     def close(self) -> None:
         """Free what the super-batch holds."""

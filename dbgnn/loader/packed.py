@@ -14,6 +14,7 @@ import errno
 import os
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -27,6 +28,7 @@ from dbgnn.clock import Clock
 from dbgnn.errors import ResourceError
 from dbgnn.loader.features import Reader, distinct
 from dbgnn.loader.rows import RowsInMemory, Served, move, width
+from dbgnn.stores.binding import Label
 from dbgnn.stores.request import Ids
 
 _Bytes: TypeAlias = npt.NDArray[np.uint8]
@@ -146,6 +148,10 @@ class Packed:
                 f"No room in {self._folder!r} for the packed features of a super-batch ({self._end / 1e9:.1f} GB). Free space, "
                 "point temp_directory of dbgnn.connect() elsewhere, or make super_batch smaller."
             ) from error
+
+    def together(self, labels: Sequence[Label]) -> AbstractContextManager[None]:  # noqa: ARG002 - they are in the file
+        """See `Cold.together`."""
+        return nullcontext()
 
     def read(self, batch: int, served: Served, ids: Ids, pos: Ids | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - known since the pass
         """See `Cold.read`."""

@@ -299,13 +299,18 @@ class Binding:
             yield found.name
 
     @keyboard_interrupts()
-    def fetched(self, label: Label, topology: Topology | None = None) -> tuple[Column, ...]:
+    def fetched(self, label: Label, topology: Topology | None = None, source: Source | None = None) -> tuple[Column, ...]:
         """Return the columns of a type that loaders fetch.
+
+        Args:
+            label: The type.
+            topology: The index, verified just now; None: it is verified.
+            source: What :meth:`source` returned just now; None: it is asked.
 
         Raises:
             SchemaError: One whose name PyG reserves came to the table after the stores were opened, so nobody asked for it.
         """
-        source = self.source(label, topology)
+        source = self.source(label, topology) if source is None else source
         columns = tuple(source.columns[name] for name in source.listed)
         if label not in self.selection and any(c.is_renamed for c in columns):
             chosen = {known: self.source(known, topology) for known in self.selection}

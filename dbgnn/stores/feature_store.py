@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -114,7 +115,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
     """
 
     _internal = frozenset(
-        "edge_tensor_attrs fills group_name label node_tensor_attrs read_into renamed rowids served serves_with "
+        "edge_tensor_attrs fills group_name label node_tensor_attrs read_into reading renamed rowids served serves_with "
         "tensor_attr".split()
     )
 
@@ -233,6 +234,10 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
         return self._steady.read_of(topology, label, columns, read)
 
+    def reading(self, topology: Topology, labels: Sequence[Label]) -> AbstractContextManager[None]:
+        """Within, this thread's :meth:`read_into` of these types, each named once, looks only once whether rows moved."""
+        return self._steady.together(topology, labels)
+
     def label(self, group: Any) -> Label:
         """Return the node or edge type of the property graph that a PyG group name means."""
         return self._binding.label(group)
@@ -255,7 +260,8 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
     def served(self, label: Label, topology: Topology) -> tuple[tuple[Column, ...], int]:
         """Return the columns of a node or edge type that loaders fetch, and the number of its rows."""
-        return self._binding.fetched(label, topology), self._binding.source(label, topology).num_rows
+        source = self._binding.source(label, topology)
+        return self._binding.fetched(label, topology, source), source.num_rows
 
     def _get_tensor_size(self, attr: TensorAttr) -> tuple[int, ...] | None:
         """Return the shape without reading a row; None if there is no such attribute."""

@@ -3,18 +3,18 @@
 from dbgnn.topology.build import build
 from dbgnn.topology.damage import damaged, ids_within
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex, ids_of_keys, same_ids
-from dbgnn.topology.state import IncompleteIndexError, is_as_indexed, is_up_to_date, verify
+from dbgnn.topology.state import IncompleteIndexError, are_as_indexed, is_up_to_date, verify
 
 __all__ = [
     "EdgeIndex",
     "IncompleteIndexError",
     "Topology",
     "VertexIndex",
+    "are_as_indexed",
     "build",
     "damaged",
     "ids_of_keys",
     "ids_within",
-    "is_as_indexed",
     "is_up_to_date",
     "same_ids",
     "verify",

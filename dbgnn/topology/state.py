@@ -18,7 +18,7 @@ from dbgnn.schema.catalog import OWN_SCHEMA, current_database
 from dbgnn.schema.keys import key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.sql import quote
-from dbgnn.topology.contents import adjacency_query, damage, map_contents, map_query, read_contents
+from dbgnn.topology.contents import adjacency_query, damage, map_query, read_contents
 from dbgnn.topology.home import is_in_memory, table_in
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex
 from dbgnn.topology.stored import (
@@ -99,16 +99,17 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
     return Topology(vertices, edges, any(is_in_memory(part.home) for part in found.values()), stored.rows)
 
 
-def is_as_indexed(con: duckdb.DuckDBPyConnection, index: VertexIndex | EdgeIndex) -> bool:
-    """Whether every id of one part leads to the same row as when it was indexed; one scan of its keys and of its map."""
+def are_as_indexed(con: duckdb.DuckDBPyConnection, parts: Sequence[VertexIndex | EdgeIndex]) -> bool:
+    """Whether every id of these parts leads to the same row as when it was indexed; one scan of the keys and map of each."""
+    queries = [f"SELECT {i}, {checksums(p.element, p.kinds)} FROM {p.element.table.sql}" for i, p in enumerate(parts)]
+    mapped = [(p.map_table, p.map_sum) for p in parts if p.map_table is not None]
     try:
-        query = f"SELECT {checksums(index.element, index.kinds)} FROM {index.element.table.sql}"
-        count, _, rows = con.execute(query).fetchall()[0]
-        if index.map_table is not None and map_contents(con, index.map_table).checksum != index.map_sum:
-            return False
+        found = con.execute(" UNION ALL ".join(queries)).fetchall()
+        maps = read_contents(con, [map_query(table) for table, _ in mapped])
     except _GONE:
         return False
-    return index.rows == f"{count} {rows}"
+    same = all(parts[i].rows == f"{count} {rows}" for i, count, _, rows in found)
+    return same and [each.checksum for each in maps] == [kept for _, kept in mapped]
 
 
 def is_up_to_date(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, known: Topology) -> bool:

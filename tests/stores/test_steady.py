@@ -59,6 +59,43 @@ def test_rows_that_move_between_the_check_and_the_read(db: dbgnn.Database, monke
     assert done == [name]
 
 
+def test_rows_that_move_between_two_reads_of_a_mini_batch(db: dbgnn.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    db.execute("CREATE TABLE cited AS SELECT src, dst, row_number() OVER () - 1 AS place FROM cites")
+    db.execute(
+        """CREATE PROPERTY GRAPH h VERTEX TABLES (paper KEY (id) PROPERTIES (x, y)) EDGE TABLES (cited
+        SOURCE KEY (src) REFERENCES paper (id) DESTINATION KEY (dst) REFERENCES paper (id) PROPERTIES (place))"""
+    )
+    some = loader(db.get_torch_geometric_remote_backend("h"), batch_size=250, prefetch=0)
+    assert seeds_of(some) == 1000
+
+    def move(binding: Binding) -> None:
+        db.execute("UPDATE paper SET x = x WHERE id < 500")
+        binding.topology()
+
+    done = in_between(monkeypatch, "source_of", move)
+    for batch in some:
+        edges = batch["paper", "cited", "paper"]
+        assert torch.equal(edges.place, edges.e_id)
+        assert torch.equal(batch["paper"].x[:, 0].long(), batch["paper"].n_id)
+    assert done == ["source_of"]
+
+
+def test_in_memory_a_mini_batch_looks_once_whether_rows_moved() -> None:
+    with dbgnn.connect(":memory:", progress=False) as db:
+        fill(db)
+        db.execute("ALTER TABLE cites ADD COLUMN w BIGINT DEFAULT 3")
+        some = loader(db.get_torch_geometric_remote_backend(), batch_size=5, super_batch=10, plan="join", cache_bytes=0)
+        assert seeds_of(some) == 50
+        db.connection.execute("CALL enable_logging('QueryLog')")
+        assert seeds_of(some) == 50
+        [(begun, looks)] = db.connection.execute(
+            """SELECT count(*) FILTER (message LIKE 'BEGIN%'),
+            count(*) FILTER (message LIKE '%bit_xor%"cites"%' OR message LIKE '%bit_xor%"paper"%') FROM duckdb_logs"""
+        ).fetchall()
+        assert begun == len(some) == 10
+        assert looks <= len(some) + 3  # and the epoch's own
+
+
 def test_two_databases_of_one_file_build_at_once(tmp_path: Path) -> None:
     path = tmp_path / "g.duckdb"
     with dbgnn.connect(path, progress=False) as one, dbgnn.connect(path, progress=False) as other:
