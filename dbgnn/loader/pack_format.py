@@ -352,6 +352,8 @@ class _Values:
         size, room = math.prod(shape) * itemsize, int(self._ends[number + 1] - self._ends[number])
         if math.prod(n for n in shape if n) * itemsize >= _LARGEST or not size <= room < size + 2 * _ALIGNMENT:
             raise MalformedError(f"has a tensor of {dtype} {shown(shape)} in {room:,} bytes")
+        if self._ends[number] % _ALIGNMENT:
+            raise MalformedError(f"has a tensor that begins at byte {self._ends[number]:,}, between two places for one")
         self.used = number
         made = _tensor(self._mapping, int(self._ends[number]), _DTYPES[dtype], shape)
         if self._new and made.dtype == torch.bool:
