@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dbgnn import files
 from dbgnn.errors import CopyError
+from dbgnn.ingest.npy_header import RecordsError, read_header
 from dbgnn.ingest.target import Column
 
 Array = NDArray[Any]
@@ -108,18 +109,18 @@ def open_array(file: str, table: str) -> Array:
     path = os.path.expanduser(file)
     try:
         array = _map(path)
+    except RecordsError as error:
+        raise CopyError(
+            f"COPY {table}: {file!r} holds records ({error}). "
+            "Save every field as a file of its own: np.save('field.npy', a['field'])."
+        ) from error
     except FileNotFoundError as error:
         hint = " Patterns are not expanded; name every file." if set(file) & set("*?[") else ""
         raise CopyError(f"COPY {table}: there is no file {file!r} (looked in {os.getcwd()!r}).{hint}") from error
     except OSError as error:
         raise CopyError(f"COPY {table}: {file!r} cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # numpy evaluates the header as a literal, and a damaged one raises nearly anything
-        raise CopyError(f"COPY {table}: {_unreadable(file, str(error) or type(error).__name__)}") from error
-    if array.dtype.kind == "V":
-        raise CopyError(
-            f"COPY {table}: {file!r} holds records ({array.dtype}). "
-            "Save every field as a file of its own: np.save('field.npy', a['field'])."
-        )
+    except (ValueError, EOFError) as error:
+        raise CopyError(f"COPY {table}: {_unreadable(file, str(error))}") from error
     if array.ndim == 0:
         raise CopyError(f"COPY {table}: {file!r} holds a single value, not rows. Save an array of shape [N] or [N, n].")
     if 0 in array.shape[1:]:
@@ -129,23 +130,18 @@ def open_array(file: str, table: str) -> Array:
 
 def _map(path: str) -> Array:
     """Map the array in a file; like ``numpy.lib.format.open_memmap``, but compares the sizes before it computes with them."""
-    with open(path, "rb") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about headers of Python 2, which are read all the same
-        version = np.lib.format.read_magic(file)
-        if version not in ((1, 0), (2, 0), (3, 0)):
-            raise ValueError(f"format version {version} is unknown")
-        # Version 3 has field names in UTF-8 and nothing else new; files with fields are refused.
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(file)
-        if dtype.hasobject:
-            raise ValueError("Python objects")
-        if not all(type(n) is int and n >= 0 for n in shape):
-            raise ValueError(f"the shape {shape} is not of sizes")
-        offset, size = file.tell(), os.fstat(file.fileno()).st_size
-        if (needed := offset + math.prod(shape) * dtype.itemsize) > size:
+    with files.opened(path) as file:
+        header = read_header(file)
+        size = os.fstat(file.fileno()).st_size
+        if math.prod(header.shape) and not header.dtype.itemsize:
+            raise ValueError(f"values of {header.dtype} take no bytes")
+        needed = header.size + math.prod(header.shape) * header.dtype.itemsize
+        if needed > size:
             raise EOFError(f"EOF after {size:,} of {needed:,} bytes")
+        if needed < size:
+            raise ValueError(f"trailing: {size - needed:,} of {size:,} bytes")
         mapped = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
-    return np.ndarray(shape, dtype, buffer=mapped, offset=offset, order="F" if fortran else "C")
+    return np.ndarray(header.shape, header.dtype, buffer=mapped, offset=header.size, order="F" if header.fortran else "C")
 
 
 def check_size(array: Array, where: str) -> None:
@@ -172,6 +168,11 @@ def _unreadable(file: str, reason: str) -> str:
         )
     if "magic string is not correct" in reason:
         return f"{file!r} is not an npy file ({reason}). Write it with np.save; npz archives must be unpacked."
+    if reason.startswith("trailing: "):
+        return (
+            f"{file!r} goes on behind its rows ({reason.removeprefix('trailing: ')}), as where several arrays were saved to "
+            "one file. Save every array to a file of its own."
+        )
     if "EOF" in reason:
         return f"{file!r} is cut short: it ends before its rows do ({reason}). Write or download it again."
     return f"{file!r} has a damaged npy header ({reason}). Write it again with np.save."

@@ -325,7 +325,7 @@ def test_a_missing_file(con: Con, copy: Copy, folder: Path) -> None:
     with pytest.raises(CopyError, match="Patterns are not expanded"):
         copy("COPY t FROM '*.npy'")
     (folder / "dir.npy").mkdir()
-    with pytest.raises(CopyError, match=r"'dir\.npy' cannot be read: Is a directory"):
+    with pytest.raises(CopyError, match=r"'dir\.npy' cannot be read: it is a folder, not a regular file"):
         copy("COPY t FROM 'dir.npy'")
 
 
