@@ -116,3 +116,22 @@ def test_however_the_file_is_named(con: Con, folder: Path, file: str) -> None:
     with pytest.raises(dbgnn.CopyError, match=r"COPY t from 'a\.csv': the first line is 'dst,src', which is neither"):
         copy(con, f"COPY t FROM {file}")
     assert con.execute("FROM t").fetchall() == []
+
+
+def test_a_line_without_end_is_refused_at_once_and_not_shown_whole(con: Con, folder: Path) -> None:
+    con.execute("CREATE TABLE t (a VARCHAR, b VARCHAR)")
+    (folder / "a.csv").write_bytes(b"x" * 3_000_000)
+    with pytest.raises(dbgnn.CopyError, match=r"first line has more than 2,000,000 bytes.*\(FORMAT parquet\)"):
+        copy(con, "COPY t FROM 'a.csv'")
+    (folder / "a.csv").write_bytes(b"x" * 500_000 + b"," + b"y" * 500_000 + b"\n1,2\n")
+    with pytest.raises(dbgnn.CopyError, match="the first line is 'xxx") as error:
+        copy(con, "COPY t FROM 'a.csv'")
+    assert len(str(error.value)) < 1000
+
+
+def test_a_pipe_that_a_pattern_names_is_not_waited_for(con: Con, folder: Path) -> None:
+    con.execute("CREATE TABLE t (src BIGINT, dst BIGINT)")
+    (folder / "b.csv").write_text("dst,src\n3,4\n")
+    os.mkfifo(folder / "a.csv")
+    with pytest.raises(dbgnn.CopyError, match=r"from '.*b\.csv': the first line is 'dst,src'"):
+        copy(con, "COPY t FROM '*.csv'")
