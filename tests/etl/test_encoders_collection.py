@@ -188,7 +188,7 @@ def test_two_functions_of_one_name_cannot_be_told_apart() -> None:
                 '{"format": "dbgnn encoders", "version": 1, "encoders": '
                 '[{"label": "a", "attribute": "x", "encoder": {"encoder": "OneHot", "no": 1}}]}'
             ),
-            "unexpected keyword argument 'no'",
+            "gives OneHot the option 'no', which it does not have",
         ),
     ],
 )

@@ -94,7 +94,7 @@ def scalar(fill: Any, kind: pa.DataType) -> pa.Scalar:
             return pa.scalar(Decimal(str(fill)), kind)
         given = pa.scalar(fill)
         return given.cast(pa.int32()).cast(kind) if pa.types.is_date32(kind) and not is_text(given.type) else given.cast(kind)
-    except (pa.ArrowException, InvalidOperation) as error:
+    except (pa.ArrowException, InvalidOperation, OverflowError) as error:
         raise SchemaError(f"fill={fill!r} cannot stand for NULL in a column that arrives as {kind}: {error}") from error
 
 

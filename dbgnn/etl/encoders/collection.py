@@ -5,28 +5,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from dbgnn import files
+from dbgnn import documents, files
 from dbgnn.display import Listed
+from dbgnn.documents import MalformedError, shown
 from dbgnn.errors import DataError, DbgnnError, SchemaError, UnknownNameError, near_misses
-from dbgnn.etl.encoders.category import MultiHot, OneHot, Ordinal
-from dbgnn.etl.encoders.dates import Datetime
+from dbgnn.etl.encoders.document import BOUNDS, fitted_of, from_dict, function_names, to_dict
 from dbgnn.etl.encoders.encoder import Encoder, FitRows, FittedEncoder, Label
-from dbgnn.etl.encoders.frame import Frame
-from dbgnn.etl.encoders.functions import Apply, Text
-from dbgnn.etl.encoders.hashing import Hash
-from dbgnn.etl.encoders.numeric import Identity, Normalize, Stack
+from dbgnn.etl.encoders.functions import Apply
 from dbgnn.terminal import one_line
 
-_KINDS: dict[str, Callable[..., Encoder]] = {
-    kind.__name__: kind for kind in (Identity, Stack, Normalize, OneHot, Ordinal, MultiHot, Datetime, Hash, Text, Apply, Frame)
-}
-
 _FORMAT, _VERSION = "dbgnn encoders", 1
+
+#: What a document says of an encoder.
+_ENTRY = {"label", "attribute", "encoder", "fitted"}
 
 
 class Encoders(Listed):
@@ -111,7 +108,7 @@ class Encoders(Listed):
         entries = []
         for label, attributes in self._declared.items():
             for name, encoder in attributes.items():
-                entry: dict[str, Any] = {"label": label, "attribute": name, "encoder": _to_dict(encoder, functions)}
+                entry: dict[str, Any] = {"label": label, "attribute": name, "encoder": to_dict(encoder, functions)}
                 if (fitted := self._fitted.get(label, {}).get(name)) is not None:
                     entry["fitted"] = {"rows": fitted.num_rows, "where": fitted.where, "state": fitted.state}
                 entries.append(entry)
@@ -130,21 +127,29 @@ class Encoders(Listed):
             UnknownNameError: A function is missing; the message names all that are.
             DataError: The text is no such document, or of a newer version.
         """
-        try:
-            document = json.loads(text)
-            known, version = document["format"] == _FORMAT, document["version"]
-            made = cls._from_entries(document["encoders"], dict(callables or {})) if known and version == _VERSION else None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, DbgnnError):  # UnknownNameError is a KeyError, too
-                raise
-            raise DataError(f"This is no document of Encoders.to_json(): {error!r}") from error
-        if made is None:
-            raise DataError(f"This dbgnn reads documents of encoders of version {_VERSION}; this one says {text[:80]!r}.")
-        return made
+        return cls._parse(text.encode("utf-8", "surrogatepass"), callables)
 
     @classmethod
-    def _from_entries(cls, entries: list[dict[str, Any]], callables: dict[str, Callable[..., Any]]) -> Encoders:
-        wanted = dict.fromkeys(name for entry in entries for name in _functions(entry["encoder"]))
+    def _parse(cls, text: bytes, callables: Mapping[str, Callable[..., Any]] | None) -> Encoders:
+        try:
+            document = documents.parse(text, BOUNDS)
+            if not isinstance(document, dict) or not {"format", "version", "encoders"} <= document.keys():
+                raise MalformedError(f"says {shown(document)}")
+            if document["format"] != _FORMAT or type(document["version"]) is not int or document["version"] != _VERSION:
+                raise DataError(
+                    f"This dbgnn reads documents of encoders of version {_VERSION}; this one says that it is "
+                    f"{shown(document['format'])}, version {shown(document['version'])}."
+                )
+            return cls._from_entries(document["encoders"], dict(callables or {}))
+        except DbgnnError:
+            raise
+        except ValueError as error:
+            raise DataError(f"This is no document of Encoders.to_json(): it {error}.") from error
+
+    @classmethod
+    def _from_entries(cls, entries: Any, callables: dict[str, Callable[..., Any]]) -> Encoders:
+        _check_entries(entries)
+        wanted = dict.fromkeys(name for entry in entries for name in function_names(entry["encoder"]))
         if missing := [name for name in wanted if name not in callables]:
             asked = ", ".join(f"{name!r}: …" for name in missing)
             raise UnknownNameError(
@@ -152,14 +157,21 @@ class Encoders(Listed):
                 f"callables={{{asked}}}" + near_misses(missing[0], callables)
             )
         mapping: dict[Label, dict[str, Encoder]] = {}
-        for entry in entries:
-            mapping.setdefault(_label(entry["label"]), {})[entry["attribute"]] = _from_dict(entry["encoder"], callables)
+        for number, entry in enumerate(entries):
+            label, name = _label(entry["label"]), entry["attribute"]
+            with _at(number, label, name):
+                if name in mapping.setdefault(label, {}):
+                    raise MalformedError("is there twice")
+                mapping[label][name] = from_dict(entry["encoder"], callables)
         made = cls(mapping)
-        for entry in entries:
+        for number, entry in enumerate(entries):
+            label, name = _label(entry["label"]), entry["attribute"]
             if (found := entry.get("fitted")) is not None:
-                label, name = _label(entry["label"]), entry["attribute"]
-                fitted = FittedEncoder(made._declared[label][name], found["state"], found["rows"], found["where"])
-                made._fitted.setdefault(label, {})[name] = fitted
+                with _at(number, label, name):
+                    made._fitted.setdefault(label, {})[name] = fitted_of(made._declared[label][name], found)
+        for label, some in made._fitted.items():
+            if missing := [name for name in made._declared[label] if name not in some]:
+                raise MalformedError(f"says of some encoders of {label!r} what was fitted, and not of {missing[0]!r}")
         return made
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -175,8 +187,20 @@ class Encoders(Listed):
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], callables: Mapping[str, Callable[..., Any]] | None = None) -> Encoders:
-        """Read :meth:`from_json` from a file."""
-        return cls.from_json(Path(path).expanduser().read_text(encoding="utf-8"), callables)
+        """Read :meth:`from_json` from a file.
+
+        Raises:
+            UnknownNameError: A function is missing; the message names all that are.
+            DataError: The file holds no such document, or one of a newer version.
+            DbgnnError: The path names a folder, a FIFO or a device.
+        """
+        path = Path(path).expanduser()
+        with files.opened(path) as file:
+            text = file.read(BOUNDS.size + 1)
+        try:
+            return cls._parse(text, callables)
+        except DataError as error:
+            raise DataError(f"{str(path)!r} cannot be read. {error}") from error
 
     def _of(self, label: Label) -> dict[str, Encoder]:
         if label not in self._declared:
@@ -224,43 +248,23 @@ def _encoder(label: Label, name: str, given: object) -> Encoder:
     raise SchemaError(f"encoders[{label!r}][{name!r}] must be an encoder or a function, not {given!r}.")
 
 
-def _to_dict(encoder: Encoder, functions: dict[str, object]) -> dict[str, Any]:
-    """Return what a declaration says beyond its defaults; functions by their names, and in `functions`."""
-    out: dict[str, Any] = {"encoder": type(encoder).__name__}
-    for option, value in encoder.options().items():
-        if option == "function":
-            name = out["function"] = encoder.called  # type: ignore[attr-defined] # of Text and Apply, which have functions
-            if functions.setdefault(name, value) is not value and functions[name] != value:
-                raise SchemaError(f"Two functions of the encoders are called {name!r}; tell them apart with called='…'.")
-        elif option != "called":
-            out[option] = (
-                [_to_dict(v, functions) if isinstance(v, Encoder) else v for v in value] if isinstance(value, tuple) else value
-            )
-    return out
+def _check_entries(entries: Any) -> None:
+    """Raise unless this is a list of what a document says of one encoder each."""
+    if not isinstance(entries, list):
+        raise MalformedError(f"has {shown(entries)} for its encoders")
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, dict) or not {"label", "attribute", "encoder"} <= entry.keys() <= _ENTRY:
+            raise MalformedError(f"says {shown(entry)} of encoder {number}")
+        if not isinstance(entry["attribute"], str):
+            raise MalformedError(f"has {shown(entry['attribute'])} for the attribute of encoder {number}")
 
 
-def _from_dict(entry: Mapping[str, Any], callables: Mapping[str, Callable[..., Any]]) -> Encoder:
-    options = dict(entry)
-    name = options.pop("encoder")
-    if name not in _KINDS:
-        raise DataError(f"The document names an encoder {name!r}" + near_misses(name, _KINDS))
-    for option, value in options.items():
-        if isinstance(value, list):
-            options[option] = tuple(_from_dict(v, callables) if isinstance(v, dict) else v for v in value)
-    if "function" in options:
-        options["called"] = options["function"]
-        options["function"] = callables[options["called"]]
-    parts = options.pop("parts") if name == Stack.__name__ else ()
-    return _KINDS[name](*parts, **options)
-
-
-def _functions(entry: Any) -> Iterator[str]:
-    """Yield the names of the functions in the declaration of an encoder and of its parts."""
-    if isinstance(entry, dict):
-        if isinstance(entry.get("function"), str):
-            yield entry["function"]
-        for value in entry.values():
-            yield from _functions(value)
-    elif isinstance(entry, list):
-        for value in entry:
-            yield from _functions(value)
+@contextmanager
+def _at(number: int, label: Label, name: str) -> Iterator[None]:
+    """Have errors say which encoder they are about."""
+    try:
+        yield
+    except (MalformedError, SchemaError) as error:
+        raise DataError(
+            f"The document says something of encoder {number}, {label!r} {name!r}, that cannot be: it {error}".rstrip(".") + "."
+        ) from error

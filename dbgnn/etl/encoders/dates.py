@@ -30,7 +30,7 @@ _CYCLIC: dict[str, tuple[Callable[[pa.Array], pa.Array], int, int]] = {
 }
 
 #: Parts that go on.
-_LINEAR = ("year", "epoch")
+LINEAR = ("year", "epoch")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -59,8 +59,8 @@ class Datetime(ColumnEncoder):
     def __post_init__(self) -> None:
         ColumnEncoder.__post_init__(self)
         object.__setattr__(self, "parts", as_names(self.parts))
-        if wrong := [part for part in self.parts if part not in _CYCLIC and part not in _LINEAR]:
-            raise SchemaError(f"Datetime: there is no part {wrong[0]!r}; there are {', '.join([*_LINEAR, *_CYCLIC])}.")
+        if wrong := [part for part in self.parts if part not in _CYCLIC and part not in LINEAR]:
+            raise SchemaError(f"Datetime: there is no part {wrong[0]!r}; there are {', '.join([*LINEAR, *_CYCLIC])}.")
         if not self.parts:
             raise SchemaError("Datetime: parts is empty.")
 
@@ -71,7 +71,7 @@ class Datetime(ColumnEncoder):
             raise SchemaError(
                 f"Column {self.name!r} arrives as {kind}; Datetime takes dates and timestamps{_cast(self.name, kind)}."
             )
-        linear = [part for part in self.parts if part in _LINEAR]
+        linear = [part for part in self.parts if part in LINEAR]
         if not (self.scale and linear):
             return {}
         found = rows.select(f"min({column}), max({column})")
@@ -93,7 +93,7 @@ class Datetime(ColumnEncoder):
         return values
 
     def _columns(self, part: str, times: pa.Array, state: State) -> list[np.ndarray[Any, Any]]:
-        if part in _LINEAR:
+        if part in LINEAR:
             given = _linear(part, times)
             if not self.scale:
                 return [given]
