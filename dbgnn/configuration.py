@@ -35,6 +35,7 @@ class Settings:
     threads: int | None = None
     temp_directory: str | None = None
     progress: bool = True
+    trusted: bool = False
     config: tuple[tuple[str, str], ...] = field(default=())
 
 

@@ -23,6 +23,7 @@ from dbgnn.errors import ConnectionError, ResourceError
 from dbgnn.identity import Identity, has_open, identity_of
 from dbgnn.opening import closed, open_file
 from dbgnn.session import Session
+from dbgnn.shadows import Shadow, search_path, shadow_error, shadows
 from dbgnn.sql import quote
 from dbgnn.translated import keyboard_interrupts, translated
 
@@ -56,7 +57,7 @@ class Cursors(Listed):
             with translated(self):
                 apply(self._connection, self.settings, owned=self._owns)
                 # Cursors start in the default catalog, which in a forked child is not the graph's.
-                self._catalog: str = self._connection.execute("SELECT current_database()").fetchall()[0][0]
+                self._catalog: str = self._connection.execute("SELECT system.main.current_database()").fetchall()[0][0]
             self._file = self._open_identity()
         except (ConnectionError, ResourceError):
             if self._owns:  # an open file would keep others out for as long as the error is held
@@ -65,6 +66,9 @@ class Cursors(Listed):
         self._session = Session()
         self._others: weakref.WeakSet[Cursors] = weakref.WeakSet()
         self._is_lent = False
+        self._definitions = 0
+        # A database in memory that nobody else has begins empty.
+        self._judged: object = (0, None) if self._owns and self.settings.path == ":memory:" else None
         self.build_lock = threading.RLock()
         self._cursors = threading.local()
         self._all_cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
@@ -86,6 +90,8 @@ class Cursors(Listed):
     @property
     def connection(self) -> duckdb.DuckDBPyConnection:
         """The database's own DuckDB connection. For plain DuckDB; dbgnn's statements go to :meth:`execute`."""
+        self._live()
+        self._need_own_names()
         return self._lend()
 
     def _lend(self) -> duckdb.DuckDBPyConnection:
@@ -107,13 +113,18 @@ class Cursors(Listed):
             return connection
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "statements", None)
         if cursor is None:
-            cursor = self._cursors.statements = self.new_cursor()
+            cursor = self._cursors.statements = self._any_cursor()
             self._all_cursors.add(cursor)
         return cursor
 
     @keyboard_interrupts()
     def new_cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a cursor of the caller's own, in the database's catalog; the caller closes it."""
+        self._live()
+        self._need_own_names()
+        return self._any_cursor()
+
+    def _any_cursor(self) -> duckdb.DuckDBPyConnection:
         connection = self._live()
         with self._lock:
             cursor = connection.cursor()
@@ -130,7 +141,50 @@ class Cursors(Listed):
             cursor = self._cursors.cursor = self.new_cursor()
             prefer(cursor, streaming_buffer_size=STREAMING_BUFFER)
             self._all_cursors.add(cursor)
+        else:
+            self._need_own_names()
         return cursor
+
+    @keyboard_interrupts()
+    def _need_own_names(self) -> None:
+        """Raise :class:`SchemaError` if a macro that everybody sees has the name of a function of DuckDB's own.
+
+        Looked at again only where one may have been made since: nobody can write to a file that is open read-only, and of one
+        that is open for writing, any commit shows.
+        """
+        changes = None if self.settings.read_only else self._changes()
+        if (now := (self._definitions, changes)) == self._judged:
+            return
+        with self._lock:
+            probe = self._connection.cursor()
+        try:
+            self._raise_for(shadows(probe, {(self._catalog, "main")}, trusted=self.settings.trusted))
+        finally:
+            probe.close()
+        self._judged = now
+
+    def judge(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Raise :class:`SchemaError` if a macro that the connection of the user's statements sees has the name of a function of
+        DuckDB's own; temporary macros are such that only this connection sees.
+        """
+        sees_all = self._owns and not self._is_lent
+        if sees_all and self._definitions == 0:  # nothing was made but what was in the file
+            if self._judged is None:
+                self._need_own_names()
+        elif not (sees_all and self._session.judged == self._definitions):
+            self._raise_for(shadows(con, search_path(con), trusted=self.settings.trusted))
+            self._session.judged = self._definitions
+
+    def _changes(self) -> tuple[tuple[int, int], ...] | None:
+        """Size and time of the file and its write-ahead log, as they are; None in memory."""
+        if self.in_memory:
+            return None
+        return tuple(map(_size_and_time, (self.settings.path, self.settings.path + ".wal")))
+
+    def _raise_for(self, found: Sequence[Shadow]) -> None:
+        if found:
+            outside = self._owns and not self.in_memory
+            raise shadow_error(str(self), found, path=self.settings.path if outside else None, trusted=self.settings.trusted)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -224,14 +278,8 @@ class Cursors(Listed):
         if self.in_memory:
             return None
         self.need_same_file()
-        found = []
-        for suffix in ("", ".wal", ".wal.checkpoint", ".wal.recovery"):
-            try:
-                stat = os.stat(self.settings.path + suffix)
-                found.append((stat.st_size, stat.st_mtime_ns))
-            except FileNotFoundError:
-                found.append((-1, -1))
-        return tuple(found)
+        suffixes = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
+        return tuple(_size_and_time(self.settings.path + suffix) for suffix in suffixes)
 
     def close(self) -> None:
         """Close every cursor and, unless the connection was handed in, the connection. Closing twice is fine."""
@@ -264,6 +312,14 @@ class Cursors(Listed):
         if self._closed:
             parts.append("closed")
         return f"dbgnn.Database({', '.join(parts)})"
+
+
+def _size_and_time(path: str) -> tuple[int, int]:
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 #: Every database of this process, also one that only waits for the garbage collector.

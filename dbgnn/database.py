@@ -19,6 +19,7 @@ from dbgnn.configuration import AT_LEAST_ONE, Settings, bytes_of, require, threa
 from dbgnn.cursors import Cursors
 from dbgnn.errors import ConnectionError, ReadOnlyError, SchemaError, SqlError
 from dbgnn.result import Result, answer_of, end_what_is_read, is_being_read
+from dbgnn.session import calls_nothing
 from dbgnn.sql import quote, split_statements
 from dbgnn.translated import keyboard_interrupts, translated
 
@@ -36,6 +37,7 @@ def connect(
     threads: int | None = None,
     temp_directory: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    trusted: bool = False,
     config: Mapping[str, str] | None = None,
 ) -> Database:
     """Open a DuckDB file, or wrap a connection that is already open.
@@ -50,6 +52,8 @@ def connect(
         threads: DuckDB's threads; default: one per core.
         temp_directory: Where larger-than-memory work spills; default: beside the file.
         progress: Show progress bars on work of more than two seconds.
+        trusted: The file is your own: macros of its that have the name of a function of DuckDB's are let be where no SQL of
+            dbgnn calls that function.
         config: Further DuckDB settings by name.
 
     Raises:
@@ -60,7 +64,10 @@ def connect(
     own = database if isinstance(database, duckdb.DuckDBPyConnection) else None
     if own is not None:
         end_what_is_read(own, "dbgnn.connect()")
-        query = "SELECT coalesce(path, ':memory:'), readonly FROM duckdb_databases() WHERE database_name = current_database()"
+        query = """
+            SELECT coalesce(path, ':memory:'), readonly FROM system.main.duckdb_databases()
+            WHERE database_name = system.main.current_database()
+        """
         try:
             path, readonly = own.execute(query).fetchall()[0]
         except duckdb.ConnectionException as error:
@@ -82,6 +89,7 @@ def connect(
         threads=threads_of(threads),
         temp_directory=None if temp_directory is None else str(Path(temp_directory).expanduser().absolute()),
         progress=progress,
+        trusted=trusted,
         config=tuple(sorted((config or {}).items())),
     )
     return Database(settings, connection=own)
@@ -117,6 +125,8 @@ class Database(Cursors):
         con = self.statements()
         self._session.end_result("another statement")
         with translated(self):
+            if not calls_nothing(query):
+                self.judge(con)
             if params is None and ";" in query.rstrip().removesuffix(";"):
                 *first, query = split_statements(query) or [query]
                 for part in first:
@@ -139,7 +149,7 @@ class Database(Cursors):
                 if isinstance(error, duckdb.ParserException) and (hint := _cypher(query)) is not None:
                     raise SqlError(f"{hint} DuckDB says: {error}") from error
                 raise
-            self._session.saw(query)
+            self._saw(query)
             found = Result(answer, self._lend)
             self._session.hands_out(found)
             return found
@@ -151,9 +161,15 @@ class Database(Cursors):
         with translated(self):
             if schema.parse_statement(query) is not None or ingest.parse_copy(query) is not None:
                 raise SqlError(f"This is a statement, not a query: run it with db.execute(): {query.strip()[:80]!r}")
-            found = self.statements().sql(query, params=params)
-            self._session.saw(query)
+            con = self.statements()
+            self.judge(con)
+            found = con.sql(query, params=params)
+            self._saw(query)
             return found
+
+    def _saw(self, query: str) -> None:
+        self._definitions += self._session.may_have_defined(query)
+        self._session.saw(query)
 
     # -- graphs --------------------------------------------------------------------------------------
 
@@ -218,7 +234,8 @@ class Database(Cursors):
 
     def need_catalog(self, con: duckdb.DuckDBPyConnection) -> None:
         """Raise :class:`SchemaError` if a connection uses another database now than the one that was opened."""
-        (used,) = con.execute("SELECT current_database()").fetchall()[0]
+        self.judge(con)
+        (used,) = con.execute("SELECT system.main.current_database()").fetchall()[0]
         if used != self._catalog:
             raise SchemaError(
                 f"The connection now uses database {used!r}, but graphs of {self!s} live in {self._catalog!r}: "
@@ -274,12 +291,14 @@ class Database(Cursors):
         """
         con = self.statements()
         if not is_being_read(con):
+            self.judge(con)
             return con
         # Of a result that nobody holds, such as that of execute(…).fetchone()[0], nothing is lost, unless it was made on the
         # connection itself, of whose results we do not know who holds them.
         if self._session.end_result(what) or self._sees_all:
             con.complete()
         end_what_is_read(con, what)
+        self.judge(con)
         return con
 
     def _home(self, name: str | None) -> Database:
@@ -295,9 +314,12 @@ class Database(Cursors):
             if self._sees_all and not self._session.has_used:
                 return self
             end_what_is_read(con, "To ask which database is in use")
-        (used,) = con.execute("SELECT current_database()").fetchall()[0]
+        (used,) = con.execute("SELECT system.main.current_database()").fetchall()[0]
         self._need_same_catalog()
-        if used == self._catalog or not schema.has_graph(con, name):
+        if used == self._catalog:
+            return self
+        self.judge(con)
+        if not schema.has_graph(con, name):
             return self
         if schema.has_graph(self.cursor(), name):
             raise SchemaError(
@@ -307,7 +329,7 @@ class Database(Cursors):
             )
         found = self._session.used.get(used)
         if found is None or found.closed:
-            found = self._session.used[used] = connect(con, progress=self.settings.progress)
+            found = self._session.used[used] = connect(con, progress=self.settings.progress, trusted=self.settings.trusted)
             found._session.has_attached = True
             self._others.add(found)
         return found
@@ -315,9 +337,11 @@ class Database(Cursors):
     @keyboard_interrupts()
     def _need_same_catalog(self) -> None:
         """Raise :class:`ConnectionError` if another file was attached under the name of this database."""
+        if self.in_memory and not self._sees_all:
+            self._judged = None  # what was made there leaves no trace
         if self.in_memory or (self._sees_all and not self._session.has_attached):
             return
-        query = "SELECT path FROM duckdb_databases() WHERE database_name = ?"
+        query = "SELECT path FROM system.main.duckdb_databases() WHERE database_name = ?"
         found = self.cursor().execute(query, [self._catalog]).fetchall()
         if found != [(self.settings.path,)]:
             now = f"is that of {found[0][0]!r}" if found else "is detached"

@@ -36,7 +36,7 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
             connection = _attach(settings)
         else:
             connection = duckdb.connect(settings.path, read_only=settings.read_only, config=without_lock(dict(settings.config)))
-        query = "SELECT path FROM duckdb_databases() WHERE database_name = current_database()"
+        query = "SELECT path FROM system.main.duckdb_databases() WHERE database_name = system.main.current_database()"
         if in_memory or connection.execute(query).fetchall()[0][0] is not None:
             return connection
         connection.close()  # DuckDB opens a CSV or Parquet file as views in memory, and what is written goes nowhere
@@ -80,7 +80,10 @@ def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:
         connection.execute(attach + mode)
     except duckdb.BinderException:  # a file called memory.duckdb: the name is taken
         connection.execute(f"{attach} AS dbgnn_file{mode}")
-    query = "SELECT database_name FROM duckdb_databases() WHERE NOT internal ORDER BY database_name = 'memory' ASC LIMIT 1"
+    query = """
+        SELECT database_name FROM system.main.duckdb_databases() WHERE NOT internal
+        ORDER BY database_name = 'memory' ASC LIMIT 1
+    """
     connection.execute(f"USE {quote(connection.execute(query).fetchall()[0][0])}")
     return connection
 

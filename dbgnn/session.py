@@ -15,8 +15,29 @@ if TYPE_CHECKING:
 #: What begins a transaction, and what ends one.
 _WORDS = {"BEGIN": True, "START": True, "COMMIT": False, "END": False, "ROLLBACK": False, "ABORT": False}
 
+#: What may put a name before those of DuckDB's own: a macro or a type, wherever it stands in the text, or another search path.
+_DEFINES = re.compile(r"\b(create\b.*\b(macro|function|type)|set\b.*\b(search_path|schema))\b", re.IGNORECASE | re.DOTALL)
+_REDEFINES = frozenset("ATTACH CALL COPY DETACH EXECUTE IMPORT LOAD PRAGMA USE".split())
+
+#: What ends a definition, or makes it everybody's.
+_ENDS = frozenset("ABORT COMMIT END ROLLBACK".split())
+
+#: Statements that resolve no function, by which a macro can be got rid of.
+_HARMLESS = frozenset("ABORT COMMIT DETACH DROP ROLLBACK USE".split())
+
 #: The first word of a statement, behind white space and comments.
 _FIRST_WORD = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/)*([A-Za-z]+)", re.DOTALL)
+
+
+def first_word(query: str) -> str:
+    """Return the first word of a statement in upper case; ``""`` where there is none."""
+    found = _FIRST_WORD.match(query)
+    return found[1].upper() if found else ""
+
+
+def calls_nothing(query: str) -> bool:
+    """Whether a statement resolves no function, such as the one that drops a macro."""
+    return first_word(query) in _HARMLESS and ";" not in query.rstrip().rstrip(";")
 
 
 class Session(threading.local):
@@ -27,21 +48,33 @@ class Session(threading.local):
         has_used: Whether another database may be in use since (``USE``, ``SET search_path``).
         has_attached: Whether a name may be that of another file since.
         used: The databases that the thread has used, by name.
+        judged: The number of definitions when the macros that the thread sees were last looked at.
     """
 
     def __init__(self) -> None:
         self.begun: bool | None = False
         self.has_used = self.has_attached = False
         self.used: dict[str, Database] = {}
+        self.judged = -1
+        self._has_defined = False
         self._result: weakref.ref[Result] | None = None
 
     def saw(self, query: str) -> None:
         """Note a statement that was run."""
-        found = _FIRST_WORD.match(query)
-        word = found[1].upper() if found else ""
+        word = first_word(query)
         self.begun = _WORDS.get(word, self.begun)
         self.has_used = self.has_used or word in {"USE", "SET"}
         self.has_attached = self.has_attached or word in {"ATTACH", "DETACH"}
+
+    def may_have_defined(self, query: str) -> bool:
+        """Whether a statement that was run may have changed which functions names stand for."""
+        word = first_word(query)
+        if word in _ENDS:
+            found, self._has_defined = self._has_defined, False
+            return found
+        found = word in _REDEFINES or _DEFINES.search(query) is not None
+        self._has_defined = self._has_defined or found
+        return found
 
     def failed(self) -> None:
         """Note that a statement failed: it may have ended a transaction, or not."""

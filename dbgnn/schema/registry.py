@@ -42,7 +42,7 @@ _SHOWN = 200
 
 def in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
     """Whether the connection is in a transaction that was begun; outside one, every statement has its own id."""
-    first, second = (first_row(con, "SELECT txid_current()") for _ in range(2))
+    first, second = (first_row(con, "SELECT system.main.txid_current()") for _ in range(2))
     return first == second
 
 

@@ -46,7 +46,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     secret = folder / "secret.csv"
     secret.write_text(SECRET)
     os.utime(secret, ns=(10**18, 10**18 + 1))  # a file last read before it was written: any reading now sets its access time
-    with dbgnn.connect(folder / "graph.duckdb") as db:
+    with dbgnn.connect(folder / "graph.duckdb", trusted=True) as db:
         db.execute(
             f"""
             CREATE TABLE paper (
@@ -78,7 +78,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             CREATE MACRO rows_of(x) AS TABLE SELECT * FROM sentinel;
             CREATE MACRO ucase(x) AS (SELECT w FROM sentinel);
             CREATE MACRO list_aggr(l, f) AS (SELECT w FROM sentinel);
-            CREATE MACRO "!~~"(a, b) AS (SELECT w FROM sentinel);
             CREATE PROPERTY GRAPH g VERTEX TABLES (paper);
             """
         )
@@ -126,7 +125,6 @@ HOSTILE = [
     "ucase(split) = 'x'",
     "list_sum(nums) = 1",
     "list_aggr(nums, 'sum') = 1",
-    "split NOT LIKE 'a%'",
     "sentinel.v = 42",
     "main.sentinel.v = 42",
     "main.array_slice(nums, 1, 2) = [1]",
