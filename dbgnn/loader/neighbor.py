@@ -390,8 +390,12 @@ class NeighborLoader(Listed, Attributes):
         """Return what the steps so far took: time by part, bytes, hit rate, memory. It counts later steps too."""
         return self._stats
 
-    def explain(self) -> Text:
-        """Return what the loader does and why, with estimated and, once it ran, actual sizes: ``print(loader.explain())``."""
+    def explain(self, *, sql: bool = False) -> Text:
+        """Return what the loader does and why, with estimated and, once it ran, actual sizes: ``print(loader.explain())``.
+
+        Args:
+            sql: Show the statements as well that sample.
+        """
         if not self._is_ahead:
             workers = f"{self.num_workers or 'no'} worker processes"
             text = f"{self!r}\nMini-batches are sampled and fetched one at a time, in {workers}."
@@ -400,7 +404,14 @@ class NeighborLoader(Listed, Attributes):
             threads = None if self._threads is None else self._threads.explained(self)
             text = explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline, threads)
         said = [f"{c.name!r} of {label!r} as {c.attr!r}" for label, found in self.data[0].renamed().items() for c in found]
-        return Text(f"{text}\n  {renamed_columns(said)}" if said else text)
+        text = f"{text}\n  {renamed_columns(said)}" if said else str(text)
+        if sql:
+            sampler, topology = self.node_sampler, self.data[0].graph.topology()
+            shown = (
+                sampler.statements(topology) if isinstance(sampler, NeighborSampler) else [(f"{sampler!r} sends its own", "")]
+            )
+            text += "".join(f"\n\n-- {what}\n{statement}" for what, statement in shown)
+        return Text(text)
 
     def pack(self, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
         """Sample and fetch the next ``epochs`` epochs, and keep them as files for :class:`dbgnn.PackedLoader`.

@@ -146,7 +146,6 @@ def _decisive(loader: NeighborLoader) -> dict[str, Any]:
     """Return what decides the mini-batches of a loader, by name, as JSON has it."""
     store, given = loader.data[0], loader.input_data
     sampler: NeighborSampler = loader.node_sampler
-    fanout = sampler.fanout
     found: dict[str, Any] = {
         "graph": store.graph.name,
         "homogeneous": store.homogeneous,
@@ -159,11 +158,7 @@ def _decisive(loader: NeighborLoader) -> dict[str, Any]:
         "transform_sampler_output": None
         if loader.transform_sampler_output is None
         else getattr(loader.transform_sampler_output, "__qualname__", type(loader.transform_sampler_output).__qualname__),
-        "seed": sampler.seed,
-        "num_neighbors": [[list(edge_type), hops] for edge_type, hops in fanout.num_neighbors.items()],
-        "subgraph_type": sampler.subgraph_type.value,
-        "replace": fanout.replace,
-        "disjoint": fanout.disjoint,
+        **sampler.identity(),
         **_tables(loader),
     }
     return json.loads(json.dumps(found))  # type: ignore[no-any-return] # as it is when read again

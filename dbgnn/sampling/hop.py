@@ -1,12 +1,7 @@
 """One hop over one edge type: the SQL that samples, and its result brought into order. Knows no mini-batches.
 
 One statement serves any number of nodes, those of many mini-batches. Its result has no order, so every row says whose
-it is.
-
-Without replacement it is R. Floyd's algorithm (J. Bentley, "Programming pearls: a sample of brilliance", 1987): for
-i = 1 … k draw one of the first ``m = degree - k + i`` positions; where that is taken already, take m, which cannot be.
-The cost does not grow with the degree of a hub. Only for very large k every neighbour gets a random word, and the k
-smallest win.
+it is. Which edges are taken is a matter of the mode (`modes/`).
 """
 
 from __future__ import annotations
@@ -21,7 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbgnn.clock import Clock
-from dbgnn.sampling.random import MASK, Words, round_sql
+from dbgnn.sampling.modes import Mode
+from dbgnn.sampling.modes.draws import TOO_FEW
+from dbgnn.sampling.random import Words
 from dbgnn.sampling.relabel import Ids, id_type
 from dbgnn.topology import damaged, ids_within
 
@@ -30,16 +27,6 @@ if TYPE_CHECKING:
     from dbgnn.topology import EdgeIndex
 
 Counts: TypeAlias = npt.NDArray[np.int32]
-
-#: Up to this k, every draw is a column of its own: half the time of lists (88 k nodes, k = 5: 41 instead of 84 ms of CPU), but
-#: parsing and binding the statement takes 9 ms for k = 5, 30 ms for k = 15.
-UNROLLED = 8
-
-#: From this k on, comparing every draw with those before it costs more than a random word for every neighbour.
-RANKED = 256
-
-#: Part of the error of a statement all of whose words for some draw were rejected.
-TOO_FEW = "dbgnn: too few words"
 
 #: How many words a statement tries per draw at most. Of 256, all are rejected once in 2**6000 draws, at degree 2**26.
 _MOST_WORDS = 256
@@ -63,7 +50,7 @@ class Edges:
     edge: Ids
 
 
-def expand(db: Database, index: EdgeIndex, nodes: Ids, keys: Words, k: int, *, replace: bool, clock: Clock) -> Edges:
+def expand(db: Database, index: EdgeIndex, nodes: Ids, keys: Words, k: int, mode: Mode, clock: Clock) -> Edges:
     """Return at most ``k`` edges of every node.
 
     Args:
@@ -72,12 +59,12 @@ def expand(db: Database, index: EdgeIndex, nodes: Ids, keys: Words, k: int, *, r
         nodes: The destinations ``[n]``; one may come more than once.
         keys: The random key of each.
         k: Neighbours per node; -1: all.
-        replace: Draw with replacement.
+        mode: Chooses them.
         clock: Told the time spent on ``sampling`` and ``grouping``.
     """
     with clock("sampling"):
         frontier = pa.table({"at": np.arange(len(nodes), dtype=np.int32), "node": nodes, "key": keys.astype(np.int64)})
-        found = _run(db, index, frontier, k, replace=replace)
+        found = _run(db, index, frontier, k, mode)
     with clock("grouping"):
         count = _counts(index, found, len(nodes))
         start = np.cumsum(count, dtype=np.int64)
@@ -89,11 +76,11 @@ def expand(db: Database, index: EdgeIndex, nodes: Ids, keys: Words, k: int, *, r
     return Edges(count, src, edge)
 
 
-def _run(db: Database, index: EdgeIndex, frontier: pa.Table, k: int, *, replace: bool) -> pa.Table:
+def _run(db: Database, index: EdgeIndex, frontier: pa.Table, k: int, mode: Mode) -> pa.Table:
     words = 1
     while True:
         try:
-            return db.arrow(expand_sql(index.adjacency, k, replace=replace, words=words), frontier=frontier)
+            return db.arrow(expand_sql(index.adjacency, k, mode, words=words), frontier=frontier)
         except duckdb.Error as error:
             if TOO_FEW not in str(error):
                 raise
@@ -130,115 +117,29 @@ def _place(rows: pa.RecordBatch, start: npt.NDArray[np.int64], count: Counts, sr
 # -- SQL -------------------------------------------------------------------------------------------------
 
 
-def expand_sql(adjacency: str, k: int, *, replace: bool, words: int) -> str:
+def expand_sql(adjacency: str, k: int, mode: Mode, *, words: int) -> str:
     """Return the query of a hop: ``(at, src, edge)``, lists of at most ``k``, for ``frontier(at, node, key)``.
 
     Args:
         adjacency: Quoted name of the index table ``(dst, nbrs, eids)``.
         k: Neighbours per node; -1: all.
-        replace: Draw with replacement.
-        words: How many random words to try per draw. They are the beginning of one endless sequence, so their number
-            never shows in the sample; where all are rejected, the statement fails with ``TOO_FEW``.
+        mode: Chooses them.
+        words: See `Mode.steps`.
     """
-    joined = f"""SELECT f."at", f.key, a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg
+    joined = f"""
+  SELECT f."at", f.key, a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg
   FROM {adjacency} AS a JOIN frontier AS f ON a.dst = f.node"""
     if k < 0:
-        return f'SELECT "at", nbrs AS src, eids AS edge FROM ({joined})'
-    if replace:
-        steps = [f"{_KEPT}, {_words(str(k))} AS w", f"{_KEPT}, {_positions('deg', words)} AS p"]
-    elif k >= RANKED:
-        steps = [f"{_KEPT}, {_or_all(k, _smallest(k))} AS p"]
-    elif k <= UNROLLED and words == 1:  # the rare statement that needs more takes lists; the sample is the same
-        steps = _floyd_unrolled(k)
-    else:
-        steps = _floyd(k, words)
+        return f'SELECT "at", nbrs AS src, eids AS edge\nFROM ({joined})'
     # One chain: a second use of `joined` would make DuckDB keep it, lists of hubs and all.
-    names = ["joined", *(f"step{n}" for n in range(len(steps)))]
-    ctes = [f"{name} AS (SELECT {step} FROM {before})" for name, before, step in zip(names[1:], names, steps, strict=False)]
-    ctes_text = ",\n".join([f"joined AS ({joined})", *ctes])
-    return f"""WITH {ctes_text}
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge FROM {names[-1]}"""
-
-
-#: What every step hands on.
-_KEPT = '"at", nbrs, eids, deg'
-
-
-def _or_all(k: int, chosen: str) -> str:
-    """Return ``chosen`` for nodes with more than k neighbours, and every position for the others."""
-    return f"CASE WHEN deg > {k} THEN {chosen} ELSE range(1, deg + 1) END"
-
-
-def _words(count: str) -> str:
-    """Return a list of ``count`` random words, `random.mix` of the key and 0, 1, and so on.
-
-    One list per round, since a lambda evaluates its text as it stands and would repeat the rounds inside of others.
-    """
-    return f"""list_transform(list_transform(list_transform(range({count}),
-    lambda j: xor(key, j)), lambda w: {round_sql("w")}), lambda w: {round_sql("w")})"""
-
-
-def _positions(bound: str, words: int) -> str:
-    """Return a list of positions for the list ``w`` of words, the i-th at most ``bound``."""
-    return f"list_transform(w, lambda w, i: {_below('w', f'({bound})', words)})"
-
-
-def _floyd(k: int, words: int) -> list[str]:
-    """Return Floyd's algorithm with lists: steps that end in ``(at, nbrs, eids, deg, p)``."""
-    taken = f"CASE WHEN list_contains(taken, x) THEN deg - {k} + i ELSE x END"
-    return [
-        f"{_KEPT}, CASE WHEN deg > {k} THEN {_words(str(k))} END AS w",
-        f"{_KEPT}, CASE WHEN deg > {k} THEN {_positions(f'deg - {k} + i', words)} END AS d",
-        f"{_KEPT}, {_or_all(k, f'list_reduce(d, lambda taken, x, i: list_append(taken, {taken}), []::BIGINT[])')} AS p",
-    ]
-
-
-def _floyd_unrolled(k: int) -> list[str]:
-    """Return what `_floyd` does with a column per draw, ``w<i>`` its word and ``p<i>`` its position.
-
-    Each step is a CTE of its own, since an expression is evaluated as often as its text stands there. What comes out for nodes
-    with k neighbours or fewer is not used.
-    """
-    draws = range(k)
-
-    def last(i: int) -> str:
-        return f"(deg - {k - 1 - i})"
-
-    steps = [
-        ", ".join(f"xor(key, {i}) AS w{i}" for i in draws),
-        *[", ".join(f"{round_sql(f'w{i}')} AS w{i}" for i in draws)] * 2,
-        ", ".join(f"{_below(f'w{i}', last(i), 1)} AS p{i}" for i in draws),
-    ]
-    for i in draws[1:]:
-        others = ", ".join(f"p{j}" for j in draws if j != i)
-        taken = ", ".join(f"p{j}" for j in range(i))
-        steps.append(f"{others}, CASE WHEN p{i} IN ({taken}) THEN {last(i)} ELSE p{i} END AS p{i}")
-    steps.append(f"{_or_all(k, '[' + ', '.join(f'p{i}' for i in draws) + ']')} AS p")
-    return [f"{_KEPT}, {step}" for step in steps]
-
-
-def _smallest(k: int) -> str:
-    """Return the positions of the k smallest of a word per neighbour."""
-    ranked = f"list_transform({_words('deg')}, lambda w, i: (w << 31) | i)"
-    # min(…, k) does not sort, but takes less than a million.
-    smallest = f"list_aggregate({ranked}, 'min', {k})" if k < 1_000_000 else f"list_sort({ranked}, 'ASC', 'NULLS LAST')[:{k}]"
-    return f"list_transform({smallest}, lambda w: w & {2**31 - 1})"
-
-
-def _below(word: str, bound: str, words: int) -> str:
-    """Return one of 1 … bound for 32 random bits, every one equally likely.
-
-    It is ``(word * bound) >> 32``, and a word that would favour some number is rejected (D. Lemire, "Fast random integer
-    generation in an interval", 2019). Then come ``mix(word ^ 1)``, ``mix(word ^ 2)`` and so on.
-    """
-    tries = []
-    for n in range(words):
-        again = word if n == 0 else round_sql(round_sql(f"xor({word}, {n})"))
-        product = f"({again} * {bound})"
-        low, position = f"({product} & {MASK})", f"(({product} >> 32) + 1)"
-        # The first test is cheap and nearly always enough.
-        tries.append(f"CASE WHEN {low} >= {bound} THEN {position} WHEN {low} >= {MASK + 1} % {bound} THEN {position} END")
-    return f"coalesce({', '.join(tries)}, error('{TOO_FEW}')::BIGINT)"
+    last, ctes = "joined", [f"joined AS ({joined})"]
+    for name, columns in mode.steps(k, words):
+        ctes.append(f"{name} AS (\n  SELECT {columns}\n  FROM {last})")
+        last = name
+    steps = ",\n".join(ctes)
+    return f"""WITH {steps}
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge
+FROM {last}"""
 
 
 def induce_sql(adjacency: str) -> str:

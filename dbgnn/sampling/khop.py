@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ import pyarrow as pa
 from dbgnn.clock import Clock
 from dbgnn.sampling.batch import Batch, Subgraph, split
 from dbgnn.sampling.hop import expand, induce_sql
+from dbgnn.sampling.modes import UNIFORM, Mode
 from dbgnn.sampling.random import Words, mix
 from dbgnn.sampling.relabel import TABLE_LIMIT, Ids, Numbering, SortedNumbering, TableNumbering, id_type
 from dbgnn.schema.model import EdgeType
@@ -36,16 +37,22 @@ class Fanout:
         num_neighbors: Per edge type, neighbours per node in each hop (-1: all). The order of the edge types
             is part of the random numbers.
         num_hops: The number of hops; also that of a graph without edges.
-        replace: Draw with replacement.
+        mode: Which of a node's edges a hop takes.
         disjoint: Every seed gets a subgraph of its own.
         induced: Return all edges among the sampled nodes.
     """
 
     num_neighbors: Mapping[EdgeType, Sequence[int]]
     num_hops: int
-    replace: bool = False
+    mode: Mode = UNIFORM
     disjoint: bool = False
     induced: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the sample, as JSON has it."""
+        by_type = [[list(edge_type), list(hops)] for edge_type, hops in self.num_neighbors.items()]
+        own = {"num_neighbors": by_type, "num_hops": self.num_hops, "disjoint": self.disjoint, "induced": self.induced}
+        return own | self.mode.identity()
 
 
 class KHop:
@@ -99,7 +106,7 @@ class KHop:
             ids = np.concatenate([end.frontier for end in ends])
             node, tree = split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.int32(0))
             key = mix(mix(np.repeat(keys, sizes) ^ node.astype(np.uint32)) ^ tree.astype(np.uint32))
-        found = expand(self.db, index, node, key, k, replace=self.fanout.replace, clock=clock)
+        found = expand(self.db, index, node, key, k, self.fanout.mode, clock)
         with clock("grouping"):
             nodes = np.cumsum([0, *sizes])
             edges = np.insert(np.cumsum(found.count, dtype=np.int64), 0, 0)[nodes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
@@ -24,12 +24,13 @@ from torch_geometric.sampler.neighbor_sampler import edge_sample
 from dbgnn.display import Listed
 from dbgnn.errors import DbgnnError, FanoutError, RequestError, SchemaError
 from dbgnn.graph import Graph
+from dbgnn.sampling.hop import expand_sql, induce_sql
 from dbgnn.sampling.khop import KHop, Subgraph
 from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_output
 from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.settings import Settable, Settings
-from dbgnn.schema.model import EdgeType
+from dbgnn.schema.model import EdgeType, shown_type
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class NeighborSampler(Listed, Settable):
     homogeneous: bool
     edge_types: list[EdgeType]
 
-    _internal = frozenset({"fanout", "output", "sample_batches"})
+    _internal = frozenset({"fanout", "identity", "output", "sample_batches", "statements"})
 
     def __init__(
         self,
@@ -207,6 +208,17 @@ class NeighborSampler(Listed, Settable):
         keys = [self._batch_key(epoch, batch) for epoch, batch in counters]
         return self._khop().sample(topology, [self._node_seeds(index) for index in inputs], keys, clock)
 
+    def statements(self, topology: Topology) -> Iterator[tuple[str, str]]:
+        """Yield what is sampled, in words, and its statement, of every edge type and number of neighbours."""
+        for edge_type, hops in self.fanout.num_neighbors.items():
+            adjacency = topology.edges[edge_type].adjacency
+            for k in dict.fromkeys(k for k in hops if k):
+                numbers = ", ".join(str(hop) for hop, asked in enumerate(hops, 1) if asked == k)
+                what = f"{shown_type(edge_type)}, {'all' if k < 0 else k} neighbours, in hop {numbers}"
+                yield what, expand_sql(adjacency, k, self.fanout.mode, words=1)
+            if self.fanout.induced:
+                yield f"{shown_type(edge_type)}, all among the nodes", induce_sql(adjacency)
+
     def output(
         self, inputs: NodeSamplerInput, subgraph: Subgraph, empty: Empty | None = None
     ) -> SamplerOutput | HeteroSamplerOutput:
@@ -282,7 +294,7 @@ class NeighborSampler(Listed, Settable):
         self.__dict__.update(state | {"_calls": itertools.count()})
 
     def __repr__(self) -> str:
-        options = [self.subgraph_type.value] + [n for n in ("replace", "disjoint") if getattr(self.fanout, n)]
+        options = [self.subgraph_type.value] + [n for n in ("replace", "disjoint") if getattr(self, n)]
         shown = next(iter(self.fanout.num_neighbors.values()), []) if self.homogeneous else dict(self.fanout.num_neighbors)
         return f"dbgnn.NeighborSampler({self.graph.name!r}, {shown}, {', '.join(options)}, seed={self.seed})"
 

@@ -16,6 +16,7 @@ from torch_geometric.sampler.base import SubgraphType
 
 from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
 from dbgnn.sampling.khop import Fanout
+from dbgnn.sampling.modes import Uniform
 
 #: What may be set on a sampler, as it may be given; the last one is PyG's, an attribute alone.
 NAMES = (
@@ -33,12 +34,19 @@ class Settings:
         subgraph_type: Which edges the output has.
         seed: The seed of the random numbers.
         keep_orig_edges: Of a bidirectional subgraph, keep the directed edges as well.
+        replace: Draw with replacement.
     """
 
     fanout: Fanout
     subgraph_type: SubgraphType
     seed: int
     keep_orig_edges: bool
+    replace: bool
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the sample, as JSON has it."""
+        own = {"seed": self.seed, "subgraph_type": self.subgraph_type.value, "keep_orig_edges": self.keep_orig_edges}
+        return own | self.fanout.identity()
 
     @classmethod
     def of(cls, given: Mapping[str, Any], fan_out: tuple[Mapping[Any, list[int]], int]) -> Settings:
@@ -67,8 +75,8 @@ class Settings:
             raise RequestError(f"seed must be an integer, not {given['seed']!r}.") from None
         per_type, num_hops = fan_out
         induced = subgraph_type == SubgraphType.induced
-        fanout = Fanout(per_type, num_hops, replace=flags["replace"], disjoint=flags["disjoint"], induced=induced)
-        return cls(fanout, subgraph_type, seed, flags["keep_orig_edges"])
+        fanout = Fanout(per_type, num_hops, Uniform(flags["replace"]), disjoint=flags["disjoint"], induced=induced)
+        return cls(fanout, subgraph_type, seed, flags["keep_orig_edges"], flags["replace"])
 
 
 def _flag(name: str, value: object) -> bool:
@@ -128,7 +136,7 @@ class Settable(BaseSampler):
 
     num_neighbors = Setting("Neighbours per node and hop; reads as PyG's ``NumNeighbors``.", _num_neighbors)
     subgraph_type = Setting("Which edges the output has.", lambda s: s.subgraph_type)
-    replace = Setting("Whether neighbours are drawn with replacement.", lambda s: s.fanout.replace)
+    replace = Setting("Whether neighbours are drawn with replacement.", lambda s: s.replace)
     disjoint = Setting("Whether every seed gets a subgraph of its own.", lambda s: s.fanout.disjoint)
     seed = Setting("The seed of the random numbers.", lambda s: s.seed)
     keep_orig_edges = Setting("Keep a bidirectional subgraph's directed edges too, as PyG does.", lambda s: s.keep_orig_edges)
@@ -162,6 +170,10 @@ class Settable(BaseSampler):
     def fanout(self) -> Fanout:
         """What is sampled, by edge type."""
         return self._settings.fanout
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides a sample besides seeds and counters, as JSON has it: two samplers alike in it sample the same."""
+        return self._settings.identity()
 
     def __setattr__(self, name: str, value: object) -> None:
         ours = next(cls for cls in type(self).__mro__ if cls.__module__.startswith("dbgnn."))

@@ -545,6 +545,22 @@ def test_arguments_decide(hetero: Stores) -> None:
     text = loader.explain()
     assert "no step" not in text
     assert f"{loader.stats().total.nodes / loader.stats().num_steps:,.0f}" in text
+    assert "-- " not in text
+    assert loader.explain(sql=True).startswith(text)
+
+
+def test_explain_shows_the_statements_that_sample(hetero: Stores) -> None:
+    loader = make(hetero, num_neighbors=[3, 3, -1], subgraph_type="induced")
+    shown = loader.explain(sql=True).split("\n\n-- ")[1:]
+    assert [text.partition("\n")[0].partition(", ")[2] for text in shown] == [
+        "3 neighbours, in hop 1, 2",
+        "all neighbours, in hop 3",
+        "all among the nodes",
+    ] * len(loader.node_sampler.edge_types)
+    for text in shown[:2]:
+        loader.data[0].graph.db.sql(
+            text.partition("\n")[2].replace("frontier", '(SELECT 0 AS "at", 0 AS node, 7 AS key)')
+        ).fetchall()
 
 
 @pytest.mark.parametrize(

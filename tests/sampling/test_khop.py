@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import dbgnn
-from dbgnn.sampling import Fanout, KHop, Subgraph, hop, relabel
+from dbgnn.sampling import Fanout, KHop, Subgraph, relabel
+from dbgnn.sampling.modes import Uniform, draws
 from dbgnn.sampling.random import mix
 from dbgnn.sampling.relabel import SortedNumbering, TableNumbering
 from tests.sampling import oracle
@@ -46,7 +47,7 @@ SEEDS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("replace", [False, True])
 def test_sample_equals_the_oracle(db: dbgnn.Database, hetero: Fixture, seeds: str, *, replace: bool, disjoint: bool) -> None:
     fanout = {RATES: [5, 4, -1], LIKED: [3, 2, 2], KNOWS: [0, 2, 1]}
-    khop = KHop(db, Fanout(fanout, len(next(iter(fanout.values()))), replace=replace, disjoint=disjoint))
+    khop = KHop(db, Fanout(fanout, len(next(iter(fanout.values()))), mode=Uniform(replace), disjoint=disjoint))
     given_seeds = {label: np.array(ids, dtype=np.int64) for label, ids in SEEDS[seeds].items()}
     (found,) = khop.sample(db.graph().topology(), [given_seeds], [77])
     check(found, oracle.sample(hetero.labels, hetero.edges, given_seeds, fanout, 77, replace=replace, disjoint=disjoint))
@@ -64,7 +65,7 @@ def test_sample_equals_the_oracle_for_any_request(
     db: dbgnn.Database, hetero: Fixture, seeds: list[int], ks: list[int], key: int, *, replace: bool, disjoint: bool
 ) -> None:
     fanout = {RATES: ks, LIKED: ks[::-1], KNOWS: [2] * len(ks)}
-    khop = KHop(db, Fanout(fanout, len(next(iter(fanout.values()))), replace=replace, disjoint=disjoint))
+    khop = KHop(db, Fanout(fanout, len(next(iter(fanout.values()))), mode=Uniform(replace), disjoint=disjoint))
     given_seeds = {"item": np.array(seeds, dtype=np.int64)}
     (found,) = khop.sample(db.graph().topology(), [given_seeds], [key])
     check(found, oracle.sample(hetero.labels, hetero.edges, given_seeds, fanout, key, replace=replace, disjoint=disjoint))
@@ -157,17 +158,17 @@ def test_rejected_words_are_drawn_again(
     db: dbgnn.Database, hetero: Fixture, monkeypatch: pytest.MonkeyPatch, k: int, *, replace: bool
 ) -> None:
     """A statement that has one word per draw and meets a rejected one fails, and is run with more."""
-    below = hop._below
+    below = draws.below
     tried = []
 
     def rejecting(word: str, bound: str, words: int) -> str:
         tried.append(words)
-        return f"error('{hop.TOO_FEW}')::BIGINT" if words == 1 else below(word, bound, words)
+        return f"error('{draws.TOO_FEW}')::BIGINT" if words == 1 else below(word, bound, words)
 
-    monkeypatch.setattr(hop, "_below", rejecting)
+    monkeypatch.setattr(draws, "below", rejecting)
     fanout = {RATES: [k, 2], LIKED: [2, k], KNOWS: [0, 0]}
     seeds = {"item": np.arange(30)}
-    (found,) = KHop(db, Fanout(fanout, 2, replace=replace)).sample(db.graph().topology(), [seeds], [9])
+    (found,) = KHop(db, Fanout(fanout, 2, mode=Uniform(replace))).sample(db.graph().topology(), [seeds], [9])
     check(found, oracle.sample(hetero.labels, hetero.edges, seeds, fanout, 9, replace=replace, disjoint=False))
     assert set(tried) == {1, 4}
 
@@ -178,11 +179,11 @@ def test_numbers_below_a_bound_are_the_oracle_s(bound: int) -> None:
     with duckdb.connect() as con:
         rows = pa.table({"w": words.astype(np.int64)})
         con.register("rows", rows)
-        found = con.sql(f"SELECT {hop._below('w', str(bound), 8)} - 1 AS x FROM rows").to_arrow_table().column(0).to_pylist()
+        found = con.sql(f"SELECT {draws.below('w', str(bound), 8)} - 1 AS x FROM rows").to_arrow_table().column(0).to_pylist()
         assert found == [oracle.below(w, bound) for w in words.tolist()]
         if bound == 3 << 29:
-            with pytest.raises(duckdb.Error, match=hop.TOO_FEW):
-                con.sql(f"SELECT {hop._below('w', str(bound), 1)} AS x FROM rows").to_arrow_table()
+            with pytest.raises(duckdb.Error, match=draws.TOO_FEW):
+                con.sql(f"SELECT {draws.below('w', str(bound), 1)} AS x FROM rows").to_arrow_table()
 
 
 @pytest.mark.parametrize("k", [1, 7, 8, 9, 30, 255, 256, 300])
@@ -202,7 +203,7 @@ def test_every_size_of_sample_is_the_oracle_s(tmp_path: Path, k: int) -> None:
         edge_type = ("a", "e", "b")
         for replace in (False, True):
             seeds = {"b": np.array([7, 0, 1, 2, 3, 4, 5, 6, 7])}
-            (found,) = KHop(db, Fanout({edge_type: [k]}, 1, replace=replace)).sample(db.graph().topology(), [seeds], [k])
+            (found,) = KHop(db, Fanout({edge_type: [k]}, 1, mode=Uniform(replace))).sample(db.graph().topology(), [seeds], [k])
             wanted = oracle.sample(
                 ("a", "b"), {edge_type: (src, dst)}, seeds, {edge_type: [k]}, k, replace=replace, disjoint=False
             )
@@ -210,7 +211,7 @@ def test_every_size_of_sample_is_the_oracle_s(tmp_path: Path, k: int) -> None:
 
 
 def test_with_replacement_every_position_is_equally_likely(db: dbgnn.Database, hetero: Fixture) -> None:
-    khop = KHop(db, Fanout({RATES: [4], LIKED: [0], KNOWS: [0]}, 1, replace=True))
+    khop = KHop(db, Fanout({RATES: [4], LIKED: [0], KNOWS: [0]}, 1, mode=Uniform(replace=True)))
     topology = db.graph().topology()
     batches = [{"item": np.full(10, 4)}] * 100
     edges = []

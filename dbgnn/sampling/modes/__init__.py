@@ -1,0 +1,16 @@
+"""Which of a node's edges a hop takes: one file per mode, one entry in `MODES`.
+
+A mode says what decides its sample (`Mode.identity`), so that packs, `repr` and `loader.explain()` need not know it, and
+writes the steps of the statement of a hop, from a node's adjacency list to the positions in it that are taken.
+"""
+
+from dbgnn.sampling.modes.mode import Mode, Step
+from dbgnn.sampling.modes.uniform import Uniform
+
+#: Every mode, by the name that it is known by.
+MODES: dict[str, type[Mode]] = {"uniform": Uniform}
+
+#: What is sampled where nothing else is asked for.
+UNIFORM = Uniform()
+
+__all__ = ["MODES", "UNIFORM", "Mode", "Step", "Uniform"]

@@ -1,0 +1,43 @@
+"""Uniform: every neighbour is equally likely, with or without replacement (Hamilton et al., GraphSAGE, 2017)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from dbgnn.sampling.modes.draws import or_all, with_repeats, without_repeats, words_sql
+from dbgnn.sampling.modes.mode import KEPT, Step
+
+#: From this k on, comparing every draw with those before it costs more than a random word for every neighbour.
+RANKED = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Uniform:
+    """k of a node's neighbours, all equally likely.
+
+    Attributes:
+        replace: Each is drawn from all of them again; else all are taken where there are no more than k.
+    """
+
+    replace: bool = False
+
+    def steps(self, k: int, words: int) -> list[Step]:
+        """See `Mode.steps`."""
+        if self.replace:
+            return with_repeats(k, words)
+        if k >= RANKED:
+            return [Step("chosen", f"{KEPT},\n    {or_all(k, _smallest(k))} AS p")]
+        return without_repeats(k, words)
+
+    def identity(self) -> dict[str, Any]:
+        """See `Mode.identity`."""
+        return {"mode": "uniform", "replace": self.replace}
+
+
+def _smallest(k: int) -> str:
+    """Return the positions of the k smallest of a word per neighbour."""
+    ranked = f"list_transform({words_sql('deg')}, lambda w, i: (w << 31) | i)"
+    # min(…, k) does not sort, but takes less than a million.
+    smallest = f"list_aggregate({ranked}, 'min', {k})" if k < 1_000_000 else f"list_sort({ranked}, 'ASC', 'NULLS LAST')[:{k}]"
+    return f"list_transform({smallest}, lambda w: w & {2**31 - 1})"

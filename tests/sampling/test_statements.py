@@ -1,0 +1,44 @@
+"""The statements of a hop, as they are sent: to be read, and so that a change of one is seen.
+
+``python -m tests.sampling.test_statements`` writes them anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from dbgnn.sampling.hop import expand_sql, induce_sql
+from dbgnn.sampling.modes import Uniform
+
+FOLDER = Path(__file__).parent / "statements"
+ADJACENCY = '"shop"."dbgnn"."adj_1"'
+
+
+def statements() -> Mapping[str, str]:
+    """Every form of the statements, by the name of its file."""
+    return {
+        "all": expand_sql(ADJACENCY, -1, Uniform(), words=1),
+        "uniform_of_few": expand_sql(ADJACENCY, 3, Uniform(), words=1),
+        "uniform_of_many": expand_sql(ADJACENCY, 12, Uniform(), words=1),
+        "uniform_of_very_many": expand_sql(ADJACENCY, 256, Uniform(), words=1),
+        "uniform_with_replacement": expand_sql(ADJACENCY, 3, Uniform(replace=True), words=1),
+        "uniform_with_more_words": expand_sql(ADJACENCY, 2, Uniform(), words=4),
+        "induced": induce_sql(ADJACENCY),
+    }
+
+
+@pytest.mark.parametrize("name", statements())
+def test_a_statement_is_as_it_was(name: str) -> None:
+    assert statements()[name] + "\n" == (FOLDER / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def test_every_file_is_one_of_a_statement() -> None:
+    assert {path.stem for path in FOLDER.iterdir()} == set(statements())
+
+
+if __name__ == "__main__":
+    for name, text in statements().items():
+        (FOLDER / f"{name}.sql").write_text(text + "\n", encoding="utf-8")
