@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, SupportsIndex
 
 import duckdb
 
 from dbgnn.errors import ResourceError
+from dbgnn.masking import MASK, is_secret_name, masked, secrets_of
 from dbgnn.sql import literal
 
 #: The texts that DuckDB takes for a memory limit, for messages.
@@ -27,7 +28,10 @@ LOCK = "lock_configuration"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What `connect()` was asked for; enough to open the same database in another process."""
+    """What `connect()` was asked for; enough to open the same database in another process.
+
+    Its repr names the settings in ``config`` and not their values, which may be keys.
+    """
 
     path: str
     read_only: bool = False
@@ -37,6 +41,19 @@ class Settings:
     progress: bool = True
     trusted: bool = False
     config: tuple[tuple[str, str], ...] = field(default=())
+
+    def __repr__(self) -> str:
+        shown = {f.name: getattr(self, f.name) for f in fields(self)}
+        shown |= {"path": masked(self.path), "config": {name: MASK for name, _ in self.config}}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def secret(self) -> str:
+        """Which of them is a key or a password, in words; empty if none is."""
+        named = next((name for name, _ in self.config if is_secret_name(name)), None)
+        if named is not None:
+            return f"its config= has {named!r}"
+        return "its path has a key or password" if secrets_of(self.path) else ""
 
 
 def is_locked(con: duckdb.DuckDBPyConnection) -> bool:

@@ -21,6 +21,7 @@ from dbgnn.configuration import Settings, apply, prefer
 from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ResourceError
 from dbgnn.identity import Identity, has_open, identity_of
+from dbgnn.masking import hidden_settings, masked
 from dbgnn.opening import closed, open_file
 from dbgnn.session import Session
 from dbgnn.shadows import Shadow, search_path, shadow_error, shadows
@@ -52,9 +53,10 @@ class Cursors(Listed):
         self._file: Identity | None = None
         self._thread = threading.get_ident()
         self._closed = False
-        self._connection = connection or open_file(self.settings)
+        with hidden_settings(dict(self.settings.config)):
+            self._connection = connection or open_file(self.settings)
         try:
-            with translated(self):
+            with hidden_settings(dict(self.settings.config)), translated(self):
                 apply(self._connection, self.settings, owned=self._owns)
                 # Cursors start in the default catalog, which in a forked child is not the graph's.
                 self._catalog: str = self._connection.execute("SELECT system.main.current_database()").fetchall()[0][0]
@@ -303,11 +305,11 @@ class Cursors(Listed):
         self.close()
 
     def __str__(self) -> str:
-        return f"database {self.settings.path!r}"
+        return f"database {masked(self.settings.path)!r}"
 
     def __repr__(self) -> str:
         s = self.settings
-        parts = [repr(s.path), "read-only" if s.read_only else "read-write"]
+        parts = [repr(masked(s.path)), "read-only" if s.read_only else "read-write"]
         parts += [f"{k}={v}" for k, v in (("memory_limit", s.memory_limit), ("threads", s.threads)) if v is not None]
         if self._closed:
             parts.append("closed")

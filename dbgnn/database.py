@@ -18,6 +18,7 @@ import duckdb
 from dbgnn.configuration import AT_LEAST_ONE, Settings, bytes_of, require, threads_of
 from dbgnn.cursors import Cursors
 from dbgnn.errors import ConnectionError, ReadOnlyError, SchemaError, SqlError
+from dbgnn.masking import hidden_in_errors
 from dbgnn.result import Result, answer_of, end_what_is_read, is_being_read
 from dbgnn.session import calls_nothing
 from dbgnn.sql import quote, split_statements
@@ -124,7 +125,7 @@ class Database(Cursors):
 
         con = self.statements()
         self._session.end_result("another statement")
-        with translated(self):
+        with hidden_in_errors(query, params), translated(self):
             if not calls_nothing(query):
                 self.judge(con)
             if params is None and ";" in query.rstrip().removesuffix(";"):
@@ -158,7 +159,7 @@ class Database(Cursors):
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""
         from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
 
-        with translated(self):
+        with hidden_in_errors(query, params), translated(self):
             if schema.parse_statement(query) is not None or ingest.parse_copy(query) is not None:
                 raise SqlError(f"This is a statement, not a query: run it with db.execute(): {query.strip()[:80]!r}")
             con = self.statements()
@@ -353,6 +354,11 @@ class Database(Cursors):
     def __reduce__(self) -> tuple[Any, ...]:
         if self.in_memory:
             raise ConnectionError("A database in memory cannot be sent to another process. Use a file, opened read-only.")
+        if secret := self.settings.secret:
+            raise ConnectionError(
+                f"{self!s} cannot be sent to another process: {secret}, which would be written down as it is. Create a "
+                "PERSISTENT SECRET, which every process of yours reads, or use num_workers=0."
+            )
         return _reopen, (self.settings, self.built_in_memory)
 
 

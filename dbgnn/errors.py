@@ -6,6 +6,7 @@ import difflib
 import sys
 from collections.abc import Iterable
 
+from dbgnn.masking import mask_error, masked
 from dbgnn.terminal import make_printable, one_line, printable
 
 
@@ -13,11 +14,12 @@ class DbgnnError(Exception):
     """The base of every error dbgnn raises on purpose.
 
     Its text, and that of the errors that led to it, holds no control characters, whatever the names and values are that it
-    quotes: a traceback is shown on a terminal.
+    quotes: a traceback is shown on a terminal. Nor does it hold the keys and passwords of a statement.
     """
 
     def __init__(self, *args: object) -> None:
-        super().__init__(*(printable(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(printable(masked(arg)) if isinstance(arg, str) else arg for arg in args))
+        mask_error(sys.exception())
         make_printable(sys.exception())  # what is being handled becomes the cause, which a traceback shows too
 
 

@@ -41,7 +41,7 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
             return connection
         connection.close()  # DuckDB opens a CSV or Parquet file as views in memory, and what is written goes nowhere
     except duckdb.Error as error:
-        raise _connection_error(settings.path, error) from error
+        raise _connection_error(settings, error) from error
     raise ConnectionError(
         f"{settings.path!r} is not a DuckDB database file. Connect to one, or to ':memory:', and read this file by its path: "
         f"SELECT * FROM {literal(settings.path)}."
@@ -88,8 +88,8 @@ def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
-    text = str(error)
+def _connection_error(settings: Settings, error: duckdb.Error) -> ConnectionError:
+    path, text = settings.path, str(error)
     if "not a valid DuckDB database" in text or "in-memory database in read-only mode" in text:
         return ConnectionError(f"{path!r} is not a DuckDB database file.")
     if isinstance(error, duckdb.ResourceInUseException) or "Unique file handle conflict" in text:
@@ -119,7 +119,8 @@ def _connection_error(path: str, error: duckdb.Error) -> ConnectionError:
             f"{path!r} cannot be opened for writing: {text}. To read it, connect with read_only=True; an index that it lacks "
             "is then built in memory."
         )
-    return ConnectionError(f"{path!r} cannot be opened: {text}")
+    names = f" (config= has {', '.join(name for name, _ in settings.config)})" if settings.config else ""
+    return ConnectionError(f"{path!r} cannot be opened: {text}{names}")
 
 
 def closed(con: duckdb.DuckDBPyConnection) -> bool:

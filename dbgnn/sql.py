@@ -15,6 +15,7 @@ from sqlglot import TokenType
 from sqlglot.errors import SqlglotError
 
 from dbgnn.errors import SqlError, near_misses
+from dbgnn.masking import hidden_in_errors
 from dbgnn.parse_tree import LONGEST_FILTER, check_text
 from dbgnn.row_condition import columns_of_condition
 
@@ -91,8 +92,9 @@ def check_filter(
             arguments alone. A macro of the file is judged by its body.
     """
     what = f"The filter for {where}"
-    check_text(text, what, LONGEST_FILTER)
-    _check_columns(columns_of_condition(con, text, what), text, where, table, columns)
+    with hidden_in_errors(text):
+        check_text(text, what, LONGEST_FILTER)
+        _check_columns(columns_of_condition(con, text, what), text, where, table, columns)
     return f"({text}\n)"  # the line ends a comment
 
 

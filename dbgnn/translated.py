@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError
+from dbgnn.masking import hidden_in_errors
 from dbgnn.terminal import printable_errors
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def translated(database: Cursors) -> Iterator[None]:
     """
     database.need_same_file()
     try:
-        with printable_errors(), _extensions_named(), keyboard_interrupts():
+        with hidden_in_errors(), printable_errors(), _extensions_named(), keyboard_interrupts():
             yield
         database.need_same_file()
     except duckdb.OutOfMemoryException as error:

@@ -95,7 +95,7 @@ def test_the_sql_parts_import_no_torch(tmp_path: Path) -> None:
 
 #: The order in which the parts build on each other; nothing imports what stands to the right of it.
 #: `database` hands statements and graphs on, and does so by imports inside its methods.
-ORDER = """terminal errors display progress files documents clock identity result session
+ORDER = """terminal masking errors display progress files documents clock identity result session
   parse_tree functions row_condition sql configuration opening translated shadows
   cursors schema ingest database topology graph check arrow sampling stores loader etl cli""".split()
 

@@ -18,6 +18,7 @@ import duckdb
 
 from dbgnn.errors import SqlError
 from dbgnn.functions import acts
+from dbgnn.masking import hidden_in_errors
 from dbgnn.parse_tree import LONGEST_QUERY, check_text, serialized, short, walk
 from dbgnn.schema.catalog import folded
 from dbgnn.sql import first_line, split_statements
@@ -48,7 +49,8 @@ POSITION, ROWID = "dbgnn: position", "dbgnn: rowid"
 def query_errors(where: str, text: str) -> Iterator[None]:
     """Turn what DuckDB raises, and what Arrow makes of it in the middle of a stream, into an error that names the query."""
     try:
-        yield
+        with hidden_in_errors(text):
+            yield
     except NOT_OF_THE_QUERY:
         raise
     except duckdb.Error as error:
@@ -75,8 +77,9 @@ def check_query(con: duckdb.DuckDBPyConnection, text: str, *, where: str) -> str
     Raises:
         SqlError: ``text`` does not parse, is several statements or another one than a query, or calls a function that acts.
     """
-    text = _one_statement(text, where)
-    _Reading(con, where, text).check()
+    with hidden_in_errors(text):
+        text = _one_statement(text, where)
+        _Reading(con, where, text).check()
     return text
 
 
