@@ -14,6 +14,8 @@ from typing import Any
 #: Text in quotes, once its own backslashes and quotes are gone; what is left of a document is its structure.
 _TEXT = re.compile(rb'"[^"]*"')
 
+_DECODER = json.JSONDecoder()
+
 #: The longest text of a value that an error shows.
 _SHOWN = 120
 
@@ -50,8 +52,8 @@ def check(text: bytes, bounds: Bounds) -> None:
         raise MalformedError(f"holds about {found:,} values, more than {bounds.values:,}")
 
 
-def parse(text: bytes, bounds: Bounds) -> Any:
-    """Return what a document says.
+def parse(text: bytes, bounds: Bounds, decoder: json.JSONDecoder = _DECODER) -> Any:
+    """Return what a document says; ``decoder`` makes values of it.
 
     Raises:
         ValueError: It is no JSON in UTF-8, is too large or too deep, or holds too many values; the message says which.
@@ -60,7 +62,7 @@ def parse(text: bytes, bounds: Bounds) -> Any:
     if bounds.depth is not None and text.count(b"[") + text.count(b"{") > bounds.depth:
         _check_depth(text, bounds.depth)
     try:
-        return json.loads(text.decode())
+        return decoder.decode(text.decode())
     except UnicodeDecodeError as error:
         raise MalformedError(f"is not UTF-8 ({error.reason} at byte {error.start:,})") from error
     except RecursionError as error:

@@ -28,7 +28,7 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 #: Version 5 of the format's metadata, the kinds of messages, and the type of a column of bytes with 64-bit offsets.
 _V5, _SCHEMA, _RECORD_BATCH, _LARGE_BINARY = 4, 1, 3, 19
 
-_BLOCK = np.dtype([("offset", "<i8"), ("metadata", "<i4"), ("", "<i4"), ("body", "<i8")])
+_BLOCK = np.dtype([("offset", "<i8"), ("metadata", "<i4"), ("padding", "<i4"), ("body", "<i8")])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class ArrowFile:
         Raises:
             MalformedError: It is compressed, has NULL, or another number or size of buffers than a column of bytes.
         """
-        start, metadata, body = (int(self.blocks[number][name]) for name in ("offset", "metadata", "body"))
+        start, metadata, _, body = self.blocks[number].item()
         try:
             return self._rows(self.memory[start : start + metadata], start + metadata, body)
         except struct.error as error:
@@ -130,10 +130,15 @@ def _blocks(memory: memoryview, size: int) -> npt.NDArray[Any]:
 
 def _check_order(blocks: npt.NDArray[Any], begin: int, end: int) -> None:
     """Raise unless the record batches follow each other from ``begin`` to ``end`` without gaps."""
-    offset, metadata, body = (blocks[name].astype(np.int64) for name in ("offset", "metadata", "body"))
-    sizes_fit = ((metadata > 8) & (metadata <= end) & (body >= 0) & (body <= end) & (offset >= begin) & (offset <= end)).all()
-    if not sizes_fit or not np.array_equal(np.append(offset, end), np.insert(offset + metadata + body, 0, begin)):
-        raise MalformedError(f"has record batches that do not follow each other from byte {begin:,} to byte {end:,}")
+    offset, metadata, body = (blocks[name] for name in ("offset", "metadata", "body"))
+    sizes_fit = (metadata > 8).all() and all(((sizes >= 0) & (sizes <= end)).all() for sizes in (offset, metadata, body))
+    if sizes_fit:
+        ends = offset + metadata
+        ends += body
+        first, last = (int(offset[0]), int(ends[-1])) if len(blocks) else (begin, begin)
+        if first == begin and last == end and np.array_equal(ends[:-1], offset[1:]):
+            return
+    raise MalformedError(f"has record batches that do not follow each other from byte {begin:,} to byte {end:,}")
 
 
 def _message(data: memoryview, kind: int, body: int) -> _Table:

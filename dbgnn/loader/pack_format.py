@@ -11,9 +11,9 @@ The files of a pack are in `pack_files.py`; when packs are made and replayed, in
 from __future__ import annotations
 
 import json
-import math
 import mmap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -28,7 +28,7 @@ from dbgnn import documents
 from dbgnn.arrow import DTYPES
 from dbgnn.documents import MalformedError, shown
 from dbgnn.errors import DataError
-from dbgnn.loader.pack_arrow import ArrowFile, Ends
+from dbgnn.loader.pack_arrow import ArrowFile
 from dbgnn.loader.pack_check import Claims, check_batch, check_bool
 from dbgnn.loader.pack_files import damaged
 
@@ -51,10 +51,13 @@ _DTYPES = DTYPES | {
 _INTERNAL = frozenset({"_mapping", "_parent", "_key", "_cached_attr"})
 
 #: The most that describes a mini-batch. Its numbers are in tensors; what is beside them is short.
-_BOUNDS = documents.Bounds(size=16 << 20, depth=None, values=1 << 18)
+_BOUNDS = documents.Bounds(size=8 << 20, depth=None, values=1 << 18)
 
-#: How deep lists, tuples and dicts may lie in each other.
+#: How deep lists, tuples and dicts may lie in each other; a dict takes three levels of JSON.
 _DEPTH = 32
+
+#: The same for a mini-batch that was not read before.
+_NEW = replace(_BOUNDS, depth=4 * _DEPTH)
 
 #: The most dimensions that torch shows and NumPy knows, and bytes beyond which sizes overflow.
 _DIMS, _LARGEST = 32, 1 << 62
@@ -132,7 +135,8 @@ class PartWriter:
         memory[len(text) : ends[1]] = ord(" ")
         for tensor, size, start, end in zip(tensors, sizes, ends[1:-1], ends[2:], strict=True):
             if size:
-                _tensor(memory, int(start), tensor.dtype, tensor.shape).copy_(tensor)
+                to = torch.frombuffer(memory, dtype=tensor.dtype, count=tensor.numel(), offset=int(start))
+                to.view(tensor.shape).copy_(tensor)
             memory[start + size : end] = 0
         return column(ends, memory)
 
@@ -223,6 +227,7 @@ class Part:
             self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
             self._mapping.madvise(mmap.MADV_SEQUENTIAL)
             self._rows = ArrowFile.of(memoryview(self._mapping))
+            self._values = _Values(self._mapping)
         except (OSError, ValueError) as error:
             raise damaged(path, str(error)) from error
         if len(self._rows) != count:
@@ -259,17 +264,14 @@ class Part:
 
     def _batch(self, number: int, *, new: bool = False) -> Batch:
         """Return a batch; of a ``new`` one the truth values are looked at, too."""
-        ends = self._rows.rows(number)
-        if len(ends) < 2:
-            raise MalformedError("has no rows")
-        content = documents.parse(self._mapping[ends[0] : ends[1]], _BOUNDS)
+        rows = self._rows.rows(number)
+        if not 2 <= len(rows) <= _BOUNDS.values:
+            raise MalformedError(f"has {len(rows) - 1:,} rows")
+        ends = rows.tolist()
+        content = self._values.read(ends, new=new)
         if not isinstance(content, list) or len(content) != 2 or content[0] not in ("Data", "HeteroData"):
             raise MalformedError(f"is described as {shown(content)}")
-        values = _Values(self._mapping, ends, new=new)
-        stores = values.read(content[1])
-        if values.used != len(ends) - 2:
-            raise MalformedError(f"has {len(ends) - 2:,} tensors and names {values.used:,}")
-        return _batch(content[0], stores)
+        return _batch(content[0], content[1])
 
 
 def _batch(name: str, stores: Any) -> Batch:
@@ -303,74 +305,73 @@ def _is_key(key: Any, name: str, number: int) -> bool:
 
 
 class _Values:
-    """Values of a batch, read from JSON; its tensors are taken from the rows, each once and in order.
+    """Values of batches, made of JSON while it is parsed; tensors are taken from the rows, each once and in order."""
 
-    Attributes:
-        used: How many tensors were taken.
-    """
+    def __init__(self, mapping: mmap.mmap) -> None:
+        self._mapping = mapping
+        self._decoder = json.JSONDecoder(object_hook=self._object)
+        self._ends: list[int] = []
+        self._used, self._new = 0, False
 
-    def __init__(self, mapping: mmap.mmap, ends: Ends, *, new: bool) -> None:
-        self._mapping, self._ends, self._new = mapping, ends, new
-        self.used = 0
-
-    def read(self, value: Any, depth: int = 0) -> Any:
-        """Inverse of `_value`."""
-        if not isinstance(value, list | dict):
-            return value
-        if depth > _DEPTH:
-            raise MalformedError(f"holds more than {_DEPTH} lists, tuples or dicts in each other")
-        if isinstance(value, list):
-            return [self.read(item, depth + 1) for item in value]
-        if value.keys() == {"tuple"} and isinstance(value["tuple"], list):
-            return tuple(self.read(value["tuple"], depth))
-        if value.keys() == {"dict"} and isinstance(value["dict"], list):
-            return self._dict(value["dict"], depth)
-        if value.keys() == {"tensor", "dtype", "shape"}:
-            return self._tensor(value)
-        raise MalformedError(f"holds {shown(value)}, which is no value of a batch")
-
-    def _dict(self, items: list[Any], depth: int) -> dict[Any, Any]:
-        made: dict[Any, Any] = {}
-        for item in items:
-            if not isinstance(item, list) or len(item) != 2:
-                raise MalformedError(f"holds {shown(item)} where a key and its value should be")
-            key, value = self.read(item, depth + 1)
-            if not _is_hashable(key) or key in made:
-                raise MalformedError(f"holds {shown(item[0])} for a key")
-            made[key] = value
+    def read(self, ends: list[int], *, new: bool) -> Any:
+        """Return what the first row says: inverse of `_value`."""
+        self._ends, self._used, self._new = ends, 0, new
+        made = documents.parse(self._mapping[ends[0] : ends[1]], _NEW if new else _BOUNDS, self._decoder)
+        if self._used != len(ends) - 2:
+            raise MalformedError(f"has {len(ends) - 2:,} tensors and names {self._used:,}")
         return made
 
-    def _tensor(self, said: dict[str, Any]) -> Tensor:
-        number, dtype, shape = self.used + 1, said["dtype"], said["shape"]
-        if type(said["tensor"]) is not int or said["tensor"] != number or number + 1 >= len(self._ends):
-            raise MalformedError(f"names the tensor {shown(said['tensor'])} where {number} of {len(self._ends) - 2} should be")
-        if not isinstance(dtype, str) or dtype not in _DTYPES:
-            raise MalformedError(f"has a tensor of the dtype {shown(dtype)}")
-        if not isinstance(shape, list) or len(shape) > _DIMS or not all(type(n) is int and n >= 0 for n in shape):
+    def _object(self, said: dict[str, Any]) -> Any:
+        if len(said) == 3 and "tensor" in said and "dtype" in said and "shape" in said:
+            return self._tensor(said["tensor"], said["dtype"], said["shape"])
+        if len(said) == 1:
+            if type(items := said.get("tuple")) is list:
+                return tuple(items)
+            if type(items := said.get("dict")) is list:
+                return _dict(items)
+        raise MalformedError(f"holds {shown(said)}, which is no value of a batch")
+
+    def _tensor(self, said: Any, name: Any, shape: Any) -> Tensor:
+        number = self._used = self._used + 1
+        if type(said) is not int or said != number or number + 1 >= len(self._ends):
+            raise MalformedError(f"names the tensor {shown(said)} where {number} of {len(self._ends) - 2} should be")
+        if type(name) is not str or (dtype := _DTYPES.get(name)) is None:
+            raise MalformedError(f"has a tensor of the dtype {shown(name)}")
+        if type(shape) is not list or len(shape) > _DIMS:
             raise MalformedError(f"has a tensor of the shape {shown(shape)}")
-        itemsize = _DTYPES[dtype].itemsize
-        size, room = math.prod(shape) * itemsize, int(self._ends[number + 1] - self._ends[number])
-        if math.prod(n for n in shape if n) * itemsize >= _LARGEST or not size <= room < size + 2 * _ALIGNMENT:
-            raise MalformedError(f"has a tensor of {dtype} {shown(shape)} in {room:,} bytes")
-        if self._ends[number] % _ALIGNMENT:
-            raise MalformedError(f"has a tensor that begins at byte {self._ends[number]:,}, between two places for one")
-        self.used = number
-        made = _tensor(self._mapping, int(self._ends[number]), _DTYPES[dtype], shape)
-        if self._new and made.dtype == torch.bool:
+        count, largest = 1, dtype.itemsize
+        for n in shape:
+            if type(n) is not int or n < 0:
+                raise MalformedError(f"has a tensor of the shape {shown(shape)}")
+            count *= n
+            largest *= n or 1
+        start, size = self._ends[number], count * dtype.itemsize
+        if largest >= _LARGEST or not size <= self._ends[number + 1] - start < size + 2 * _ALIGNMENT:
+            raise MalformedError(f"has a tensor of {name} {shown(shape)} in {self._ends[number + 1] - start:,} bytes")
+        if start % _ALIGNMENT:
+            raise MalformedError(f"has a tensor that begins at byte {start:,}, between two places for one")
+        if not count:
+            return torch.empty(shape, dtype=dtype)
+        made = torch.frombuffer(self._mapping, dtype=dtype, count=count, offset=start)
+        if self._new and dtype is torch.bool:
             check_bool(made)
-        return made
+        return made if len(shape) == 1 else made.view(shape)
+
+
+def _dict(items: list[Any]) -> dict[Any, Any]:
+    made: dict[Any, Any] = {}
+    for item in items:
+        if type(item) is not list or len(item) != 2:
+            raise MalformedError(f"holds {shown(item)} where a key and its value should be")
+        key = item[0]
+        if (type(key) is not str and not _is_hashable(key)) or key in made:
+            raise MalformedError(f"holds {shown(key)} for a key")
+        made[key] = item[1]
+    return made
 
 
 def _is_hashable(key: Any) -> bool:
     return key is None or isinstance(key, str | int | float) or (isinstance(key, tuple) and all(map(_is_hashable, key)))
-
-
-def _tensor(memory: Any, start: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
-    """Return the bytes of some memory from ``start`` on as a tensor; it shares the memory and keeps it."""
-    count = math.prod(shape)
-    if not count:
-        return torch.empty(shape, dtype=dtype)
-    return torch.frombuffer(memory, dtype=dtype, count=count, offset=start).view(shape)
 
 
 def _store(batch: Batch, key: Any) -> Any:

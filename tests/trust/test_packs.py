@@ -193,7 +193,8 @@ def test_a_truth_value_is_0_or_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 
 DESCRIPTIONS: list[tuple[Callable[[Any], Any], str]] = [
-    (lambda d: {}, "is described as"),
+    (lambda d: {}, "holds {}, which is no value"),
+    (lambda d: 7, "has 7 tensors and names 0"),
     (lambda d: ["Custom", d[1]], "is described as"),
     (lambda d: ["Data", d[1][0]], "is Data of"),
     (lambda d: ["Data", []], "has 7 tensors and names 0"),
@@ -204,8 +205,8 @@ DESCRIPTIONS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda d: ["HeteroData", [["paper", d[1][0][1], {"dict": []}]]], "has the store 'paper' after 0 others"),
     (lambda d: ["HeteroData", [[None, {"dict": []}, {"dict": []}], [7, d[1][0][1], {"dict": []}]]], "has the store 7"),
     (lambda d: ["Data", [[None, {"dict": []}, {"dict": []}]]], "has 7 tensors and names 0"),
-    (lambda d: b"[" * 100_000 + b"]" * 100_000, "lists in lists"),
-    (lambda d: ["Data", nested(1, 100)], "more than 32 lists"),
+    (lambda d: b"[" * 100_000 + b"]" * 100_000, "more than 128 lists"),
+    (lambda d: ["Data", nested(1, 200)], "more than 128 lists"),
 ]
 
 TENSORS: list[tuple[dict[str, Any], str]] = [
@@ -277,7 +278,7 @@ ARROW: list[tuple[pa.Table, str | None, str]] = [
     (pa.table({"bytes": pa.array([b"x"], BYTES), "more": pa.array([1])}), None, "another schema"),
     (pa.table({"bytes": pa.array([b"x"], BYTES)}).replace_schema_metadata({"a": "b"}), None, "another schema"),
     (pa.table({"bytes": pa.array([None], BYTES)}), None, "not of bytes"),
-    (pa.table({"bytes": pa.array([], BYTES)}), None, "has no rows"),
+    (pa.table({"bytes": pa.array([], BYTES)}), None, "has 0 rows"),
     (pa.table({"bytes": pa.array([b"[1, 2"], BYTES)}), None, "mini-batch 0 that is none"),
 ]
 
