@@ -359,10 +359,15 @@ class Graph(Listed, Shown):
 
         return predict(self, model, loader, into, forward=forward, device=device, resume=resume, progress=progress)
 
-    def check(self, *, progress: bool | None = None) -> CheckReport:
+    def check(self, *, index: bool = False, progress: bool | None = None) -> CheckReport:
         """Look for what would spoil training: dangling edges, NULL and duplicate keys, NaN, isolated nodes, and more.
 
         Reads every table a few times, in bounded memory, writes nothing, and needs no index. ``print(report)`` shows it.
+
+        Args:
+            index: Compare the whole topology index with the tables, too: every id and every edge. Costs about what building it
+                does.
+            progress: Show a progress bar on what takes more than two seconds; None: as the database does.
 
         Raises:
             ConnectionError: A transaction is open, whose changes would not be seen.
@@ -371,7 +376,8 @@ class Graph(Listed, Shown):
 
         self.db.need_committed("graph.check()")
         with translated(self.db):
-            return check(self.db, self.definition, progress=self.db.settings.progress if progress is None else progress)
+            shown = self.db.settings.progress if progress is None else progress
+            return check(self.db, self.definition, progress=shown, index=index)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Graph, (self.db, self.definition)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from dbgnn.check.columns import Part, check_columns, check_lists
+from dbgnn.check.index import check_index
 from dbgnn.check.report import CheckReport, Finding
 from dbgnn.check.topology import (
     End,
@@ -40,7 +41,7 @@ __all__ = ["CheckReport", "Finding", "check"]
 _Step = tuple[str, Callable[[], Iterator[Finding]]]
 
 
-def check(db: Database, definition: PropertyGraph, *, progress: bool) -> CheckReport:
+def check(db: Database, definition: PropertyGraph, *, progress: bool, index: bool = False) -> CheckReport:
     """Look for what makes training on a graph fail, or go wrong unseen; all tables are read in one transaction.
 
     The transaction is one of its own, as that of building and loading: what another has not committed yet is not looked at.
@@ -49,17 +50,19 @@ def check(db: Database, definition: PropertyGraph, *, progress: bool) -> CheckRe
         db: The database; read-only will do.
         definition: The graph.
         progress: Show a progress bar on what takes more than two seconds.
+        index: Compare the whole topology index with the tables, too; it costs about what building it does.
 
     Returns:
         The report. Errors: NULL and repeated keys, edges whose node is missing, NULL in served columns, key columns of
         different types, tables and columns that are gone. Warnings: no rows, edges twice, nodes without edges, NaN,
-        infinities, lists of numbers in place of arrays. And to know: self loops, degrees, classes, constant columns.
+        infinities, lists of numbers in place of arrays. And to know: self loops, degrees, classes, constant columns. With
+        ``index``, errors where the index is not what the tables make it.
     """
     con = db.new_cursor()
     try:
         con.begin()
         checker = _Checker(con, definition)
-        findings = checker.run(progress=progress)
+        findings = checker.run(progress=progress, index=index)
     finally:
         con.close()  # ends the transaction; the temporary tables go with it
     order = ("error", "warning", "info")
@@ -80,7 +83,7 @@ class _Checker:
         # Several elements may share a table (edges in both directions, foreign keys): what one has looked at, by table.
         self.seen: set[tuple[TableName, str | frozenset[tuple[str, ...]]]] = set()
 
-    def run(self, *, progress: bool) -> list[Finding]:
+    def run(self, *, progress: bool, index: bool) -> list[Finding]:
         findings: list[Finding] = []
         parts: dict[str | EdgeType, Part] = {}
         elements: list[VertexTable | EdgeTable] = [*self.graph.vertices, *self.graph.edges]
@@ -93,6 +96,8 @@ class _Checker:
             parts[part.label] = part
         steps = [step for part in parts.values() for step in self._steps(part, parts)]
         steps += [self._isolated(parts[label], ends) for label, ends in self.ends.items() if ends]
+        if index and len(parts) == len(elements):  # an index of tables that are gone is stale anyhow
+            steps.append(("topology index", lambda: check_index(self.con, self.graph)))
         with Bar(total=len(steps), disable=not progress, unit=" scans") as bar:
             for name, step in steps:
                 bar.set_description(name, refresh=False)  # a refresh would show it before the delay is over

@@ -17,13 +17,14 @@ import pyarrow as pa
 from dbgnn.errors import DataError, DbgnnError
 from dbgnn.progress import Bar
 from dbgnn.schema import PropertyGraph
-from dbgnn.schema.keys import check_key_types, compared, same
+from dbgnn.schema.keys import check_key_types, compared
 from dbgnn.schema.model import EdgeTable, VertexTable, shown_type
 from dbgnn.sql import quote
 from dbgnn.topology.contents import adjacency_contents, damage, map_contents
-from dbgnn.topology.faults import End, Resolved, check_keys, dangling
+from dbgnn.topology.faults import Resolved, check_keys, dangling
 from dbgnn.topology.home import home_to_write, is_in_memory, table_in
-from dbgnn.topology.index import VertexIndex, ids_of_keys
+from dbgnn.topology.index import VertexIndex
+from dbgnn.topology.resolved import MISSING, ends_of, is_dense, resolved_query
 from dbgnn.topology.state import vertex_index
 from dbgnn.topology.stored import (
     REGISTRY,
@@ -159,7 +160,7 @@ class _Build:
         keys = ", ".join(f"{compared(quote(k), kind)} ASC NULLS LAST" for k, kind in zip(vertex.key, types, strict=True))
         check_keys(self.reader, vertex, types)
         count = state.own.count
-        dense = _is_dense(self.reader, vertex, count)
+        dense = is_dense(self.reader, vertex, count)
         identity = f"SELECT coalesce(bool_and({quote(vertex.key[0])} = rowid), true) FROM {table}"
         in_order = dense and bool(_one(self.reader, identity))
         ordered = f"SELECT rowid FROM {table} ORDER BY {keys}"
@@ -186,15 +187,9 @@ class _Build:
 
     def _resolved(self, edge: EdgeTable, indexed: Mapping[str, VertexIndex]) -> Resolved:
         """Find the ends of all edges of a type, and count those that miss one."""
-        ends = tuple(
-            End(name, (vertex := indexed[label].vertex), columns, tuple(k for _, k in self.states[part_name(vertex)].columns))
-            for name, label, columns in (
-                ("src", edge.source, edge.source_key),
-                ("dst", edge.destination, edge.destination_key),
-            )
-        )
-        query = _resolved(edge, ends, indexed, self.graph.optional_columns(edge))
-        missing = f"SELECT count(*), count(*) FILTER (WHERE {_MISSING}) FROM ({query})"
+        ends = ends_of(self.graph, edge, self.states)
+        query = resolved_query(edge, ends, indexed, self.graph.optional_columns(edge))
+        missing = f"SELECT count(*), count(*) FILTER (WHERE {MISSING}) FROM ({query})"
         total, dropped = self.reader.execute(missing).fetchall()[0]
         return Resolved(edge, ends, query, total, dropped)
 
@@ -202,7 +197,7 @@ class _Build:
         resolved, total, dropped = found.query, found.total, found.dropped
         count = total - dropped
         last = _one(self.reader, f"SELECT coalesce(max(rowid), -1) FROM {edge.table.sql}")
-        kept = f"SELECT * FROM ({resolved}) WHERE NOT ({_MISSING})" if dropped else resolved
+        kept = f"SELECT * FROM ({resolved}) WHERE NOT ({MISSING})" if dropped else resolved
         with _transaction(self.writer):
             eid, source, name = "rid", kept, None
             if last != count - 1:
@@ -289,42 +284,6 @@ class _Build:
 
     def _bar(self, what: str, total: int) -> Bar:
         return Bar(total=total, desc=what, unit=" rows", unit_scale=True, disable=not self.progress)
-
-
-#: The condition that an edge, resolved, misses an end.
-_MISSING = "src IS NULL OR dst IS NULL"
-
-
-def _resolved(edge: EdgeTable, ends: Sequence[End], indexed: Mapping[str, VertexIndex], optional: Sequence[str]) -> str:
-    """Return a query of ``(rid, src, dst)`` for every edge; an end is NULL where no node has its key.
-
-    Where one of the ``optional`` columns is NULL there is no edge.
-    """
-    joins, ids = [], []
-    for end in ends:
-        index = indexed[end.vertex.label]
-        if index.dense:
-            column = f"e.{quote(end.columns[0])}"
-            ids.append(f"CASE WHEN {column} BETWEEN 0 AND {index.num_nodes - 1} THEN {column} END AS {end.name}")
-        else:
-            on = same(((f"e.{quote(c)}", f"{end.name}_of.k{i}") for i, c in enumerate(end.columns)), end.types)
-            joins.append(f"LEFT JOIN ({ids_of_keys(index)}) AS {end.name}_of ON {on}")
-            ids.append(f"{end.name}_of.id AS {end.name}")
-    query = f"SELECT e.rowid AS rid, {', '.join(ids)} FROM {edge.table.sql} AS e {' '.join(joins)}"
-    if optional:
-        query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in optional)
-    return query
-
-
-def _is_dense(con: duckdb.DuckDBPyConnection, vertex: VertexTable, count: int) -> bool:
-    """Whether the (unique, non-NULL) key is one integer column that holds 0 … count - 1."""
-    if len(vertex.key) != 1:
-        return False
-    key = quote(vertex.key[0])
-    kind = _one(con, f"SELECT any_value(typeof({key})) FROM {vertex.table.sql}")
-    if kind not in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"):
-        return False
-    return bool(_one(con, f"SELECT min({key}) = 0 AND max({key}) = {count - 1} FROM {vertex.table.sql}"))
 
 
 def _adjacency_lists(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Table, int]]:

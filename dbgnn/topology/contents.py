@@ -49,7 +49,7 @@ def map_query(table: str) -> str:
     """Return the query of what a map table holds, one row for `read_contents`."""
     return f"""
         SELECT count(*) AS n, count(*) AS entries, coalesce(bit_xor(hash(hash(id, rid))), 0) AS checksum,
-          coalesce(bool_and(id = rowid), true) AS regular, {_rids("rid")} AS rids
+          coalesce(bool_and(coalesce(id = rowid AND rid >= 0, false)), true) AS regular, {_rids("rid")} AS rids
         FROM {table}"""
 
 

@@ -86,7 +86,7 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
     parts: list[VertexTable | EdgeTable] = [*graph.vertices, *graph.edges]
     for part in parts:
         try:
-            _check(stored, graph, part, states)
+            check_part(stored, graph, part, states)
         except IncompleteIndexError as error:
             missing = missing or error  # but something else may be stale, which matters more
     if missing is not None:
@@ -172,7 +172,7 @@ def _same_kinds(con: duckdb.DuckDBPyConnection, part: VertexIndex | EdgeIndex, t
     return part.kinds == tuple(kinds[name] for name in names)
 
 
-def _check(stored: Stored, graph: PropertyGraph, part: VertexTable | EdgeTable, states: dict[str, TableState]) -> None:
+def check_part(stored: Stored, graph: PropertyGraph, part: VertexTable | EdgeTable, states: dict[str, TableState]) -> None:
     """Raise unless a part of the index is there and up to date."""
     index, table = f"topology index of graph {graph.name!r}", repr(str(part.table))
     remedy = "Call graph.build() to bring it up to date (only what changed is built again)."
