@@ -347,9 +347,9 @@ def test_results_of_threads_are_their_own(db: dbgnn.Database) -> None:
 # -- Ctrl-C --------------------------------------------------------------------------------------------
 
 CHILD = """
-import sys, torch, dbgnn
+import sys, threading, torch, dbgnn
 from tests.graph_in_a_file import loader
-path, mode = sys.argv[1:]
+path, *modes = sys.argv[1:]
 db = dbgnn.connect(path, progress=False)
 graph = db.graph()
 n = graph.num_nodes("paper")
@@ -369,37 +369,39 @@ WORK = {
 for name, work in WORK.items():
     if name != "execute":
         work()  # what is imported late is imported now
-print("ready", flush=True)
-for _ in range(6):
-    try:
-        while True:
-            WORK[mode]()
-    except BaseException as error:
-        print(f"{type(error).__name__}: {error}".replace(chr(10), " "), flush=True)
-import threading
-seeds = sum(b["paper"].batch_size for b in loader(graph))
-print("usable", seeds, [t.name for t in threading.enumerate() if t.name.startswith("dbgnn")])
+for mode in modes:
+    print("ready", mode, flush=True)
+    for _ in range(6):
+        try:
+            while True:
+                WORK[mode]()
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}".replace(chr(10), " "), flush=True)
+    seeds = sum(b["paper"].batch_size for b in loader(graph))
+    print("usable", seeds, [t.name for t in threading.enumerate() if t.name.startswith("dbgnn")], flush=True)
 """
 
+MODES = ["loader", "no threads", "write_back", "build", "to_heterodata", "check", "execute", "predict"]
 
-@pytest.mark.parametrize(
-    "mode", ["loader", "no threads", "write_back", "build", "to_heterodata", "check", "execute", "predict"]
-)
-def test_ctrl_c_is_a_keyboard_interrupt(tmp_path: Path, mode: str) -> None:
+
+def test_ctrl_c_is_a_keyboard_interrupt(tmp_path: Path) -> None:
+    """One process for all: what an interrupt leaves behind would spoil the work after it as well."""
     with dbgnn.connect(tmp_path / "g.duckdb", progress=False) as db:
         fill(db, 2000, 10_000)
-    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "g.duckdb"), mode]
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "g.duckdb"), *MODES]
     root = Path(__file__).resolve().parents[1]
     rng = np.random.default_rng(0)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=root) as child:
         try:
             assert child.stdout is not None
-            assert child.stdout.readline() == "ready\n"
-            for wait in rng.uniform(0.05, 0.3, 6):
-                assert not select.select([child.stdout], [], [], wait)[0], child.stdout.readline()
-                child.send_signal(signal.SIGINT)
-                assert select.select([child.stdout], [], [], 60)[0], "it hangs"
-                assert child.stdout.readline() == "KeyboardInterrupt: \n"
-            assert child.communicate(timeout=60)[0] == "usable 2000 []\n"
+            for mode in MODES:
+                assert child.stdout.readline() == f"ready {mode}\n"
+                for wait in rng.uniform(0.05, 0.3, 6):
+                    assert not select.select([child.stdout], [], [], wait)[0], (mode, child.stdout.readline())
+                    child.send_signal(signal.SIGINT)
+                    assert select.select([child.stdout], [], [], 60)[0], f"{mode} hangs"
+                    assert (mode, child.stdout.readline()) == (mode, "KeyboardInterrupt: \n")
+                assert (mode, child.stdout.readline()) == (mode, "usable 2000 []\n")
+            assert child.wait(timeout=60) == 0
         finally:
             child.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,16 @@ CITES = ("paper", "cites", "paper")
 WRITES = ("author", "writes", "paper")
 
 Stores: TypeAlias = tuple[dbgnn.DuckDBFeatureStore, dbgnn.DuckDBGraphStore]
+
+
+def end_workers(loader: Any) -> None:
+    """End the workers of a loader that keeps them, at once.
+
+    The garbage collector would end torch's queues before its iterator, which then waits five seconds for every worker.
+    """
+    iterator = getattr(loader, "_iterator", None)
+    if iterator is not None:
+        getattr(iterator, "iterator", iterator)._shutdown_workers()  # PyG wraps it where it filters in the main process
 
 
 @pytest.fixture(scope="session")

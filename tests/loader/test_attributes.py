@@ -12,7 +12,7 @@ from torch_geometric.data import HeteroData
 
 import dbgnn
 from dbgnn.loader.attributes import PRIVATE
-from tests.loader.conftest import CITES, Stores
+from tests.loader.conftest import CITES, Stores, end_workers
 
 OPTIONS: dict[str, Any] = {"num_neighbors": [3, 2], "input_nodes": ("paper", range(100)), "batch_size": 20}
 
@@ -70,6 +70,7 @@ def test_setting_one_is_making_the_loader_with_it(hetero: Stores, name: str, way
     setattr(loader, name, SHOWN[name])
     assert contents(loader) == contents(wanted), "the second epoch, with the new setting"
     assert contents(loader) == contents(wanted)
+    end_workers(loader)
 
 
 @pytest.mark.parametrize(("way", "name"), CASES, ids=str)
@@ -83,6 +84,7 @@ def test_an_epoch_ends_as_it_began(hetero: Stores, name: str, way: dict[str, Any
     setattr(loader, name, SHOWN[name])
     assert found + contents(batches) == first
     assert contents(loader) == contents(wanted)
+    end_workers(loader)
 
 
 def test_the_samplers_attributes_are_the_loaders(hetero: Stores) -> None:
@@ -280,6 +282,7 @@ def test_workers_that_persist_count_in_the_main_process(hetero: Stores) -> None:
         for _ in loader:
             pass
         assert loader.counts() == {5 * epoch}
+    end_workers(loader)
 
 
 def test_a_setting_that_a_derived_loader_changes_is_that_of_the_next_epoch(hetero: Stores) -> None:

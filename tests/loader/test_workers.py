@@ -15,6 +15,7 @@ import torch
 from torch_geometric.loader import NeighborLoader as PyGNeighborLoader
 
 import dbgnn
+from tests.loader.conftest import end_workers
 
 LINK = ("node", "link", "node")
 
@@ -62,6 +63,7 @@ def test_workers_give_the_batches_of_the_main_process(path: Path, method: str, *
         assert contents(loader) == wanted
         assert contents(loader) != wanted  # another epoch
         assert db.sql("SELECT count(*) FROM node").fetchall() == [(400,)]  # the parent is none the worse
+        end_workers(loader)
 
 
 def test_pygs_loader_with_workers(path: Path) -> None:
