@@ -1,4 +1,4 @@
-"""Two thousand steps: memory stays flat, and nothing is left behind."""
+"""More than a thousand steps: memory stays flat, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ loader = dbgnn.NeighborLoader(
 model = SAGEConv(64, 8)
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
 rss, steps = [], 0
-while steps < 2000:
+while steps < 1200:
     for batch in loader:
         optimizer.zero_grad()
         model(batch.x, batch.edge_index)[: batch.batch_size].pow(2).mean().backward()
@@ -38,7 +38,7 @@ while steps < 2000:
         steps += 1
         if steps % 20 == 0:
             rss.append(int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-        if steps == 2000:
+        if steps == 1200:
             break
 del batch
 gc.collect()
@@ -73,17 +73,17 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("plan", ["join", "shared", "packed"])
-def test_two_thousand_steps(graph: Path, plan: str) -> None:
+def test_a_thousand_steps(graph: Path, plan: str) -> None:
     command = [sys.executable, "-c", SCRIPT, str(graph), plan]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)
     found = json.loads(done.stdout)
-    assert found["steps"] == 2000
+    assert found["steps"] == 1200
     assert found["threads"] == []
     assert found["deleted"] == []
     assert found["folder"] == ["g.duckdb"]
     # From the second third on, where buffers and caches are full; a leak of one mini-batch of features in ten
-    # (0.3 MB each) would be 40 MB.
+    # (0.3 MB each) would be 12 MB; what was seen is at most 3.
     rss = found["rss"]
     third = len(rss) // 3
     middle, last = sum(rss[third : 2 * third]) / third, sum(rss[-third:]) / third
-    assert last - middle < 12e6, f"{(last - middle) / 1e6:.1f} MB"
+    assert last - middle < 8e6, f"{(last - middle) / 1e6:.1f} MB"
