@@ -156,20 +156,37 @@ def same(one: Any, other: Any) -> bool:
     return bool(np.array_equal(one, other)) if isinstance(one, np.ndarray) else one == other
 
 
-@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in CHANGES.items() for v in values])
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_results_and_settings_stay(db: dbgnn.Database, expected: list[Any], name: str, value: str, when: str) -> None:
-    """Set before the index is built and any cursor is made, or after both."""
-    if when == "after":
-        next(iter(dbgnn.NeighborLoader(db.graph(), [2], input_nodes="user_")))
-    known = {n for (n,) in duckdb.connect().execute("SELECT name FROM duckdb_settings()").fetchall()}
-    if name not in known:
-        pytest.skip(f"this DuckDB has no {name}")
-    db.execute(f"SET {name} = {value}")
-    before = db.sql(f"SELECT current_setting('{name}')::VARCHAR").fetchall()
+KNOWN = {n for (n,) in duckdb.connect().execute("SELECT name FROM duckdb_settings()").fetchall()}
+
+#: All values, those of one setting side by side, and what locks the configuration last.
+VALUES = sorted(((n, v) for n, values in CHANGES.items() for v in values), key=lambda nv: nv[0] == "lock_configuration")
+
+
+def check(db: dbgnn.Database, expected: list[Any], values: list[tuple[str, str]]) -> None:
+    """Set them, and look for results that are others, and for settings that are."""
+    names = [name for name, _ in values]
+    assert len(set(names)) == len(names)
+    for name, value in values:
+        db.execute(f"SET {name} = {value}")
+    before = [db.sql(f"SELECT current_setting('{name}')::VARCHAR").fetchall() for name in names]
     found = results(db)
     assert [i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if not same(a, b)] == []
-    assert db.sql(f"SELECT current_setting('{name}')::VARCHAR").fetchall() == before
+    assert [db.sql(f"SELECT current_setting('{name}')::VARCHAR").fetchall() for name in names] == before
+
+
+@pytest.mark.parametrize(("name", "value"), VALUES)
+def test_results_and_settings_stay(db: dbgnn.Database, expected: list[Any], name: str, value: str) -> None:
+    """Set before the index is built and any cursor is made."""
+    if name not in KNOWN:
+        pytest.skip(f"this DuckDB has no {name}")
+    check(db, expected, [(name, value)])
+
+
+@pytest.mark.parametrize("start", range(6))
+def test_settings_that_are_made_late(db: dbgnn.Database, expected: list[Any], start: int) -> None:
+    """Set after the index was built and cursors were made: what they keep is the same for all, so several at a time."""
+    next(iter(dbgnn.NeighborLoader(db.graph(), [2], input_nodes="user_")))
+    check(db, expected, [(name, value) for name, value in VALUES[start::6] if name in KNOWN])
 
 
 def test_every_setting_is_judged() -> None:
