@@ -157,7 +157,7 @@ def _normal(name: str) -> str:
 DOCS = [f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "bench/README.md", *DOCS])
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md", *DOCS])
 def test_links_and_paths_in_the_documents_exist(document: str) -> None:
     path = ROOT / document
     text = path.read_text(encoding="utf-8")
