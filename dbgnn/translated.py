@@ -40,7 +40,7 @@ _NO_EXTENSION = re.compile(r"(\w+)\.duckdb_extension|exists in the (\w+) extensi
 
 @contextmanager
 def _extensions_named() -> Iterator[None]:
-    """Say what to do where a statement needs an extension, such as ``ATTACH … (TYPE sqlite)``, that cannot be had."""
+    """Say what to do where a statement needs an extension, such as ``ATTACH … (TYPE sqlite)``, that is not installed."""
     try:
         yield
     except duckdb.Error as error:

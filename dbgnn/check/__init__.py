@@ -27,7 +27,7 @@ from dbgnn.check.topology import (
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.progress import Bar
 from dbgnn.schema import INFERRED, columns, written
-from dbgnn.schema.catalog import DECLARE_ANEW
+from dbgnn.schema.catalog import DECLARE_AGAIN
 from dbgnn.schema.keys import check_reference, table_key_types, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable, shown_type
 from dbgnn.schema.types import served
@@ -112,7 +112,7 @@ class _Checker:
         if gone := [name for name in keys if name not in types]:
             raise UnknownNameError(
                 f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph uses as a key"
-                f"{near_misses(gone[0], types)}. {DECLARE_ANEW}"
+                f"{near_misses(gone[0], types)}. {DECLARE_AGAIN}"
             )
         rows = element.table.sql
         if isinstance(element, EdgeTable):
@@ -170,7 +170,7 @@ class _Checker:
         for column in new:
             if column.reason and column.name in (part.element.properties or ()):
                 text = f"PROPERTIES names it, but it is {column.sql_type}, which is no tensor: {column.reason}"
-                yield part.finding("error", "type", column.name, total, total, text, remedy=f"Convert it. {DECLARE_ANEW}")
+                yield part.finding("error", "type", column.name, total, total, text, remedy=f"Convert it. {DECLARE_AGAIN}")
 
     def _keys(self, part: Part) -> Iterator[Finding]:
         found = list(check_keys(self.con, part))

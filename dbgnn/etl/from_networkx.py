@@ -22,7 +22,7 @@ from dbgnn.etl.new_graph import check_columns, check_name, check_target, free_co
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import check_tables
-from dbgnn.schema.reserved import ALL, unasked
+from dbgnn.schema.reserved import unasked
 from dbgnn.stores import tables
 from dbgnn.stores.binding import EDGE, NODE, Label
 from dbgnn.translated import translated
@@ -85,7 +85,7 @@ def from_networkx(
 
     Raises:
         SchemaError: Names of nodes of one type that are neither all integers nor all texts; values of an attribute of which
-            Arrow makes no column; names that DuckDB does not tell apart; a node or edge without a type, or with one that is no
+            Arrow makes no column; names that are one to DuckDB; a node or edge without a type, or with one that is no
             text; a graph of that name is there already.
         UnknownNameError: No node or edge has an attribute that is asked for.
         ReadOnlyError: The database is open read-only.
@@ -103,7 +103,7 @@ def from_networkx(
             for each in [*nodes, *edges]:
                 definition = _create(con, definition, each)
             schema.save(con, definition)
-        if said := unasked(con, definition, {}, ALL):
+        if said := unasked(con, definition):
             warn(f"from_networkx has kept all attributes. {said}", stacklevel=2)
         return Graph(db, definition)
 

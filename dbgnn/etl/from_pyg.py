@@ -26,7 +26,7 @@ from dbgnn.graph import Graph
 from dbgnn.progress import Bar
 from dbgnn.schema import EdgeTable, PropertyGraph, VertexTable
 from dbgnn.schema.catalog import check_tables
-from dbgnn.schema.reserved import ALL, unasked
+from dbgnn.schema.reserved import unasked
 from dbgnn.sql import quote
 from dbgnn.stores import tables
 from dbgnn.stores.binding import Label, key_columns
@@ -75,7 +75,7 @@ def from_pyg(
 
     Raises:
         SchemaError: Something that a table does not keep: an attribute that has no row per node or edge, or is no list and no
-            dense tensor of booleans, integers, float32 or float64. Names that DuckDB does not tell apart. A graph or table of
+            dense tensor of booleans, integers, float32 or float64. Names that are one to DuckDB. A graph or table of
             that name is there already.
         DataError: An edge names a node that does not exist.
         ReadOnlyError: The database is open read-only.
@@ -88,7 +88,7 @@ def from_pyg(
     with translated(db):
         empty = PropertyGraph(free_graph_name(con, name), homogeneous=isinstance(data, Data))
         graph = Graph(db, _write(con, empty, found, tables or {}, progress=shown))
-        if said := unasked(con, graph.definition, {}, ALL):
+        if said := unasked(con, graph.definition):
             warn(f"from_pyg has kept all attributes. {said}", stacklevel=2)
         return graph
 

@@ -50,7 +50,7 @@ def check_columns(at: str, names: Iterable[str]) -> None:
         check_name(name, f"The name of an attribute of {at}")
         other = seen.setdefault(folded(name), name)
         if other != name:
-            raise SchemaError(f"{at} has the attributes {other!r} and {name!r}, which DuckDB does not tell apart. Rename one.")
+            raise SchemaError(f"{at} has the attributes {other!r} and {name!r}, which are one name to DuckDB. Rename one.")
         if folded(name) == "rowid":
             raise SchemaError(f"{at} has an attribute {name!r}, which is DuckDB's word for the place of a row. Rename it.")
 

@@ -139,7 +139,7 @@ class Target:
                     "another name, and change keys with SQL."
                 )
             if [other.lower() for other in kinds].count(name.lower()) > 1:
-                raise SchemaError(f"Column {name!r} is named twice; DuckDB does not tell names apart by case.")
+                raise SchemaError(f"Column {name!r} is named twice; to DuckDB names that differ by case are one.")
             if name.lower() == "rowid":
                 raise SchemaError("A column 'rowid' would hide DuckDB's own; write under another name.")
         if self.into is None:
@@ -375,7 +375,7 @@ class Target:
             single = ", and write numbers, not arrays: a column for each" if bound else ""
             raise DataError(
                 f"{count:,} parallel edges of {self.source.label!r} have {self._shown(key)}: table {str(self.into)!r} could "
-                f"not tell them apart. Leave into out{single}."
+                f"not hold a row for each. Leave into out{single}."
             )
 
     # -- what loaders fetch ------------------------------------------------------------------------------

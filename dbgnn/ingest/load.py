@@ -37,7 +37,7 @@ def run_copy(con: duckdb.DuckDBPyConnection, statement: CopyStatement, *, progre
     so may rows that are changed afterwards, and the row group that later rows are added to; and where the configuration
     is locked, all may be.
 
-    The files are mapped into memory and must not change meanwhile. One that has become shorter is refused when the next
+    The files are mapped into memory and must not change until all is loaded. One that is shorter then is refused when the next
     batch is made; a batch whose end is cut off while DuckDB reads it kills the process (SIGBUS), as with any mapping.
 
     Args:
@@ -156,7 +156,7 @@ def _insert(con: duckdb.DuckDBPyConnection, target: Target, sources: tuple[Sourc
             if translated is None:
                 raise
             if in_transaction:
-                translated.args = (f"{translated} The open transaction is aborted: ROLLBACK before going on.",)
+                translated.args = (f"{translated} The open transaction is aborted: ROLLBACK it first.",)
             raise translated from error
         finally:
             # Where the INSERT has aborted an open transaction, its ROLLBACK forgets the name.

@@ -55,7 +55,7 @@ def write_settings(con: duckdb.DuckDBPyConnection, *, uncompressed: bool) -> Ite
             yield
         finally:
             for name, value in before.items():
-                with suppress(duckdb.InvalidInputException):  # locked meanwhile, and so for good
+                with suppress(duckdb.InvalidInputException):  # locked since, and it stays so
                     control.execute(f"SET {name} = {literal(value)}")
 
 

@@ -218,7 +218,7 @@ class NeighborLoader(Listed, Attributes):
             named = ", ".join(f"{name}={value!r}" for name, value in given.items() if value != "auto")
             why = f"num_workers={self.num_workers}" if self.num_workers else "a sampler of another kind"
             raise RequestError(
-                f"With {why}, mini-batches are sampled and fetched one at a time, so {named} cannot be had. Leave that out, or "
+                f"With {why}, mini-batches are sampled and fetched one at a time, which rules {named} out. Leave that out, or "
                 "use num_workers=0 and dbgnn's own sampler: its threads prefetch."
             )
         return asked

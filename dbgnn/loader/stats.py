@@ -202,7 +202,7 @@ def _cells(step: StepStats, divisor: int = 1) -> list[str]:
 
 
 def _draw(axes: Any, steps: list[StepStats], first: int) -> None:
-    """Draw steps numbered from ``first`` as columns; where there are more than can be told apart, one for the mean of some."""
+    """Draw steps numbered from ``first`` as columns; where there are too many to see, each is the mean of some."""
     group = math.ceil(len(steps) / _COLUMNS)
     starts = np.arange(0, len(steps), group)
     edges = np.append(starts, len(steps)) + (first - 0.5)

@@ -1,7 +1,7 @@
 """From node ids to positions in a mini-batch, in NumPy.
 
 Direct-address tables find new nodes and renumber edges without a hash (440 k edges: 11 ms); where the
-tables would be too large, or nodes are told apart by subgraph as well, sorted arrays do the same.
+tables would be too large, or a node counts once per subgraph, sorted arrays do the same.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ class NeighborSampler(Listed, Settable):
         subgraph_type: ``'directional'`` (edges towards the seeds), ``'bidirectional'`` (with their reverse),
             or ``'induced'`` (all edges among the sampled nodes).
         replace: Sample with replacement.
-        disjoint: Every seed gets a subgraph of its own, told apart by ``batch``.
+        disjoint: Every seed gets a subgraph of its own; ``batch`` says which.
         seed: The seed of the random numbers.
         homogeneous: For a :class:`dbgnn.Graph`: serve it without type names. Stores know it themselves.
         temporal_strategy, time_attr, weight_attr: As in PyG; time and weights are not supported yet.

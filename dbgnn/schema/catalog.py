@@ -20,7 +20,7 @@ from dbgnn.sql import quote
 OWN_SCHEMA = "dbgnn"
 
 #: What to do where a graph names what is no longer there; the end of the messages that say so.
-DECLARE_ANEW = "Where a property graph names it, declare that graph again: CREATE OR REPLACE PROPERTY GRAPH …"
+DECLARE_AGAIN = "If a property graph names it, declare that graph again: CREATE OR REPLACE PROPERTY GRAPH …"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ def columns(con: duckdb.DuckDBPyConnection, table: TableName) -> dict[str, str]:
     try:
         spelled = find_table(con, table.name, table.schema)
     except UnknownNameError as error:
-        raise UnknownNameError(f"{error}. {DECLARE_ANEW}") from error
+        raise UnknownNameError(f"{error}. {DECLARE_AGAIN}") from error
     return columns(con, spelled)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import duckdb
 
-from dbgnn.schema.catalog import DECLARE_ANEW, all_columns, columns, first_row, foreign_keys
+from dbgnn.schema.catalog import DECLARE_AGAIN, all_columns, columns, first_row, foreign_keys
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import is_inferred
 from dbgnn.schema.remedy import why
@@ -60,7 +60,7 @@ def describe(
     if inferred and (rest := _unused(types, graph)):
         blocks.append(f"Tables without a part in it: {', '.join(map(one_line, rest))}")
     if gone := _gone(types, graph):
-        blocks.append(f"Key columns that are gone: {', '.join(map(one_line, gone))}. {DECLARE_ANEW}")
+        blocks.append(f"Key columns that are gone: {', '.join(map(one_line, gone))}. {DECLARE_AGAIN}")
     return "\n\n".join(blocks)
 
 

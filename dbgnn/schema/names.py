@@ -25,7 +25,7 @@ RESERVED = _SET | _READ
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a column cannot be served under this name; PyG's names are told apart by case."""
+    """Whether a column cannot be served under this name; PyG's names differ by case."""
     return name in RESERVED
 
 
@@ -37,8 +37,8 @@ def is_read(name: str) -> bool:
 def attribute_names(columns: Collection[str]) -> dict[str, str]:
     """Return the name under which PyG sees each column of a table, given in the table's order.
 
-    That is its own, or where it is reserved, its own with ``_`` behind, until it is free among them all. DuckDB does not tell
-    names apart by case, so neither does this.
+    That is its own, or where it is reserved, its own with ``_`` behind, until it is free among them all. To DuckDB names that
+    differ by case alone are one, and so they are here.
     """
     taken, names = {folded(name) for name in columns}, {}
     for column in columns:

@@ -69,20 +69,16 @@ def refuse_unasked(
     Raises:
         SchemaError: The message names all such columns of all types, and the ``columns=`` that serve them or leave them out.
     """
-    if text := unasked(con, graph, asked, where, only=only):
+    if text := _refusal(con, graph, list(_types(con, graph, asked, only)), where):
         raise SchemaError(text)
 
 
-def unasked(
-    con: duckdb.DuckDBPyConnection,
-    graph: PropertyGraph,
-    asked: Mapping[_Label, Sequence[str]],
-    where: str = STORES,
-    *,
-    only: Collection[_Label] | None = None,
-) -> str:
-    """Return what `refuse_unasked` would raise; "" for nothing."""
-    types = list(_types(con, graph, asked, only))
+def unasked(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> str:
+    """Return what calls that are not told any ``columns=`` will raise; "" for nothing."""
+    return _refusal(con, graph, list(_types(con, graph, {}, None)), ALL)
+
+
+def _refusal(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, types: Sequence[_Type], where: str) -> str:
     found = [t for t in types if t.unasked]
     if not found:
         return ""

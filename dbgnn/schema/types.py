@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from dbgnn.errors import UnknownNameError, near_misses
-from dbgnn.schema.catalog import DECLARE_ANEW, columns
+from dbgnn.schema.catalog import DECLARE_AGAIN, columns
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import attribute_names
 from dbgnn.schema.written import Written, written
@@ -175,7 +175,7 @@ def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mappin
     if gone := [name for name in listed if name not in by_name]:
         raise UnknownNameError(
             f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph names in PROPERTIES"
-            f"{near_misses(gone[0], by_name)}. {DECLARE_ANEW}"
+            f"{near_misses(gone[0], by_name)}. {DECLARE_AGAIN}"
         )
 
     def reason(column: Column) -> str | None:

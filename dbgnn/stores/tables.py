@@ -144,11 +144,11 @@ def remake(con: duckdb.DuckDBPyConnection, table: TableName, query: str) -> None
 
 
 def check_new_column(table: TableName, column: str, known: Iterable[str]) -> None:
-    """Raise if DuckDB, which does not tell names by case, has the column under another spelling."""
+    """Raise if DuckDB, for which case makes no other name, has the column under another spelling."""
     twins = [name for name in known if name.lower() == column.lower() and name != column]
     if twins:
         raise SchemaError(
-            f"Table {str(table)!r} has a column {twins[0]!r}; DuckDB does not tell it from {column!r}. Use one "
+            f"Table {str(table)!r} has a column {twins[0]!r}; DuckDB takes it for {column!r}. Use one "
             "spelling, or another name."
         )
 

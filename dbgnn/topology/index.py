@@ -111,7 +111,7 @@ def ids_of_keys(index: VertexIndex) -> str:
 def same_ids(one: Topology, other: Topology, label: str | EdgeType) -> bool:
     """Whether every id of a node or edge type means the same row in two states of the index.
 
-    False also for edges whose index was built anew without need: the adjacency is not compared row by row.
+    False also for edges whose index was built again without need: the adjacency is not compared row by row.
     """
     if isinstance(label, str):
         vertices = one.vertices.get(label), other.vertices.get(label)

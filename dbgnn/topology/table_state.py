@@ -21,7 +21,7 @@ import duckdb
 
 from dbgnn.errors import UnknownNameError
 from dbgnn.schema import PropertyGraph, columns
-from dbgnn.schema.catalog import DECLARE_ANEW
+from dbgnn.schema.catalog import DECLARE_AGAIN
 from dbgnn.schema.keys import hashed, key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.sql import quote
@@ -68,7 +68,7 @@ class TableState:
         if missing := [n for n in names if n not in known]:
             raise UnknownNameError(
                 f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key. "
-                f"{DECLARE_ANEW}"
+                f"{DECLARE_AGAIN}"
             )
         distinct = tuple(dict.fromkeys(names))
         types = dict(zip(distinct, key_types(con, part.table.sql, known, distinct), strict=True))

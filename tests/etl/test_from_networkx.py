@@ -135,7 +135,7 @@ def test_a_graph_in_the_loader(db: dbgnn.Database) -> None:
         ([("\ud800", {})], "The names of nodes make no key column"),
         ([(0, {"a": 1}), (1, {"a": "x"})], "no column of the attribute 'a' of nodes"),
         ([(0, {"a": object()})], "no column of the attribute 'a' of nodes"),
-        ([(0, {"a": 1, "A": 1})], r"G\.nodes has the attributes 'a' and 'A', which DuckDB does not tell apart"),
+        ([(0, {"a": 1, "A": 1})], r"G\.nodes has the attributes 'a' and 'A', which are one name to DuckDB"),
         ([(0, {5: 1})], r"attribute of G\.nodes is 5"),
     ],
 )

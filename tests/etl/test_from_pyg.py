@@ -288,7 +288,7 @@ def one(**attributes: Any) -> Data:
         (one(s=torch.eye(3).to_sparse()), r"data\.s cannot be kept: .*to_dense"),
         (one(n=torch.nested.nested_tensor([torch.ones(1)] * 3, layout=torch.jagged)), r"data\.n is a NestedTensor"),
         (one(x=torch.empty(3, 0)), r"data\.x cannot be kept: .*\(0, 0\).*1 to 100,000.*del data\.x"),
-        (one(X=torch.rand(3), x=torch.rand(3)), "'x' and 'X', which DuckDB does not tell apart"),
+        (one(X=torch.rand(3), x=torch.rand(3)), "'x' and 'X', which are one name to DuckDB"),
         (one(RowID=torch.rand(3)), "'RowID', which is DuckDB's word"),
         (one(**{"a\0b": torch.rand(3)}), "NUL"),
         (one(**{"": torch.rand(3)}), "not empty"),

@@ -300,7 +300,7 @@ REFUSED: dict[str, tuple[Callable[[dbgnn.Graph], Any], type[Exception], str]] = 
     "key, case": (lambda g: g.write_back("paper", ID=torch.arange(20)), SCHEMA, "'ID' is a key of 'paper'"),
     "side key": (lambda g: g.write_back("paper", into="s", id=torch.arange(20)), SCHEMA, "is a key"),
     "rowid": (lambda g: g.write_back("paper", rowid=torch.arange(20)), SCHEMA, "would hide DuckDB's own"),
-    "case": (lambda g: g.write_back("paper", X=torch.ones(20, 2)), SCHEMA, "does not tell it from 'X'"),
+    "case": (lambda g: g.write_back("paper", X=torch.ones(20, 2)), SCHEMA, "takes it for 'X'"),
     "twins": (lambda g: g.write_back("paper", a=torch.ones(20), A=torch.ones(20)), SCHEMA, "named twice"),
     "dtype": (lambda g: g.write_back("paper", year=torch.ones(20)), SCHEMA, "INTEGER, the values are FLOAT.*DROP COLUMN"),
     "shape": (lambda g: g.write_back("paper", x=torch.ones(20, 3)), SCHEMA, r"FLOAT\[2\], the values are FLOAT\[3\]"),

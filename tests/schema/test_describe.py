@@ -7,7 +7,7 @@ import pytest
 
 from dbgnn import UnknownNameError
 from dbgnn.schema import PropertyGraph, describe, infer, load, parse_statement, run
-from dbgnn.schema.catalog import DECLARE_ANEW
+from dbgnn.schema.catalog import DECLARE_AGAIN
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_columns_that_are_gone(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("ALTER TABLE cites RENAME src TO source")
     text = describe(con, load(con, "papers"))
     assert "source       src (gone) → paper (id)" in text
-    assert text.endswith(f"\n\nKey columns that are gone: cites.src. {DECLARE_ANEW}")
+    assert text.endswith(f"\n\nKey columns that are gone: cites.src. {DECLARE_AGAIN}")
     con.execute("ALTER TABLE paper RENAME year TO published")
     with pytest.raises(UnknownNameError, match=r"no column 'year' any more.* CREATE OR REPLACE PROPERTY GRAPH"):
         describe(con, load(con, "papers"))

@@ -58,7 +58,7 @@ def test_types_whose_names_differ_by_case(stores: Stores) -> None:
     fs["Paper", "x", None], fs["paper", "x", None] = torch.zeros(2), torch.ones(3)
     assert fs["Paper", "x", None].tolist() == [0, 0]
     assert fs["paper", "x", None].tolist() == [1, 1, 1]
-    with pytest.raises(dbgnn.SchemaError, match="does not tell it from 'X'"):
+    with pytest.raises(dbgnn.SchemaError, match="takes it for 'X'"):
         fs["paper", "X", None] = torch.ones(3)
 
 

@@ -28,7 +28,7 @@ _PYTHON: dict[str, type] = {"bool": bool, "integer": int, "float": float, "text"
 
 _LARGEST = 2**63 - 1
 
-#: Categories are told apart by their bytes, as Arrow does it; a column's COLLATE or default_collation may say otherwise.
+#: Categories differ where their bytes do, as Arrow does it; a column's COLLATE or default_collation may say otherwise.
 _BYTES = "COLLATE C"
 
 
