@@ -25,6 +25,21 @@ AT_LEAST_ONE = ". Write an int of at least 1."
 #: The setting that forbids all others; it has to come last.
 LOCK = "lock_configuration"
 
+#: What keeps a stranger's file from acting: no other file, no network, no extension, nothing of Python's, and no way back.
+UNTRUSTED = {
+    "enable_external_access": "false",
+    "autoload_known_extensions": "false",
+    "autoinstall_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "allow_unsigned_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "python_enable_replacements": "false",
+    LOCK: "true",
+}
+
+#: Settings that would open again, for some files, what `UNTRUSTED` closes.
+_REOPENS = frozenset({"allowed_directories", "allowed_paths", "allow_parser_override_extension"})
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -40,6 +55,7 @@ class Settings:
     temp_directory: str | None = None
     progress: bool = True
     trusted: bool = False
+    untrusted: bool = False
     config: tuple[tuple[str, str], ...] = field(default=())
 
     def __repr__(self) -> str:
@@ -55,10 +71,17 @@ class Settings:
             return f"its config= has {named!r}"
         return "its path has a key or password" if secrets_of(self.path) else ""
 
+    @property
+    def why_read_only(self) -> str:
+        """What an error says of a database that nothing can be written to, and what to do."""
+        if self.untrusted:
+            return "open as a stranger's, read-only. If the file is your own, connect without untrusted=True."
+        return "open read-only. Connect with read_only=False."
+
 
 def is_locked(con: duckdb.DuckDBPyConnection) -> bool:
     """Return whether ``SET lock_configuration = true`` was run on the instance."""
-    return bool(con.execute(f"SELECT current_setting('{LOCK}')").fetchall()[0][0])
+    return bool(con.execute(f"SELECT system.main.current_setting('{LOCK}')").fetchall()[0][0])
 
 
 def prefer(con: duckdb.DuckDBPyConnection, **settings: str) -> None:
@@ -86,11 +109,46 @@ def require(con: duckdb.DuckDBPyConnection, remedy: str, /, **settings: str) -> 
             con.execute(f"SET {name} = {literal(value)}")
         except duckdb.Error as error:
             if f'"{name}"' in str(error) and is_locked(con):
+                if _is_set(con, name, value):
+                    continue
                 raise ResourceError(
                     f"{name}={value!r} cannot be set, since the configuration is locked. Leave {name} out, or run "
                     f"SET {name} = {literal(value)} before SET {LOCK} = true."
                 ) from error
             raise ResourceError(f"{name}={value!r} is not a value DuckDB takes: {error}{remedy}") from error
+
+
+def _is_set(con: duckdb.DuckDBPyConnection, name: str, value: str) -> bool:
+    """Whether a setting has a value, however it is written."""
+    query = "SELECT system.main.current_setting(?)"
+    with duckdb.connect(":memory:") as other:
+        try:
+            other.execute(f"SET {name} = {literal(value)}")
+        except duckdb.Error:
+            return False
+        return other.execute(query, [name]).fetchall() == con.execute(query, [name]).fetchall()
+
+
+def check_untrusted(config: Mapping[str, str], *, read_only: bool | None, trusted: bool) -> None:
+    """Raise :class:`ResourceError` if something that was asked for contradicts ``untrusted=True``."""
+    if read_only is False:
+        raise ResourceError("untrusted=True opens a file read-only, and read_only=False asks to write. Leave one of them out.")
+    if trusted:
+        raise ResourceError("untrusted=True and trusted=True contradict each other. Leave one of them out.")
+    for name, value in config.items():
+        wanted = UNTRUSTED.get(name.lower(), str(value).lower())
+        if name.lower() in _REOPENS or str(value).lower() != wanted:
+            raise ResourceError(f"untrusted=True sets {name} by itself. Leave {name} out of config=, or untrusted=True.")
+
+
+def config_of(settings: Settings) -> dict[str, Any]:
+    """Return the settings to open a database with, all but the lock."""
+    config: dict[str, Any] = dict(settings.config)
+    if settings.untrusted:
+        config |= UNTRUSTED
+        if settings.temp_directory is not None:  # which cannot be set where there is no access to files
+            config["temp_directory"] = settings.temp_directory
+    return without_lock(config)
 
 
 def without_lock(config: Mapping[str, str]) -> dict[str, Any]:
@@ -101,7 +159,7 @@ def without_lock(config: Mapping[str, str]) -> dict[str, Any]:
 def lock_last(con: duckdb.DuckDBPyConnection, config: Mapping[str, str]) -> None:
     """Lock the configuration if that was asked for."""
     for name, value in config.items():
-        if name.lower() == LOCK:
+        if name.lower() == LOCK and not is_locked(con):  # as it is where this process has the file open already
             con.execute(f"SET {LOCK} = {literal(str(value))}")
 
 
@@ -111,7 +169,7 @@ def apply(connection: duckdb.DuckDBPyConnection, settings: Settings, *, owned: b
         require(connection, f". Write text {_LIMITS}, or bytes as an int.", memory_limit=settings.memory_limit)
     if settings.threads is not None:
         require(connection, AT_LEAST_ONE, threads=str(settings.threads))
-    if settings.temp_directory is not None:
+    if settings.temp_directory is not None and not settings.untrusted:
         require(connection, "", temp_directory=settings.temp_directory)
     if owned:
         given = {name.lower() for name, _ in settings.config}
@@ -122,7 +180,8 @@ def apply(connection: duckdb.DuckDBPyConnection, settings: Settings, *, owned: b
             settings.progress and "enable_progress_bar" not in given
         ):  # DuckDB counts, COPY shows it. Shown by DuckDB itself, it would be there twice.
             prefer(connection, enable_progress_bar_print="false", enable_progress_bar="true")
-        lock_last(connection, dict(settings.config))
+        if not settings.untrusted:
+            lock_last(connection, dict(settings.config))
     else:
         require(connection, "", **{name: str(value) for name, value in without_lock(dict(settings.config)).items()})
         lock_last(connection, dict(settings.config))

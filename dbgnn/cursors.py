@@ -17,7 +17,7 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
-from dbgnn.configuration import Settings, apply, prefer
+from dbgnn.configuration import UNTRUSTED, Settings, apply, lock_last, prefer
 from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ResourceError
 from dbgnn.identity import Identity, has_open, identity_of
@@ -34,6 +34,10 @@ STREAMING_BUFFER = "64MiB"
 
 #: How often `close()` tries, waiting a little longer each time; five seconds in all.
 _CLOSE_ATTEMPTS = 32
+
+#: How many threads of one process have a cursor whose settings were made before they were locked: the training loop's, and
+#: those that sample and fetch. Others stream with DuckDB's buffer of 10 MB.
+_READY = 4
 
 
 class Cursors(Listed):
@@ -60,6 +64,7 @@ class Cursors(Listed):
                 apply(self._connection, self.settings, owned=self._owns)
                 # Cursors start in the default catalog, which in a forked child is not the graph's.
                 self._catalog: str = self._connection.execute("SELECT system.main.current_database()").fetchall()[0][0]
+                self._ready = self._ready_cursors()
             self._file = self._open_identity()
         except (ConnectionError, ResourceError):
             if self._owns:  # an open file would keep others out for as long as the error is held
@@ -85,7 +90,7 @@ class Cursors(Listed):
                 "dbgnn.connect(path, read_only=True), or use num_workers=0."
             )
         # Kept alive, never used: closing them would wait for threads that exist in the parent only.
-        self._inherited += [self._connection, self._cursors, self._all_cursors, self._session]
+        self._inherited += [self._connection, self._cursors, self._all_cursors, self._session, self._ready]
         self._lock = threading.Lock()
         self._open(None)
 
@@ -138,14 +143,28 @@ class Cursors(Listed):
         """Return this thread's own cursor, used by samplers and stores; temporary names are its own."""
         if self._closed or os.getpid() != self._pid:
             self._live()
+        self._need_own_names()
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
         if cursor is None:
-            cursor = self._cursors.cursor = self.new_cursor()
-            prefer(cursor, streaming_buffer_size=STREAMING_BUFFER)
+            try:
+                cursor = self._ready.pop()
+            except IndexError:
+                cursor = self.new_cursor()
+                prefer(cursor, streaming_buffer_size=STREAMING_BUFFER)
+            self._cursors.cursor = cursor
             self._all_cursors.add(cursor)
-        else:
-            self._need_own_names()
         return cursor
+
+    def _ready_cursors(self) -> list[duckdb.DuckDBPyConnection]:
+        """Where a stranger's file was opened, lock the configuration, and return cursors that were set up before."""
+        if not self.settings.untrusted:
+            return []
+        ready = [self._connection.cursor() for _ in range(_READY)]
+        for cursor in ready:
+            cursor.execute(f"USE {quote(self._catalog)}")
+            prefer(cursor, enable_progress_bar="false", streaming_buffer_size=STREAMING_BUFFER)
+        lock_last(self._connection, UNTRUSTED)
+        return ready
 
     @keyboard_interrupts()
     def _need_own_names(self) -> None:
@@ -290,7 +309,7 @@ class Cursors(Listed):
         self._closed = True
         for other in list(self._others):
             other.close()
-        open_ = [*self._all_cursors, *([self._connection] if self._owns else [])]
+        open_ = [*self._all_cursors, *self._ready, *([self._connection] if self._owns else [])]
         for attempt in range(_CLOSE_ATTEMPTS):
             open_ = [c for c in open_ if not closed(c)]
             if not open_:
@@ -309,7 +328,7 @@ class Cursors(Listed):
 
     def __repr__(self) -> str:
         s = self.settings
-        parts = [repr(masked(s.path)), "read-only" if s.read_only else "read-write"]
+        parts = [repr(masked(s.path)), "untrusted" if s.untrusted else "read-only" if s.read_only else "read-write"]
         parts += [f"{k}={v}" for k, v in (("memory_limit", s.memory_limit), ("threads", s.threads)) if v is not None]
         if self._closed:
             parts.append("closed")
@@ -334,7 +353,7 @@ def _keep_inherited() -> None:
     The garbage collector would, of a database that the parent has dropped; so would the end of the interpreter.
     """
     for database in list(_databases):
-        for connection in (database._connection, *database._all_cursors):
+        for connection in (database._connection, *database._all_cursors, *database._ready):
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
         database.build_lock, database._lock = threading.RLock(), threading.Lock()  # a thread of the parent may hold them
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import duckdb
 
-from dbgnn.configuration import AT_LEAST_ONE, Settings, bytes_of, require, threads_of
+from dbgnn.configuration import AT_LEAST_ONE, Settings, bytes_of, check_untrusted, require, threads_of
 from dbgnn.cursors import Cursors
-from dbgnn.errors import ConnectionError, ReadOnlyError, SchemaError, SqlError
+from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SchemaError, SqlError
 from dbgnn.masking import hidden_in_errors
 from dbgnn.result import Result, answer_of, end_what_is_read, is_being_read
 from dbgnn.session import calls_nothing
@@ -33,12 +33,13 @@ if TYPE_CHECKING:
 def connect(
     database: str | os.PathLike[str] | duckdb.DuckDBPyConnection = ":memory:",
     *,
-    read_only: bool = False,
+    read_only: bool | None = None,
     memory_limit: str | SupportsIndex | None = None,
     threads: int | None = None,
     temp_directory: str | os.PathLike[str] | None = None,
     progress: bool = True,
     trusted: bool = False,
+    untrusted: bool = False,
     config: Mapping[str, str] | None = None,
 ) -> Database:
     """Open a DuckDB file, or wrap a connection that is already open.
@@ -55,13 +56,20 @@ def connect(
         progress: Show progress bars on work of more than two seconds.
         trusted: The file is your own: macros of its that have the name of a function of DuckDB's are let be where no SQL of
             dbgnn calls that function.
+        untrusted: The file is a stranger's: open it read-only, and so that nothing in it acts: no file but its own is read or
+            written, no extension is loaded, and the configuration is locked. See docs/untrusted.md.
         config: Further DuckDB settings by name.
 
     Raises:
         ConnectionError: The file is no database, is locked by another process, is missing though
             ``read_only`` was asked, or is open with other settings in this process.
-        ResourceError: A setting has a value DuckDB does not take.
+        ResourceError: A setting has a value DuckDB does not take, or contradicts another.
     """
+    if untrusted:
+        if isinstance(database, duckdb.DuckDBPyConnection) or os.fspath(database).startswith(":memory:"):
+            raise ResourceError("untrusted=True opens a file: give its path. A connection has opened its file already.")
+        check_untrusted(config or {}, read_only=read_only, trusted=trusted)
+    read_only = untrusted or bool(read_only)
     own = database if isinstance(database, duckdb.DuckDBPyConnection) else None
     if own is not None:
         end_what_is_read(own, "dbgnn.connect()")
@@ -91,6 +99,7 @@ def connect(
         temp_directory=None if temp_directory is None else str(Path(temp_directory).expanduser().absolute()),
         progress=progress,
         trusted=trusted,
+        untrusted=untrusted,
         config=tuple(sorted((config or {}).items())),
     )
     return Database(settings, connection=own)
@@ -231,7 +240,7 @@ class Database(Cursors):
 
     def _need_write(self, what: str) -> None:
         if self.read_only:
-            raise ReadOnlyError(f"{what} has to write, but {self!s} is open read-only. Connect with read_only=False.")
+            raise ReadOnlyError(f"{what} has to write, but {self!s} is {self.settings.why_read_only}")
 
     def need_catalog(self, con: duckdb.DuckDBPyConnection) -> None:
         """Raise :class:`SchemaError` if a connection uses another database now than the one that was opened."""

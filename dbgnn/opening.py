@@ -8,10 +8,11 @@ from contextlib import suppress
 
 import duckdb
 
-from dbgnn.configuration import Settings, without_lock
+from dbgnn.configuration import Settings, config_of
 from dbgnn.errors import ConnectionError
 from dbgnn.identity import identity_of, is_forked, paths_open
 from dbgnn.sql import literal, quote
+from dbgnn.translated import damaged, is_damaged
 
 
 def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
@@ -28,6 +29,8 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
             f"{settings.path!r} may be a database of the process that this one was forked from, which it cannot share. Use "
             "':memory:' here."
         )
+    if not in_memory and os.path.exists(settings.path) and not os.path.isfile(settings.path):
+        raise ConnectionError(f"{settings.path!r} is no regular file, and so no DuckDB database file.")
     _need_one_path(settings.path)
     if not _is_text(settings.path):
         raise ConnectionError(f"{settings.path!r} is no UTF-8, so DuckDB cannot open it; rename the file.")
@@ -35,7 +38,7 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
         if is_forked() and not in_memory:
             connection = _attach(settings)
         else:
-            connection = duckdb.connect(settings.path, read_only=settings.read_only, config=without_lock(dict(settings.config)))
+            connection = duckdb.connect(settings.path, read_only=settings.read_only, config=config_of(settings))
         query = "SELECT path FROM system.main.duckdb_databases() WHERE database_name = system.main.current_database()"
         if in_memory or connection.execute(query).fetchall()[0][0] is not None:
             return connection
@@ -73,7 +76,9 @@ def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:
     ``duckdb.connect(path)`` would find the parent's instance in DuckDB's cache, with threads that did
     not survive the fork; an unnamed instance with the file attached shares nothing with it.
     """
-    connection = duckdb.connect(":memory:", config=without_lock(dict(settings.config)))
+    config = config_of(settings)
+    access = config.pop("enable_external_access", None)  # what forbids it would forbid to attach the file
+    connection = duckdb.connect(":memory:", config=config)
     attach = f"ATTACH {literal(settings.path)}"
     mode = " (READ_ONLY)" if settings.read_only else ""
     try:
@@ -85,6 +90,8 @@ def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:
         ORDER BY database_name = 'memory' ASC LIMIT 1
     """
     connection.execute(f"USE {quote(connection.execute(query).fetchall()[0][0])}")
+    if access is not None:
+        connection.execute(f"SET enable_external_access = {literal(str(access))}")
     return connection
 
 
@@ -98,6 +105,8 @@ def _connection_error(settings: Settings, error: duckdb.Error) -> ConnectionErro
             "file open for writing cannot be opened a second time: close it before the fork, or open it with "
             "dbgnn.connect(path, read_only=True) in both."
         )
+    if is_damaged(error) or isinstance(error, duckdb.SerializationException):
+        return damaged(repr(path), error)
     if "lock" in text:
         return ConnectionError(
             f"{path!r} is locked by another process: {text}. A file open for writing excludes every other "

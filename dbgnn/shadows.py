@@ -120,7 +120,7 @@ def shadow_error(database: str, found: Sequence[Shadow], *, path: str | None, tr
         how = f"db.execute({drop!r})"
     else:
         how = f"close this database, then duckdb.connect({path!r}).execute({drop!r})"
-    own = "" if trusted else " If the file is your own: dbgnn.connect(…, trusted=True) lets be what no SQL of dbgnn calls."
+    own = "" if trusted else " If the file is your own: trusted=True lets be what no SQL of dbgnn calls."
     return SchemaError(
         f"{database} holds {named}. DuckDB would take that for its own function or type of the name, and run it in its place. "
         f"Drop it: {how}.{own}"

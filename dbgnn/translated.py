@@ -34,6 +34,9 @@ def _is_ctrl_c(error: BaseException) -> bool:
     return (type(error) is RuntimeError and text == "Query interrupted") or "KeyboardInterrupt" in text
 
 
+#: What DuckDB says of a file whose contents it cannot read.
+_DAMAGED = ("Corrupt database file", "Could not read enough bytes", "Could not read all bytes")
+
 #: How DuckDB names an extension that it has not got.
 _NO_EXTENSION = re.compile(r"(\w+)\.duckdb_extension|exists in the (\w+) extension")
 
@@ -80,6 +83,8 @@ def translated(database: Cursors) -> Iterator[None]:
                 f"{database!s}: what is larger than memory_limit goes to a temporary folder, which cannot be made. Connect "
                 f"with temp_directory on a disk with room, or raise memory_limit. DuckDB says: {error}"
             ) from error
+        if is_damaged(error):
+            raise damaged(str(database), error) from error
         raise
     except duckdb.ConnectionException as error:
         raise ConnectionError(f"{database!s}: the DuckDB connection is closed or in use elsewhere: {error}") from error
@@ -89,7 +94,20 @@ def translated(database: Cursors) -> Iterator[None]:
         raise
     except duckdb.InvalidInputException as error:
         if "read-only" in str(error):
-            raise ReadOnlyError(
-                f"{database!s} is open read-only. Connect with read_only=False. DuckDB says: {error}"
-            ) from error
+            raise ReadOnlyError(f"{database!s} is {database.settings.why_read_only} DuckDB says: {error}") from error
         raise
+    except duckdb.Error as error:
+        if is_damaged(error):
+            raise damaged(str(database), error) from error
+        raise
+
+
+def is_damaged(error: duckdb.Error) -> bool:
+    """Whether DuckDB could not read a file because of what stands in it."""
+    return any(sign in str(error) for sign in _DAMAGED)
+
+
+def damaged(database: str, error: duckdb.Error) -> ConnectionError:
+    """Return the error for a file whose contents DuckDB cannot read."""
+    said = " ".join(str(error).split())
+    return ConnectionError(f"{database} is damaged, or DuckDB did not write it. Use a copy that is whole. DuckDB says: {said}")

@@ -86,6 +86,12 @@ GraphName = Annotated[str | None, typer.Option("--graph", "-g", help="The proper
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
 MemoryLimit = Annotated[str | None, typer.Option(help="DuckDB's buffer memory, such as 4GB.")]
+Trusted = Annotated[
+    bool,
+    typer.Option(
+        "--trusted", help="The file is your own: let macros be that have the name of a function, and extensions be loaded."
+    ),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="DuckDB's threads.")]
 
 
@@ -115,11 +121,14 @@ def _dbgnn(
         "dbgnn info graph.duckdb --json | jq '.graphs[].nodes'",
     )
 )
-def info(file: File, *, graph: GraphName = None, as_json: Json = False) -> None:
-    """Show graphs, types, counts, columns, and whether the index is up to date."""
+def info(file: File, *, graph: GraphName = None, as_json: Json = False, trusted: Trusted = False) -> None:
+    """Show graphs, types, counts, columns, and whether the index is up to date.
+
+    The file may be a stranger's: nothing in it acts, and no other file is read or written.
+    """
     from dbgnn.cli.info import describe_file, describe_text  # noqa: PLC0415
 
-    with connect(file, read_only=True) as db:
+    with connect(file, read_only=True, untrusted=not trusted, trusted=trusted) as db:
         found = describe_file(db, graph)
     _tell(_dumps(found) if as_json else describe_text(found))
 
@@ -137,15 +146,19 @@ def check(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    trusted: Trusted = False,
     memory_limit: MemoryLimit = None,
     threads: Threads = None,
 ) -> None:
     """Look for what makes training fail, or go wrong unseen. Writes nothing; exits with 1 where it found an error.
 
+    The file may be a stranger's: nothing in it acts, and no other file is read or written.
+
     Dangling edges, NULL and repeated keys, edges twice, nodes without edges, NULL, NaN and infinities in features, lists
     that are no arrays; and the degrees and classes.
     """
-    with connect(file, read_only=True, memory_limit=memory_limit, threads=threads) as db:
+    reader = connect(file, read_only=True, untrusted=not trusted, trusted=trusted, memory_limit=memory_limit, threads=threads)
+    with reader as db:
         report = db.graph(graph).check(progress=not quiet)
     if as_json:
         _tell(_dumps(report.to_dict()))

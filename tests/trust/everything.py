@@ -52,16 +52,16 @@ def run(db: dbgnn.Database, folder: Path) -> list[Any]:
     out += _queries(db, graph)
     out += _back(db, graph)
     packed = folder / "packed"
-    _loader(db, [3, 2], batch_size=20).pack(packed, progress=False)
-    out += [_plain(batch) for batch in dbgnn.PackedLoader(packed)]
+    loader(db, [3, 2], batch_size=20).pack(packed, progress=False)
+    out += [plain(batch) for batch in dbgnn.PackedLoader(packed)]
     db.execute("UPDATE paper SET year = year + 1; DELETE FROM cites WHERE day = 7")
     graph.build(progress=False)
-    out += [_plain(batch) for batch in _loader(db, [3], batch_size=60)]
+    out += [plain(batch) for batch in loader(db, [3], batch_size=60)]
     db.execute("DROP PROPERTY GRAPH g")
     return out
 
 
-def _loader(db: dbgnn.Database, fan_out: list[int], **given: Any) -> dbgnn.NeighborLoader:
+def loader(db: dbgnn.Database, fan_out: list[int], **given: Any) -> dbgnn.NeighborLoader:
     given = {"input_nodes": "paper", "seed": 1, **given}
     return dbgnn.NeighborLoader(db.get_torch_geometric_remote_backend("g"), fan_out, **given)
 
@@ -76,7 +76,7 @@ def _loaders(db: dbgnn.Database) -> list[Any]:
         ([3, 2], {"batch_size": 20, "disjoint": True}),
         ([3], {"batch_size": 20, "subgraph_type": "induced"}),
     ]
-    return [[_plain(batch) for batch in _loader(db, fan_out, **given)] for fan_out, given in kinds]
+    return [[plain(batch) for batch in loader(db, fan_out, **given)] for fan_out, given in kinds]
 
 
 def _stores(db: dbgnn.Database) -> list[Any]:
@@ -109,10 +109,10 @@ def _queries(db: dbgnn.Database, graph: dbgnn.Graph) -> list[Any]:
     )
     pattern = "SELECT p, c, q FROM paper p JOIN cites c ON c.src = p.id JOIN paper q ON q.id = c.dst WHERE p.year > 2005"
     return [
-        _plain(by_type),
-        _plain(dbgnn.query_to_heterodata(db, pattern, graph="g", progress=False)),
-        _plain(graph.to_heterodata({"paper": "year >= 2004"}, progress=False)),
-        _plain(graph.to_heterodata(seeds=("paper", "id = 75"), hops=2, progress=False)),
+        plain(by_type),
+        plain(dbgnn.query_to_heterodata(db, pattern, graph="g", progress=False)),
+        plain(graph.to_heterodata({"paper": "year >= 2004"}, progress=False)),
+        plain(graph.to_heterodata(seeds=("paper", "id = 75"), hops=2, progress=False)),
     ]
 
 
@@ -123,7 +123,7 @@ def _back(db: dbgnn.Database, graph: dbgnn.Graph) -> list[Any]:
     graph.write_back("paper", n_id=[1, 2], into="side", z=torch.ones(2, 3), progress=False)
     graph.predict(
         torch.nn.Identity(),
-        _loader(db, [2], batch_size=25),
+        loader(db, [2], batch_size=25),
         "guess",
         forward=lambda _, batch: batch["paper"].x[: batch["paper"].batch_size] * 2,
         progress=False,
@@ -132,7 +132,7 @@ def _back(db: dbgnn.Database, graph: dbgnn.Graph) -> list[Any]:
     return [db.execute(f"FROM {table} ORDER BY ALL").fetchall() for table in tables]
 
 
-def _plain(data: HeteroData) -> list[Any]:
+def plain(data: HeteroData) -> list[Any]:
     """Return everything that a graph holds, sorted by name, as plain values."""
     found = []
     for store in data.stores:
