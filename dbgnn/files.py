@@ -60,7 +60,7 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
     Raises:
         NotRegularError: ``path`` names a link, a folder, a FIFO or a device.
-        OSError: The file cannot be written.
+        OSError: The file cannot be written, or what is there may not be.
     """
     target = os.path.abspath(path)
     folder = os.path.dirname(target)
@@ -73,7 +73,8 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         with os.fdopen(descriptor, "w+b") as file:
             yield file
             file.flush()
-            os.fchmod(file.fileno(), mode)
+            with suppress(PermissionError):  # file systems that know no modes, such as exFAT
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         _mode_of(target)  # renaming over a link would lose it without a word
         os.rename(temporary, target)
@@ -92,6 +93,8 @@ def _mode_of(path: str) -> int:
         return 0o666 & ~_umask()
     if not stat.S_ISREG(found.st_mode):
         raise NotRegularError(path, _kind(found.st_mode))
+    if not os.access(path, os.W_OK):  # renaming asks the folder alone
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
     return found.st_mode & 0o777
 
 
@@ -129,14 +132,15 @@ def drop_unfinished(folder: str | os.PathLike[str], names: re.Pattern[str]) -> N
     Only regular files of this user with no second name: a link, or a file that is known elsewhere too, is none of ours. Call it
     while no other process writes there.
     """
-    for entry in os.scandir(folder):
-        name = unfinished(entry.name)
+    for entry in os.listdir(folder):
+        name = unfinished(entry)
         if name is None or names.fullmatch(name) is None:
             continue
+        path = os.path.join(folder, entry)
         with suppress(FileNotFoundError):
-            found = entry.stat(follow_symlinks=False)
-            if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and os.lstat(entry.path).st_nlink == 1:
-                os.unlink(entry.path)
+            found = os.lstat(path)
+            if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and found.st_nlink == 1:
+                os.unlink(path)
 
 
 def unnamed(folder: str) -> IO[bytes]:

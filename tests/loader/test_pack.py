@@ -474,7 +474,7 @@ def test_a_complete_pack_is_left_alone(db: dbgnn.Database, tmp_path: Path, unbro
 def test_packing_survives_kills(graph: Path, tmp_path: Path, unbroken: dict[str, bytes]) -> None:
     """SIGKILL before each operation on a file, and at random moments."""
     rng = random.Random()
-    operations = range(0, 35, 3)  # packing eight batches takes 35
+    operations = range(0, 35, 3)  # packing eight batches takes 36
     moments = [*map(str, operations), *(f"{rng.uniform(0, 0.4):.3f}" for _ in range(KILLS))]
     command = [sys.executable, "-m", "tests.loader.pack_killed", str(graph), str(tmp_path / "killed"), *moments]
     (tmp_path / "killed").mkdir()
