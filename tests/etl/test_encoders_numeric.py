@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dbgnn import DataError, SchemaError, UnknownNameError
@@ -201,9 +201,11 @@ def test_normalize_is_numpy_s(how: str, values: list[float | None]) -> None:
             with pytest.raises(DataError, match="has no value but NULL in the rows to fit on"):
                 fit(con, Normalize("v", how=how))
             return
+        low, middle, high = np.quantile(there, [0.25, 0.5, 0.75])
+        # Quartiles next to each other take what is far from them beyond float32, which is an error of its own.
+        assume(how != "robust" or high == low or np.abs(there - middle).max() < 1e38 * (high - low))
         fitted = fit(con, Normalize("v", how=how, null="mask"))
         out = fitted.encode(chunk(con, fitted)).numpy()
-    low, middle, high = np.quantile(there, [0.25, 0.5, 0.75])
     shift = {"standard": there.mean(), "minmax": there.min(), "robust": middle}[how]
     scale = {"standard": there.std(), "minmax": np.ptp(there), "robust": high - low}[how]
     state = fitted.state
