@@ -208,13 +208,22 @@ def test_two_processes_share_the_seeds(path: Path, tmp_path: Path) -> None:
         pl.Trainer(accelerator="cpu", devices=2, strategy="ddp_fork", max_epochs=1, enable_progress_bar=False, logger=False,
                    enable_checkpointing=False, enable_model_summary=False).fit(Net())
     """
-    for workers in ("0", "1"):
-        out = tmp_path / workers
-        out.mkdir()
-        command = [sys.executable, "-c", textwrap.dedent(script), str(path), str(out), workers]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-        assert done.returncode == 0, done.stderr[-2000:]
-        ranks = [json.loads((out / str(rank)).read_text()) for rank in (0, 1)]
-        assert [len(seen) for seen in ranks] == [N // 2, N // 2]
-        assert sorted(ranks[0] + ranks[1]) == list(range(N))
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    running = {}
+    for workers in ("0", "1"):  # side by side: starting them takes longest
+        (tmp_path / workers).mkdir()
+        command = [sys.executable, "-c", textwrap.dedent(script), str(path), str(tmp_path / workers), workers]
+        running[workers] = subprocess.Popen(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+    try:
+        for workers, program in running.items():
+            said = program.communicate(timeout=300)[1]
+            assert program.returncode == 0, said[-2000:]
+            ranks = [json.loads((tmp_path / workers / str(rank)).read_text()) for rank in (0, 1)]
+            assert [len(seen) for seen in ranks] == [N // 2, N // 2]
+            assert sorted(ranks[0] + ranks[1]) == list(range(N))
+    finally:
+        for program in running.values():
+            with program:
+                program.kill()
