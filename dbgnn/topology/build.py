@@ -48,7 +48,13 @@ CHUNK = 1 << 20
 
 
 def build(
-    db: Database, graph: PropertyGraph, *, dangling: str | None = None, progress: bool = True, force: bool = False
+    db: Database,
+    graph: PropertyGraph,
+    *,
+    dangling: str | None = None,
+    progress: bool = True,
+    force: bool = False,
+    memory_only: bool = False,
 ) -> None:
     """Build, or bring up to date, the topology index of ``graph``.
 
@@ -62,6 +68,7 @@ def build(
             the last time the edges were indexed, at first ``"error"``.
         progress: Show a progress bar on what takes more than two seconds.
         force: Build every part again.
+        memory_only: Build also what the file has, since it is not believed.
 
     Raises:
         DataError: NULL or duplicate keys, or dangling edges; with their number and the first ones.
@@ -74,7 +81,7 @@ def build(
             _settle(writer)
         home = home_to_write(writer, read_only=db.read_only)
         create_registry(writer, home)
-        _Build(reader, writer, home, graph, dangling, progress, force).run()
+        _Build(reader, writer, home, graph, dangling, progress, force, memory_only).run()
     finally:
         reader.close()
         writer.close()
@@ -100,12 +107,14 @@ class _Build:
         dangling: str | None,
         progress: bool,  # noqa: FBT001 - private
         force: bool,  # noqa: FBT001 - private
+        memory_only: bool,  # noqa: FBT001 - private
     ) -> None:
         self.reader, self.writer, self.home, self.graph = reader, writer, home, graph
         self.dangling, self.progress = dangling, progress
         self.states = table_states(reader, graph)
         check_key_types(reader, graph)  # ALTER may have changed them since the declaration
-        self.before = stored_parts(reader, graph.name).parts
+        self.memory_only = memory_only
+        self.before = self._stored()
         self.stored = {} if force else self._undamaged()
 
     def run(self) -> None:
@@ -171,7 +180,10 @@ class _Build:
             self._register(vertex, StoredPart(state, count, dense, 0, name, None, self.home))
 
     def _vertex_index(self, vertex: VertexTable) -> VertexIndex:
-        return vertex_index(vertex, stored_parts(self.reader, self.graph.name).parts[part_name(vertex)])
+        return vertex_index(vertex, self._stored()[part_name(vertex)])
+
+    def _stored(self) -> dict[str, StoredPart]:
+        return stored_parts(self.reader, self.graph.name, memory_only=self.memory_only).parts
 
     def _map(self, what: str, ordered: str, count: int) -> str:
         """Write the table ``(id, rid)``: the rowids that the query ``ordered`` gives, numbered."""

@@ -70,14 +70,19 @@ def edge_index(edge: EdgeTable, found: StoredPart, source: VertexIndex, destinat
     )
 
 
-def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Topology:
+def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, *, memory_only: bool = False) -> Topology:
     """Return the index of ``graph`` if it is complete, up to date, and what was built.
+
+    Args:
+        con: A connection.
+        graph: The graph.
+        memory_only: Take only what this process has built in memory.
 
     Raises:
         IncompleteIndexError: Nothing is stale, but a part was never built, or rows of a vertex table moved.
         StaleIndexError: A table changed since, or the index was edited; the message names the table and says how.
     """
-    stored = stored_parts(con, graph.name)
+    stored = stored_parts(con, graph.name, memory_only=memory_only)
     try:
         states = table_states(con, graph)
     except UnknownNameError as error:

@@ -18,7 +18,7 @@ import duckdb
 
 from dbgnn.schema.catalog import OWN_SCHEMA
 from dbgnn.sql import quote
-from dbgnn.topology.home import homes, table_in
+from dbgnn.topology.home import homes, is_in_memory, table_in
 from dbgnn.topology.table_state import ENGINE, TableState
 
 #: The table with one row per indexed vertex or edge table, written in the transaction that makes their index tables.
@@ -145,10 +145,18 @@ class Stored:
         return None if part in self.parts else self.faults.get(part, self.fault)
 
 
-def stored_parts(con: duckdb.DuckDBPyConnection, graph: str) -> Stored:
-    """Return what is kept of a graph, in the file or in memory; a part in memory counts before one in the file."""
+def stored_parts(con: duckdb.DuckDBPyConnection, graph: str, *, memory_only: bool = False) -> Stored:
+    """Return what is kept of a graph, in the file or in memory; a part in memory counts before one in the file.
+
+    Args:
+        con: A connection.
+        graph: The name of the graph.
+        memory_only: Of the file, believe nothing: it is a stranger's, who can write checksums as well.
+    """
     found = Stored()
     for home in homes(con):
+        if memory_only and not is_in_memory(home):
+            continue
         known = shapes(con, home)
         fault = registry_fault(known)
         if fault is not None:

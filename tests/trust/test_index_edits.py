@@ -21,6 +21,7 @@ import torch
 
 import dbgnn
 from dbgnn.errors import DbgnnError, SchemaError, StaleIndexError, UnknownNameError
+from dbgnn.topology import IncompleteIndexError, build, verify
 from dbgnn.topology.contents import adjacency_contents, map_contents
 from dbgnn.topology.home import table_in
 from dbgnn.topology.stored import PartState, StoredPart
@@ -768,6 +769,25 @@ def test_the_full_check_tells_what_was_not_built(tmp_path: Path) -> None:
         (found,) = [f for f in graph.check(index=True).findings if f.what == "index"]
         assert found.severity == "error"
         assert "stale" in found.text
+
+
+@pytest.mark.parametrize("name", ["map: rids reversed", "nbrs: within bounds", "nothing"])
+def test_of_what_a_stranger_wrote_nothing_is_believed(name: str, base: Path, right: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "idx.duckdb"
+    shutil.copy(base, path)
+    edit(path, *listed(names(base)).get(name, ()))
+    forge(path)
+    with dbgnn.connect(path, read_only=True, progress=False) as db:
+        graph = db.graph("g")
+        with pytest.raises(IncompleteIndexError):
+            verify(db.cursor(), graph.definition, memory_only=True)
+        build(db, graph.definition, progress=False, memory_only=True)
+        found = verify(db.cursor(), graph.definition, memory_only=True)
+        assert all(table is None or "dbgnn_index_of_" in table for table in (v.map_table for v in found.vertices.values()))
+        assert all("dbgnn_index_of_" in edge.adjacency for edge in found.edges.values())
+        assert {way: outcome(WAYS[way], db) for way in ("loader", "csr", "tensors")} == {
+            way: right[way] for way in ("loader", "csr", "tensors")
+        }
 
 
 # -- the registry of graphs --------------------------------------------------------------------------------
