@@ -131,7 +131,7 @@ class Graph(Listed, Shown):
     @property
     def _memory_only(self) -> bool:
         """Whether an index in the file is not believed, since the file is open as a stranger's."""
-        return bool(getattr(self.db.settings, "untrusted", False))
+        return self.db.settings.untrusted
 
     def latest(self) -> Topology:
         """Return the index as it was last verified in this process, which costs nothing."""
