@@ -68,7 +68,10 @@ def replaced(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     name = os.fsdecode(os.fsencode(os.path.basename(target))[:_NAME])
     temporary = os.path.join(folder, f"{name}.{secrets.token_hex(8)}.tmp")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        descriptor = os.open(temporary, flags, 0o600)
+    except OSError as error:  # about the name that the caller knows
+        raise OSError(error.errno, error.strerror, target) from error
     try:
         with os.fdopen(descriptor, "w+b") as file:
             yield file

@@ -130,6 +130,8 @@ def _check_edges(
     if len(edge_index) != 2:
         raise MalformedError(f"{where}has an edge_index of shape {list(edge_index.shape)}")
     edges = edge_index.shape[1]
+    if edges and None in ends:
+        raise MalformedError(f"{where}has edges between nodes whose number is not said: neither n_id, num_nodes nor x is there")
     for end, rows, name in zip(edge_index, ends, ("source", "destination"), strict=True):
         _check_range(end, rows, f"{where}has edges whose {name}")
     _check_ids(store, "e_id", count, where)

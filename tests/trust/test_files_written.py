@@ -163,6 +163,12 @@ def test_a_name_that_is_taken_is_not_opened(tmp_path: Path, monkeypatch: pytest.
     assert victim.read_text() == "precious"
 
 
+def test_an_error_names_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        save_encoders(tmp_path / "nowhere" / "encoders.json")
+    assert error.value.filename == str(tmp_path / "nowhere" / "encoders.json")
+
+
 def test_names_differ_and_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
     seen = set()
     for _ in range(3):

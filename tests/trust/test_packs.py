@@ -192,6 +192,16 @@ def test_a_truth_value_is_0_or_1(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         replay(described(monkeypatch, tmp_path, change, batch))
 
 
+def test_edges_between_nodes_that_nobody_counts_are_refused(tmp_path: Path) -> None:
+    bare = Data(edge_index=torch.tensor([[0, 3], [1, 2]]), feature=torch.ones(2, 2))
+    typed = HeteroData()
+    typed[CITES].edge_index = bare.edge_index
+    typed["paper"].feature = bare.feature
+    for number, batch in enumerate((bare, typed)):
+        with pytest.raises(dbgnn.DataError, match=r"mini-batch 0 .*has edges between nodes whose number is not said"):
+            replay(forge(tmp_path / str(number), [batch]))
+
+
 DESCRIPTIONS: list[tuple[Callable[[Any], Any], str]] = [
     (lambda d: {}, "holds {}, which is no value"),
     (lambda d: 7, "has 7 tensors and names 0"),
