@@ -475,6 +475,43 @@ def test_whatever_is_changed_is_an_error_of_ours_or_harmless(packs: list[Path], 
     assert min(outcomes.values()) > CASES // 50  # neither all nor nothing gets through
 
 
+def test_an_order_that_was_changed_is_an_error_or_an_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pack that was begun is continued by: seeds of the loader, and no others."""
+    folder = tmp_path / "pack"
+    outcomes = {"refused": 0, "packed": 0}
+    with dbgnn.connect(progress=False) as db:
+        db.execute("CREATE TABLE paper AS SELECT i AS id, [i, -i]::FLOAT[2] AS x FROM range(20) AS t(i)")
+        db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (paper KEY (id))")
+        stores = db.get_torch_geometric_remote_backend()
+        loader = dbgnn.NeighborLoader(stores, {}, input_nodes=("paper", torch.arange(20)), batch_size=5)
+
+        def stop(*_: Any, **__: Any) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(pack, "_write_parts", stop)
+            with pytest.raises(KeyboardInterrupt):
+                loader.pack(folder)
+        original = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert sorted(original) == ["order.arrow", "pack.json"]
+        for case in range(max(15, CASES // 20)):
+            rng = random.Random(case)
+            shutil.rmtree(folder)
+            folder.mkdir()
+            data = rng.choice((change_bytes, change_tensor, change_tensor))(rng, original["order.arrow"])
+            (folder / "order.arrow").write_bytes(data)
+            said = json.loads(original["pack.json"])
+            seal(folder, said | {"order": {"batches": 4, "bytes": len(data), "xxh3_64": xxhash.xxh3_64_hexdigest(data)}})
+            try:
+                loader.pack(folder)
+                assert len(list(dbgnn.PackedLoader(folder))) == 4
+                outcomes["packed"] += 1
+            except dbgnn.DataError as error:
+                outcomes["refused"] += 1
+                assert re.search(r"order\.arrow|pack\.json", str(error)), case  # noqa: PT017 - which of the two is not known
+    assert min(outcomes.values()) > 0
+
+
 def test_a_model_trains_on_a_replayed_pack(packs: list[Path]) -> None:
     """What the changes above are changes of."""
     model = SAGEConv(2, 3)
