@@ -6,7 +6,8 @@ import os
 import random
 import resource
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,15 @@ ODD: list[Any] = [
 ]  # fmt: skip
 
 
-def bounded(cases: Iterable[int]) -> Iterator[int]:
-    """Yield the cases, while the process may take no more than 512 MB beside what it has: all files here are small."""
+@contextmanager
+def bounded_memory() -> Iterator[None]:
+    """Let the process take no more than 512 MB beside what it has: all files here are small."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     with Path("/proc/self/statm").open() as file:
         size = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + (512 << 20), before[1]))
     try:
-        yield from cases
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 

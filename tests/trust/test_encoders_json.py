@@ -31,7 +31,7 @@ from dbgnn.etl.encoders import (
     Text,
 )
 from tests.etl.encoding import LABEL, chunk, fit_all
-from tests.trust.mutations import CASES, bounded, change_json, nested
+from tests.trust.mutations import CASES, bounded_memory, change_json, nested
 
 
 def lengths(texts: list[str]) -> torch.Tensor:
@@ -209,25 +209,26 @@ def test_a_condition_in_a_document_is_shown_and_not_run(con: duckdb.DuckDBPyConn
 
 def test_whatever_is_changed_is_an_error_of_ours_or_encodes(con: duckdb.DuckDBPyConnection, document: dict[str, Any]) -> None:
     outcomes = {"refused": 0, "used": 0}
-    for case in bounded(range(CASES)):
-        rng = random.Random(case)
-        changed = dict(document)
-        for _ in range(rng.choice((1, 1, 2))):
-            one = rng.randrange(len(changed["encoders"])) if isinstance(changed.get("encoders"), list) else 0
-            if rng.random() < 0.9 and isinstance(changed.get("encoders"), list) and changed["encoders"]:
-                changed["encoders"] = list(changed["encoders"])
-                changed["encoders"][one] = change_json(rng, changed["encoders"][one])
-            else:
-                changed = change_json(rng, changed)
-                changed = changed if isinstance(changed, dict) else {"encoders": changed}
-        begun = time.monotonic()
-        try:
-            use(con, json.dumps(changed))
-            outcomes["used"] += 1
-        except dbgnn.DbgnnError:
-            outcomes["refused"] += 1
-        except Exception as error:
-            raise AssertionError(f"change {case}") from error
-        assert time.monotonic() - begun < 5, case
+    with bounded_memory():
+        for case in range(CASES):
+            rng = random.Random(case)
+            changed = dict(document)
+            for _ in range(rng.choice((1, 1, 2))):
+                one = rng.randrange(len(changed["encoders"])) if isinstance(changed.get("encoders"), list) else 0
+                if rng.random() < 0.9 and isinstance(changed.get("encoders"), list) and changed["encoders"]:
+                    changed["encoders"] = list(changed["encoders"])
+                    changed["encoders"][one] = change_json(rng, changed["encoders"][one])
+                else:
+                    changed = change_json(rng, changed)
+                    changed = changed if isinstance(changed, dict) else {"encoders": changed}
+            begun = time.monotonic()
+            try:
+                use(con, json.dumps(changed))
+                outcomes["used"] += 1
+            except dbgnn.DbgnnError:
+                outcomes["refused"] += 1
+            except Exception as error:
+                raise AssertionError(f"change {case}") from error
+            assert time.monotonic() - begun < 5, case
     assert con.execute("SELECT count(*) FROM t").fetchall() == [(10,)]
     assert min(outcomes.values()) > CASES // 50
