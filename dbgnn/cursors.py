@@ -302,6 +302,15 @@ class Cursors(Listed):
         suffixes = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
         return tuple(_size_and_time(self.settings.path + suffix) for suffix in suffixes)
 
+    def interrupt(self) -> None:
+        """End the statements that run on this database, in whatever thread; each raises ``duckdb.InterruptException`` there.
+
+        To be called from another thread, such as a timer's. A statement that has not begun yet is not ended by it.
+        """
+        for con in [self._live(), *self._all_cursors]:
+            with suppress(duckdb.Error):
+                con.interrupt()
+
     def close(self) -> None:
         """Close every cursor and, unless the connection was handed in, the connection. Closing twice is fine."""
         if self._closed or os.getpid() != self._pid:

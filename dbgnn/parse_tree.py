@@ -17,6 +17,7 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import SqlError
+from dbgnn.functions import MACROS_OF_THE_ROW
 
 #: How many characters a filter and a query may have: an IN list of some 8,000 numbers; a query of 10,000 rows of VALUES.
 LONGEST_FILTER, LONGEST_QUERY = 64 * 1024, 1024 * 1024
@@ -97,6 +98,32 @@ def walk(tree: Any) -> Iterator[dict[str, Any]]:
             stack.extend(part.values())
         elif isinstance(part, list):
             stack.extend(part)
+
+
+def is_chain(part: dict[str, Any]) -> bool:
+    """Whether a part of a tree is an operator of two operands, of which ``a + b + c`` chains many."""
+    return part.get("class") == "FUNCTION" and bool(part["is_operator"]) and len(part["arguments"]) == 2
+
+
+def depths(tree: Any) -> tuple[int, int]:
+    """Return how deep the expressions of a tree are nested, a chain of operators counting once, and how deep what multiplies.
+
+    That is lambdas and DuckDB's own macros: it binds what is in one more than once.
+    """
+    deepest = multiplied = 0
+    stack = [(tree, 0, 0, False)]
+    while stack:
+        part, depth, within, chained = stack.pop()
+        if isinstance(part, dict):
+            if part.get("class") is not None:
+                chain = is_chain(part)
+                depth, chained = depth + (not (chain and chained)), chain
+                within += part["class"] == "LAMBDA" or str(part.get("function_name")).lower() in MACROS_OF_THE_ROW
+                deepest, multiplied = max(deepest, depth), max(multiplied, within)
+            stack += ((value, depth, within, chained) for value in part.values())
+        elif isinstance(part, list):
+            stack += ((value, depth, within, chained) for value in part)
+    return deepest, multiplied
 
 
 def read_json(text: str) -> Any:

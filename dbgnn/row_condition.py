@@ -28,7 +28,7 @@ from dbgnn.functions import (
     SIZED,
     builtin,
 )
-from dbgnn.parse_tree import serialized, short
+from dbgnn.parse_tree import is_chain, serialized, short
 
 #: How deep expressions may be nested; a chain of operators such as ``a + b + c`` is one level, of DuckDB's at most 1,000
 #: terms. DuckDB 2.0.1 takes 0.1 s for 100 rows within one another, and more than 20 s for 900.
@@ -181,11 +181,11 @@ class _Judge:
             elif isinstance(part, dict) and part.get("class") is None:
                 stack += ((p, around) for p in part.values())
             elif isinstance(part, dict):
-                is_chain = _is_operator_of_two(part)
-                depth = around.depth + (not (is_chain and around.chained))
+                chain = is_chain(part)
+                depth = around.depth + (not (chain and around.chained))
                 if depth > DEEPEST:
                     self._stop(f"is nested too deeply: expressions may be {DEEPEST} deep", within)
-                here = _Around(depth, around.times, around.parameters, is_chain, around.folded)
+                here = _Around(depth, around.times, around.parameters, chain, around.folded)
                 size += around.times + self._own_size(part, here, within)
                 if size > LARGEST:
                     self._stop("is too large once its macros are written out, and lambdas are within one another", within)
@@ -321,10 +321,6 @@ class _Judge:
             f"{self._what} may use the columns of its own row only; found {what}{macro} in {short(self._text)!r}. "
             "Put what it computes into a column first."
         )
-
-
-def _is_operator_of_two(part: dict[str, Any]) -> bool:
-    return part["class"] == "FUNCTION" and bool(part["is_operator"]) and len(part["arguments"]) == 2
 
 
 def _constant(part: dict[str, Any]) -> str | None:

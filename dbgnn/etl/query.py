@@ -19,7 +19,7 @@ import duckdb
 from dbgnn.errors import SqlError
 from dbgnn.functions import acts
 from dbgnn.masking import hidden_in_errors
-from dbgnn.parse_tree import LONGEST_QUERY, check_text, serialized, short, walk
+from dbgnn.parse_tree import LONGEST_QUERY, check_text, depths, serialized, short, walk
 from dbgnn.schema.catalog import folded
 from dbgnn.sql import first_line, split_statements
 
@@ -28,6 +28,11 @@ Params: TypeAlias = Sequence[object] | Mapping[str, object] | None
 
 #: The nodes of DuckDB's tree that read; the others, such as INSERT_QUERY_NODE, do not.
 _READING = frozenset("SELECT_NODE SET_OPERATION_NODE RECURSIVE_CTE_NODE CTE_NODE".split())
+
+#: How deep the expressions of a query may be nested, and its lambdas: DuckDB's binder cannot be interrupted, and takes minutes
+#: for 900 rows within one another, or for 25 lambdas or
+#: macros of its own, in each of which it binds the arguments twice.
+DEEPEST, DEEPEST_LAMBDAS = 250, 12
 
 #: What may go wrong while a query runs without being its fault.
 NOT_OF_THE_QUERY = (
@@ -92,7 +97,14 @@ class _Reading:
 
     def check(self) -> None:
         """Check the query, and what it leads to."""
-        nodes = list(walk(tree_of(self._con, self._text, self._where)))
+        tree = tree_of(self._con, self._text, self._where)
+        deepest, multiplied = depths(tree)
+        if deepest > DEEPEST or multiplied > DEEPEST_LAMBDAS:
+            raise SqlError(
+                f"The query for {self._where} is nested too deeply: expressions may be {DEEPEST} deep, lambdas and "
+                f"macros {DEEPEST_LAMBDAS}. Put parts of it into a view or a table: {short(self._text)!r}."
+            )
+        nodes = list(walk(tree))
         waiting = self._checked(nodes, "")
         while waiting:
             found = waiting.pop()
@@ -207,7 +219,7 @@ def described(con: duckdb.DuckDBPyConnection, text: str, params: Params, *, wher
 
 def cannot_run(where: str, text: str, error: Exception) -> SqlError:
     """Return the error for a query that DuckDB refuses, or that fails while it runs."""
-    return SqlError(f"The query for {where} cannot be run: {first_line(error)}. It reads: {text}")
+    return SqlError(f"The query for {where} cannot be run: {first_line(error)}. It reads: {short(text)}")
 
 
 def _one_statement(text: str, where: str) -> str:
@@ -216,9 +228,9 @@ def _one_statement(text: str, where: str) -> str:
         statements = split_statements(text)
     except SqlError as error:
         said = "a string, a quoted name or a comment does not end"
-        raise SqlError(f"The query for {where} cannot be read: {said}. It reads: {text!r}") from error
+        raise SqlError(f"The query for {where} cannot be read: {said}. It reads: {short(text)!r}") from error
     if len(statements) != 1:
-        raise SqlError(f"The query for {where} must be one SELECT, not {len(statements)} statements: {text!r}")
+        raise SqlError(f"The query for {where} must be one SELECT, not {len(statements)} statements: {short(text)!r}")
     return statements[0]
 
 
@@ -230,4 +242,4 @@ def tree_of(con: duckdb.DuckDBPyConnection, text: str, where: str) -> Any:
     said = " ".join(str(found["error_message"]).split())
     if found["error_type"] == "not implemented":
         said = "it must be one SELECT; put anything else, PIVOT too, into a view or a table first"
-    raise SqlError(f"The query for {where} cannot be read: {said}. It reads: {text!r}")
+    raise SqlError(f"The query for {where} cannot be read: {said}. It reads: {short(text)!r}")
