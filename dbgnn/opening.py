@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import suppress
 
@@ -34,6 +38,8 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
     _need_one_path(settings.path)
     if not _is_text(settings.path):
         raise ConnectionError(f"{settings.path!r} is no UTF-8, so DuckDB cannot open it; rename the file.")
+    if settings.untrusted:
+        _survive(settings)
     try:
         if is_forked() and not in_memory:
             connection = _attach(settings)
@@ -49,6 +55,49 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
         f"{settings.path!r} is not a DuckDB database file. Connect to one, or to ':memory:', and read this file by its path: "
         f"SELECT * FROM {literal(settings.path)}."
     )
+
+
+#: Opens a file, reads what its catalog says, and closes it; errors are those of whoever opens it next.
+_READ_CATALOG = """
+import json, resource, sys
+import duckdb
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+try:
+    con = duckdb.connect(sys.argv[1], read_only=True, config=json.loads(sys.argv[2]))
+except duckdb.Error:
+    sys.exit()
+for name in ("functions", "types", "tables", "views", "columns", "constraints", "indexes"):
+    try:
+        con.execute(f"FROM system.main.duckdb_{name}()").fetchall()
+    except duckdb.Error:
+        continue
+con.close()
+"""
+
+#: How long that may take, in seconds.
+_PATIENCE = 60
+
+
+def _survive(settings: Settings) -> None:
+    """Raise :class:`ConnectionError` if a file ends the process that opens it, by having another one open it first.
+
+    DuckDB reads nested expressions by recursion: a CHECK of 12,000 terms overflows a stack of 8 MB.
+    """
+    if not sys.executable:  # Python within another program
+        return
+    command = [sys.executable, "-I", "-c", _READ_CATALOG, settings.path, json.dumps(config_of(settings))]
+    null = subprocess.DEVNULL
+    try:
+        done = subprocess.run(  # noqa: S603 - the program is our own, and no shell reads the path
+            command, stdin=null, stdout=null, stderr=null, timeout=_PATIENCE, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ConnectionError(f"{settings.path!r} has a catalog that DuckDB cannot read within {_PATIENCE} s.") from error
+    if done.returncode < 0:
+        raise ConnectionError(
+            f"{settings.path!r} is damaged, or made to do harm: it ended the process that opened it first, by "
+            f"{signal.Signals(-done.returncode).name}. Use a copy that is whole."
+        )
 
 
 def _is_text(path: str) -> bool:

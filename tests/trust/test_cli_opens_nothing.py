@@ -107,12 +107,20 @@ def is_expected(line: str, path: Path) -> bool:
     """Whether a system call finds nothing, or opens the file, its log, Python's own or the system's."""
     if '"/dev/shm/sem.' in line:  # the lock of a progress bar
         return True
-    if " = -1 " in line or "resumed>" in line or "+++ exited" in line or f'execve("{sys.executable}"' in line:
+    if (
+        " = -1 " in line
+        or "resumed>" in line
+        or "+++ exited" in line
+        or "--- SIGCHLD" in line
+        or f'execve("{sys.executable}"' in line
+    ):
         return True
     found = re.search(r'"((?:[^"\\]|\\.)*)"', line)
     if found is None:
         return False
     name = found[1]
+    if name == "/dev/null":
+        return True
     if name in (str(path), f"{path}.wal"):
         return "O_WRONLY" not in line and "O_RDWR" not in line
     if "open" not in line.partition("(")[0] or any(flag in line for flag in ("O_WRONLY", "O_RDWR", "O_CREAT")):

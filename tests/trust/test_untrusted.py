@@ -7,6 +7,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import duckdb
@@ -196,6 +197,28 @@ def test_definitions_without_end(path: Path, name: str) -> None:
         with pytest.raises((duckdb.Error, DbgnnError)):
             dbgnn.query_to_heterodata(db, nodes={"a": f"SELECT 1 AS id FROM ({MEETS[name]})"}, edges={})
         assert db.graph("g").num_nodes("paper") == 60
+
+
+def test_a_file_that_ends_whoever_opens_it(path: Path) -> None:
+    """DuckDB's own depth is no limit on what it reads: 12,000 terms were written by a thread with a larger stack."""
+    made: list[bool] = []
+
+    def make() -> None:
+        with duckdb.connect(str(path)) as con:
+            con.execute("SET max_expression_depth = 1000000")
+            con.execute(f"CREATE TABLE deep (i INTEGER CHECK ({' + '.join(['i'] * 12_000)} > 0))")
+            made.append(True)
+
+    size = threading.stack_size(1 << 30)
+    try:
+        thread = threading.Thread(target=make)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(size)
+    assert made == [True]
+    with pytest.raises(ConnectionError, match="made to do harm: it ended the process that opened it first, by SIG"):
+        dbgnn.connect(path, untrusted=True)
 
 
 def test_damaged_files_end_no_process(path: Path, tmp_path: Path) -> None:
