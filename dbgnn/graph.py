@@ -91,7 +91,7 @@ class Graph(Listed, Shown):
         shown = self.db.settings.progress if progress is None else progress
         with self._locked(), self.db.build_lock, translated(self.db):
             topology.build(
-                self.db, self.definition, dangling=dangling, progress=shown, force=force, memory_only=self._memory_only
+                self.db, self.definition, dangling=dangling, progress=shown, force=force, memory_only=self.db.settings.untrusted
             )
             if self.db.read_only:
                 self.db.built_in_memory[self.name] = dangling
@@ -118,7 +118,7 @@ class Graph(Listed, Shown):
                     self._verified = (stamp, self._verified[1])
                     return self._verified[1]
             try:
-                found = topology.verify(self.db.cursor(), self.definition, memory_only=self._memory_only)
+                found = topology.verify(self.db.cursor(), self.definition, memory_only=self.db.settings.untrusted)
             except topology.IncompleteIndexError:
                 found, stamp = self._build_missing()
             except StaleIndexError:
@@ -127,11 +127,6 @@ class Graph(Listed, Shown):
                 found, stamp = self._build_missing()  # as the process did that this one comes from
             self._verified = (stamp, found)
             return found
-
-    @property
-    def _memory_only(self) -> bool:
-        """Whether an index in the file is not believed, since the file is open as a stranger's."""
-        return self.db.settings.untrusted
 
     def latest(self) -> Topology:
         """Return the index as it was last verified in this process, which costs nothing."""
@@ -157,7 +152,7 @@ class Graph(Listed, Shown):
             for attempt in range(_ATTEMPTS):
                 stamp = (os.getpid(), self.db.stamp())
                 try:
-                    return topology.verify(self.db.cursor(), self.definition, memory_only=self._memory_only), stamp
+                    return topology.verify(self.db.cursor(), self.definition, memory_only=self.db.settings.untrusted), stamp
                 except StaleIndexError:
                     if attempt == _ATTEMPTS - 1:
                         raise

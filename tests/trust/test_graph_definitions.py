@@ -1,0 +1,93 @@
+"""Definitions of graphs in a file, ``dbgnn.graphs``, that dbgnn did not write: errors of ours, whose remedy works."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import dbgnn
+from dbgnn.errors import SchemaError, UnknownNameError
+from tests.trust.index_edits import (
+    COUNT,
+    PAPERS,
+    edit,
+    outcomes,
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE {} SET definition = repeat('[', 100000)",
+        "UPDATE {} SET definition = repeat('{\"a\":', 100000)",
+        "UPDATE {} SET definition = 'null'",
+        "UPDATE {} SET definition = '[]'",
+        "UPDATE {} SET definition = '{\"version\": 1}'",
+        'UPDATE {} SET definition = replace(definition, \'"key": ["id"]\', \'"key": []\')',
+        'UPDATE {} SET definition = replace(definition, \'"key": ["id"]\', \'"key": [1]\')',
+        'UPDATE {} SET definition = replace(definition, \'"key": ["id"]\', \'"key": "id"\')',
+        'UPDATE {} SET definition = replace(definition, \'"schema": "main"\', \'"schema": "dbgnn"\')',
+        'UPDATE {} SET definition = replace(definition, \'"schema": "main"\', \'"schema": "a\\u0000"\')',
+        'UPDATE {} SET definition = replace(definition, \'"label": "paper"\', \'"label": {}\')',
+        'UPDATE {} SET definition = replace(definition, \'"label": "paper"\', \'"label": "\\ud800"\')',
+        'UPDATE {} SET definition = replace(definition, \'"source": "paper"\', \'"source": "nobody"\')',
+        "UPDATE {} SET definition = replace(definition, '\"homogeneous\": false', '\"homogeneous\": 0')",
+        'UPDATE {} SET definition = replace(definition, \'"name": "g"\', \'"name": "h"\')',
+        "UPDATE {} SET definition = replace(definition, '\"version\": 1', '\"version\": [1]')",
+    ],
+)
+def test_a_definition_that_is_not_ours_is_an_error_and_can_be_dropped(change: str, base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "idx.duckdb"
+    shutil.copy(base, path)
+    edit(path, change.replace("{}", "idx.dbgnn.graphs", 1))
+    with dbgnn.connect(path, progress=False) as db:
+        with pytest.raises(SchemaError, match="DROP PROPERTY GRAPH g") as raised:
+            db.graph("g")
+        assert len(str(raised.value)) < 500
+        db.execute("DROP PROPERTY GRAPH g")
+        with pytest.raises(UnknownNameError):
+            db.graph("g")
+
+
+def test_random_definitions_are_errors_of_ours_or_work(base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "idx.duckdb"
+    with duckdb.connect(str(base), read_only=True) as con:
+        [(text,)] = con.execute("SELECT definition FROM idx.dbgnn.graphs").fetchall()
+    shutil.copy(base, path)
+    works = 0
+    for seed in range(COUNT):
+        rng = random.Random(seed)
+        at = rng.randrange(len(text))
+        piece = rng.choice(
+            ["", "0", '"', "[", "]", "{", "}", ",", "null", "true", ".", "\\u0000", text[rng.randrange(len(text)) :][:9]]
+        )
+        with duckdb.connect(str(path)) as con:
+            con.execute("UPDATE idx.dbgnn.graphs SET definition = ?", [text[:at] + piece + text[at + rng.randrange(9) :]])
+        works += not outcomes(path, "loader")["loader"].endswith("Error")
+    assert works < COUNT
+
+
+@pytest.mark.parametrize(
+    ("statements", "remedy"),
+    [
+        (("DROP TABLE idx.dbgnn.graphs", "CREATE VIEW idx.dbgnn.graphs AS SELECT 'g' AS name, '' AS definition"), "DROP VIEW"),
+        (("ALTER TABLE idx.dbgnn.graphs ADD COLUMN more INTEGER",), "DROP TABLE"),
+        (("DROP TABLE idx.dbgnn.graphs", "CREATE TABLE idx.dbgnn.graphs (name INTEGER, definition BLOB)"), "DROP TABLE"),
+    ],
+)
+def test_another_table_of_the_registrys_name_is_an_error_whose_remedy_works(
+    statements: tuple[str, ...], remedy: str, base: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "idx.duckdb"
+    shutil.copy(base, path)
+    edit(path, *statements)
+    with dbgnn.connect(path, progress=False) as db:
+        with pytest.raises(SchemaError, match=remedy) as raised:
+            db.graph("g")
+        db.execute(str(raised.value).rpartition(": ")[2].rstrip("."))
+        db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (paper KEY (id) PROPERTIES (x))")
+        assert db.graph("g").build().num_nodes("paper") == PAPERS
