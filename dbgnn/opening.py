@@ -183,6 +183,10 @@ def _connection_error(settings: Settings, error: duckdb.Error) -> ConnectionErro
 
 def closed(con: duckdb.DuckDBPyConnection) -> bool:
     """Interrupt and close a connection; return whether it is closed."""
+    if sys.is_finalizing():  # no thread can begin any more, and none is left that runs a statement
+        with suppress(duckdb.Error):
+            con.close()
+        return True
     done = threading.Event()
 
     def interrupt() -> None:

@@ -299,3 +299,21 @@ def test_a_forked_child_opens_the_file_again(tmp_path: Path) -> None:
         os.close(read)
         os.close(write)
         assert db.sql("SELECT i FROM t").fetchall() == [(7,)]
+
+
+@pytest.mark.parametrize("begun", ["db.execute('FROM t')", "db.execute('FROM t').fetchone()", "None"])
+def test_a_database_that_the_end_of_the_interpreter_closes(tmp_path: Path, begun: str) -> None:
+    """As that of a generator that nobody ran to its end: no thread can begin by then."""
+    code = f"""
+        import sys, dbgnn
+        def rows():
+            with dbgnn.connect(sys.argv[1]) as db:
+                db.execute("CREATE TABLE t AS SELECT range AS i FROM range(100000)")
+                yield db, {begun}
+        kept = rows()
+        next(kept)
+        sys.kept = kept  # freed after this module
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code), str(tmp_path / "a.duckdb")], check=True, timeout=60)
+    with dbgnn.connect(tmp_path / "a.duckdb") as db:
+        assert db.sql("SELECT count(*) FROM t").fetchall() == [(100_000,)]
