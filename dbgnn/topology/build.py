@@ -275,7 +275,7 @@ class _Build:
                 [self.graph.name],
             )
             self.writer.unregister("dbgnn_wanted")
-            if is_in_memory(self.home):
+            if is_in_memory(self.reader, self.home):
                 return  # other objects may use them still, and no stamp of a file tells them what became of them
             rows = self.writer.execute(
                 f"SELECT map_table FROM {registry} UNION ALL SELECT adjacency FROM {registry}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import duckdb
 
+from dbgnn.errors import SchemaError
 from dbgnn.schema.catalog import OWN_SCHEMA, current_database
 from dbgnn.sql import quote
 
@@ -16,11 +17,20 @@ _PREFIX = "dbgnn_index_of_"
 
 
 def homes(con: duckdb.DuckDBPyConnection) -> list[str]:
-    """Return the databases that may hold the index of the current one; what the last one says counts."""
+    """Return the databases that may hold the index of the current one; what the last one says counts.
+
+    Raises:
+        SchemaError: A file has the name that the index in memory would have.
+    """
     file = current_database(con)
     memory = _PREFIX + file
-    query = "SELECT 1 FROM duckdb_databases() WHERE database_name = ?"
-    return [file, memory] if con.execute(query, [memory]).fetchall() else [file]
+    query = "SELECT path FROM duckdb_databases() WHERE database_name = ?"
+    found = con.execute(query, [memory]).fetchall()
+    if found and found[0][0] is not None:
+        raise SchemaError(
+            f"{found[0][0]!r} is attached as {memory!r}, as dbgnn calls its index in memory. DETACH {quote(memory)}."
+        )
+    return [file, memory] if found else [file]
 
 
 def home_to_write(con: duckdb.DuckDBPyConnection, *, read_only: bool) -> str:
@@ -29,13 +39,14 @@ def home_to_write(con: duckdb.DuckDBPyConnection, *, read_only: bool) -> str:
     if not read_only:
         return file
     memory = _PREFIX + file
-    con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {quote(memory)} (READ_WRITE)")
+    if len(homes(con)) == 1:
+        con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {quote(memory)} (READ_WRITE)")
     return memory
 
 
-def is_in_memory(home: str) -> bool:
-    """Whether a database is one that `home_to_write` made in memory."""
-    return home.startswith(_PREFIX)
+def is_in_memory(con: duckdb.DuckDBPyConnection, home: str) -> bool:
+    """Whether a database is the one that `home_to_write` made in memory; a file may have a name that begins as that one's."""
+    return home != current_database(con)
 
 
 def table_in(home: str, name: str) -> str:

@@ -101,7 +101,9 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, *, memory_only:
         raise StaleIndexError(_damaged(graph, f"{OWN_SCHEMA}.{name} {fault}"))
     vertices = {v.label: vertex_index(v, found[part_name(v)]) for v in graph.vertices}
     edges = {e.edge_type: edge_index(e, found[part_name(e)], vertices[e.source], vertices[e.destination]) for e in graph.edges}
-    return Topology(vertices, edges, any(is_in_memory(part.home) for part in found.values()), stored.rows)
+    return Topology(
+        vertices, edges, any(is_in_memory(con, home) for home in {part.home for part in found.values()}), stored.rows
+    )
 
 
 def are_as_indexed(con: duckdb.DuckDBPyConnection, parts: Sequence[VertexIndex | EdgeIndex]) -> bool:

@@ -155,7 +155,7 @@ def stored_parts(con: duckdb.DuckDBPyConnection, graph: str, *, memory_only: boo
     """
     found = Stored()
     for home in homes(con):
-        if memory_only and not is_in_memory(home):
+        if memory_only and not is_in_memory(con, home):
             continue
         known = shapes(con, home)
         fault = registry_fault(known)

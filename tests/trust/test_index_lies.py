@@ -11,10 +11,12 @@ import duckdb
 import pytest
 
 import dbgnn
+from dbgnn.errors import SchemaError
 from dbgnn.topology.contents import adjacency_contents, map_contents
 from dbgnn.topology.home import table_in
 from dbgnn.topology.stored import PartState, StoredPart
 from tests.trust.index_edits import (
+    PAPERS,
     WAYS,
     edit,
     listed,
@@ -138,3 +140,21 @@ def test_of_what_a_stranger_wrote_nothing_is_believed(name: str, base: Path, rig
         assert {way: outcome(WAYS[way], db) for way in ("loader", "csr", "tensors")} == {
             way: right[way] for way in ("loader", "csr", "tensors")
         }
+
+
+def test_no_name_of_a_file_makes_its_index_one_of_ours(base: Path, right: dict[str, str], tmp_path: Path) -> None:
+    """Such as that of a database in memory, which is believed."""
+    path, other = tmp_path / "dbgnn_index_of_idx.duckdb", tmp_path / "idx.duckdb"
+    shutil.copy(base, other)
+    edit(other, f"UPDATE {names(base)['map of paper']} SET rid = {PAPERS - 1} - rid")
+    forge(other)
+    shutil.copy(other, path)
+    with dbgnn.connect(path, untrusted=True, progress=False) as db:
+        assert outcome(WAYS["loader"], db) == right["loader"]
+        assert "dbgnn_index_of_dbgnn_index_of_idx" in str(db.graph("g").topology().vertices["paper"].map_table)
+    with dbgnn.connect(other, read_only=True, progress=False) as db:
+        db.execute(f"ATTACH '{path}' (READ_ONLY)")
+        with pytest.raises(SchemaError, match="Run DETACH") as caught:
+            db.graph("g").topology()
+        db.execute(str(caught.value).rsplit("Run ", 1)[1].rstrip("."))
+        db.graph("g").topology()
