@@ -3,6 +3,7 @@
 DuckDB looks a name up in the schemas of the search path first, in its own last: functions, operators, table functions and types
 that an extension brings. Whoever made the file has made its macros, and they run with the rights of whoever reads it. So they
 are listed, by a statement whose every name is qualified, before anything else runs; what of them hides a name is an error.
+Functions, table functions and types are looked up each by themselves: a type ``mode`` or a table macro ``sum`` hides nothing.
 
 Where the user says that the file is his own, what our SQL names nowhere is let be. All words of the package's source count as
 named: more than its SQL has, and no list that could grow old.
@@ -90,8 +91,10 @@ def shadows(con: duckdb.DuckDBPyConnection, path: Collection[tuple[str, str]], *
     made = {each for each in made if (each.database, each.schema) in path}
     if not made:
         return []
-    own = _used_names() if trusted else _own_names()
-    return sorted(each for each in made if each.name.lower() in own)
+    own, used = _own_names(), _used_names() if trusted else None
+    return sorted(
+        each for each in made if (name := each.name.lower()) in own[_looked_up_as(each.kind)] and (used is None or name in used)
+    )
 
 
 def search_path(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
@@ -127,6 +130,13 @@ def shadow_error(database: str, found: Sequence[Shadow], *, path: str | None, tr
     )
 
 
+def _looked_up_as(kind: str) -> str:
+    """Return as what DuckDB looks a name up, of what the catalog calls this kind."""
+    if kind in {"type", "pragma"}:  # nobody makes pragmas, and nothing hides them
+        return kind
+    return "table" if kind in {"table", "table_macro"} else "function"
+
+
 def _parsed(text: str) -> Iterable[list[str]]:
     names: list[str] = []
     at = 0
@@ -139,33 +149,38 @@ def _parsed(text: str) -> Iterable[list[str]]:
 
 
 @cache
-def _listed() -> list[tuple[str, str | None]]:
-    """Return the names of DuckDB's own functions and types, and of its macros the definition."""
+def _listed() -> list[tuple[str, str, str | None]]:
+    """Return the names of DuckDB's own functions and types, what each is, and of its macros the definition."""
     with duckdb.connect(":memory:", config={"threads": "1"}) as con:
         return con.execute(
             """
-            SELECT function_name, macro_definition FROM duckdb_functions()
+            SELECT function_name, function_type, macro_definition FROM duckdb_functions()
             UNION ALL
-            SELECT type_name, NULL FROM duckdb_types()
+            SELECT type_name, 'type', NULL FROM duckdb_types()
             """
         ).fetchall()
 
 
 @cache
-def _own_names() -> frozenset[str]:
-    return frozenset(name.lower() for name, _ in _listed())
+def _own_names() -> dict[str, frozenset[str]]:
+    """Return DuckDB's own names, by what they are looked up as."""
+    found: dict[str, set[str]] = {kind: set() for kind in ("function", "table", "type", "pragma")}
+    for name, kind, _ in _listed():
+        found[_looked_up_as(kind)].add(name.lower())
+    return {kind: frozenset(names) for kind, names in found.items()}
 
 
 @cache
 def _used_names() -> frozenset[str]:
     """Return those of DuckDB's own names that SQL of ours may resolve, also within macros of DuckDB's."""
-    used = {name for name in _own_names() if not re.fullmatch(r"\w+", name) or name.startswith(_WITHIN)}  # operators
-    used |= _own_names() & (_words(resources.files("dbgnn")) | _SYNTAX)
+    own = frozenset().union(*_own_names().values())
+    used = {name for name in own if not re.fullmatch(r"\w+", name) or name.startswith(_WITHIN)}  # operators
+    used |= own & (_words(resources.files("dbgnn")) | _SYNTAX)
     calls: dict[str, set[str]] = {}
-    for name, definition in _listed():
+    for name, _, definition in _listed():
         if definition is not None:
             calls.setdefault(name.lower(), set()).update(re.findall(r"\w+", definition.lower()))
-    while more := set().union(*(calls.get(name, set()) for name in used)) & _own_names() - used:
+    while more := set().union(*(calls.get(name, set()) for name in used)) & own - used:
         used |= more
     return frozenset(used)
 
@@ -179,5 +194,5 @@ def _words(folder: Traversable) -> set[str]:
         elif entry.name.endswith(".py") and entry.name != _NAMES_ALL:
             words |= set(re.findall(r"\w+", entry.read_text(encoding="utf-8").lower()))
         elif entry.name.endswith(".pyc") and not folder.name.startswith("__"):
-            return set(_own_names())
+            return set().union(*_own_names().values())
     return words
