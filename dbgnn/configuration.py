@@ -38,7 +38,9 @@ UNTRUSTED = {
 }
 
 #: Settings that would open again, for some files, what `UNTRUSTED` closes.
-_REOPENS = frozenset({"allowed_directories", "allowed_paths", "allow_parser_override_extension"})
+_REOPENS = frozenset(
+    {"access_mode", "allowed_configs", "allowed_directories", "allowed_paths", "allow_parser_override_extension"}
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def connect(
         ResourceError: A setting has a value DuckDB does not take, or contradicts another.
     """
     if untrusted:
-        if isinstance(database, duckdb.DuckDBPyConnection) or os.fspath(database).startswith(":memory:"):
+        if isinstance(database, duckdb.DuckDBPyConnection) or os.fsdecode(database).startswith(":memory:"):
             raise ResourceError("untrusted=True opens a file: give its path. A connection has opened its file already.")
         check_untrusted(config or {}, read_only=read_only, trusted=trusted)
     read_only = untrusted or bool(read_only)
@@ -88,7 +88,9 @@ def connect(
             )
         read_only = readonly
     else:
-        path = os.fspath(database)  # type: ignore[arg-type]
+        path = os.fsdecode(database)  # type: ignore[arg-type]
+        if "\0" in path:
+            raise ConnectionError(f"{path!r} holds a NUL character; the path of a file cannot.")
         # DuckDB follows links too; its log then lies beside the file itself.
         path = path if path.startswith(":memory:") else os.path.realpath(Path(path).expanduser())
     settings = Settings(

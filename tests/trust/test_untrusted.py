@@ -90,6 +90,8 @@ def closed(db: dbgnn.Database) -> bool:
         ({"config": {"Lock_Configuration": "false"}}, "Lock_Configuration"),
         ({"config": {"autoload_known_extensions": "true"}}, "autoload_known_extensions"),
         ({"config": {"allowed_directories": "['/']"}}, "allowed_directories"),
+        ({"config": {"access_mode": "READ_WRITE"}}, "access_mode"),
+        ({"config": {"allowed_configs": "['autoload_known_extensions']"}}, "allowed_configs"),
     ],
 )
 def test_what_contradicts_it_is_an_error(path: Path, given: dict[str, object], says: str) -> None:
@@ -109,6 +111,13 @@ def test_what_agrees_with_it_is_none(path: Path, tmp_path: Path) -> None:
         assert closed(db)
         query = "SELECT current_setting('temp_directory'), current_setting('default_null_order')"
         assert db.execute(query).fetchall() == [(str(tmp_path / "spill"), "NULLS_FIRST")]
+
+
+def test_paths_of_bytes_and_with_nul(path: Path) -> None:
+    with dbgnn.connect(os.fsencode(path), untrusted=True) as db:  # type: ignore[arg-type]
+        assert db.graph("g").name == "g"
+    with pytest.raises(ConnectionError, match="NUL"):
+        dbgnn.connect(f"{path}\0", untrusted=True)
 
 
 def test_writing_says_what_to_do(path: Path) -> None:
