@@ -27,9 +27,7 @@ def homes(con: duckdb.DuckDBPyConnection) -> list[str]:
     query = "SELECT path FROM duckdb_databases() WHERE database_name = ?"
     found = con.execute(query, [memory]).fetchall()
     if found and found[0][0] is not None:
-        raise SchemaError(
-            f"{found[0][0]!r} is attached as {memory!r}, as dbgnn calls its index in memory. DETACH {quote(memory)}."
-        )
+        raise SchemaError(f"{found[0][0]!r} is attached by the name of dbgnn's index in memory. Run DETACH {quote(memory)}.")
     return [file, memory] if found else [file]
 
 
