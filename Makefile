@@ -27,8 +27,9 @@ help:  ## List the targets.
 quickstart: .venv/.made  ## Train GraphSAGE on real images that live in a DuckDB file (about half a minute).
 	$(BIN)/python examples/quickstart.py
 
-test: .venv/.made  ## Run the tests.
-	$(BIN)/python -m pytest
+# Two processes, each with whole files: half of the time passes in waiting for other processes.
+test: .venv/.made  ## Run the tests, two files at a time.
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/.made  ## Lint, formatting and types.
 	$(BIN)/ruff check .
