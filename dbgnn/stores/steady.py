@@ -85,6 +85,7 @@ class Steady:
             now = binding.graph.latest()
             for _ in range(_ATTEMPTS):
                 if not same_ids(topology, now, label):
+                    self._leave()
                     now = binding.topology()
                 if not same_ids(topology, now, label):
                     raise StaleIndexError(
@@ -122,7 +123,7 @@ class Steady:
                     held.enter_context(db.snapshot())
                     if are_as_indexed(db.cursor(), list(indexes.values())):
                         held.callback(vars(self._held).clear)
-                        self._held.indexes = indexes
+                        self._held.indexes, self._held.end = indexes, held.close
                     else:
                         held.close()
             yield
@@ -132,6 +133,7 @@ class Steady:
         db, graph = self._binding.db, self._binding.graph
         if getattr(self._held, "indexes", {}).get(label) == index:
             return True, read()
+        self._leave()
         stamp = db.stamp()
         if stamp is not None and graph.was_seen(label, stamp, index):
             try:
@@ -153,6 +155,11 @@ class Steady:
         if stamp is not None and db.stamp() == stamp:
             graph.see(label, stamp, index)
         return True, result
+
+    def _leave(self) -> None:
+        """End what :meth:`together` began: another thread has brought the index up to date, which that state does not show."""
+        if (end := getattr(self._held, "end", None)) is not None:
+            end()
 
     def _kind(self, column: Column) -> pa.DataType:
         """Return the Arrow type by which values of a column arrive."""

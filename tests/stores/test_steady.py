@@ -80,6 +80,31 @@ def test_rows_that_move_between_two_reads_of_a_mini_batch(db: dbgnn.Database, mo
     assert done == ["source_of"]
 
 
+def test_rows_of_two_types_that_move_between_two_reads_of_a_mini_batch(
+    db: dbgnn.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second read is of an index that is newer than the state that the mini-batch began to read."""
+    db.execute("CREATE TABLE person AS SELECT * FROM paper; ALTER TABLE person ADD PRIMARY KEY (id)")
+    db.execute("CREATE TABLE wrote AS SELECT src AS person, dst AS paper FROM cites")
+    db.execute(
+        """CREATE PROPERTY GRAPH h VERTEX TABLES (paper KEY (id) PROPERTIES (x, y), person KEY (id) PROPERTIES (x))
+        EDGE TABLES (wrote SOURCE KEY (person) REFERENCES person (id) DESTINATION KEY (paper) REFERENCES paper (id))"""
+    )
+    some = loader(db.get_torch_geometric_remote_backend("h"), batch_size=250, prefetch=0)
+    assert seeds_of(some) == 1000
+
+    def move(binding: Binding) -> None:
+        for table in ("paper", "person"):
+            db.execute(f"UPDATE {table} SET x = x WHERE id < 500")
+        binding.topology()
+
+    done = in_between(monkeypatch, "source_of", move)
+    for batch in some:
+        for label in ("paper", "person"):
+            assert torch.equal(batch[label].x[:, 0].long(), batch[label].n_id)
+    assert done == ["source_of"]
+
+
 def test_in_memory_a_mini_batch_looks_once_whether_rows_moved() -> None:
     with dbgnn.connect(":memory:", progress=False) as db:
         fill(db)
