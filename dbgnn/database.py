@@ -137,12 +137,12 @@ class Database(Cursors):
         con = self.statements()
         self._session.end_result("another statement")
         with hidden_in_errors(query, params), translated(self):
-            if not calls_nothing(query):
-                self.judge(con)
             if params is None and ";" in query.rstrip().removesuffix(";"):
                 *first, query = split_statements(query) or [query]
                 for part in first:
                     self.execute(part)
+            if not calls_nothing(query):
+                self.judge(con)
             if (statement := schema.parse_statement(query)) is not None:
                 _need_no_params(params, "PROPERTY GRAPH")
                 self._need_write("CREATE or DROP PROPERTY GRAPH")

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 _WORDS = {"BEGIN": True, "START": True, "COMMIT": False, "END": False, "ROLLBACK": False, "ABORT": False}
 
 #: What may put a name before those of DuckDB's own: a macro or a type, wherever it stands in the text, or another search path.
-_DEFINES = re.compile(r"\b(create\b.*\b(macro|function|type)|set\b.*\b(search_path|schema))\b", re.IGNORECASE | re.DOTALL)
+_DEFINES = tuple(
+    (re.compile(rf"\b{verb}\b", re.IGNORECASE), re.compile(rf"\b({what})\b", re.IGNORECASE))
+    for verb, what in (("create", "macro|function|type"), ("set", "search_path|schema"))
+)
 _REDEFINES = frozenset("ATTACH CALL COPY DETACH EXECUTE IMPORT LOAD PRAGMA USE".split())
 
 #: What ends a definition, or makes it everybody's.
@@ -38,6 +41,12 @@ def first_word(query: str) -> str:
 def calls_nothing(query: str) -> bool:
     """Whether a statement resolves no function, such as the one that drops a macro."""
     return first_word(query) in _HARMLESS and ";" not in query.rstrip().rstrip(";")
+
+
+def _defines(query: str) -> bool:
+    """Whether a text has a verb of `_DEFINES` and behind it one of its objects; two searches, each once through the text."""
+    begun = ((verb.search(query), what) for verb, what in _DEFINES)
+    return any(found is not None and what.search(query, found.end()) is not None for found, what in begun)
 
 
 class Session(threading.local):
@@ -72,7 +81,7 @@ class Session(threading.local):
         if word in _ENDS:
             found, self._has_defined = self._has_defined, False
             return found
-        found = word in _REDEFINES or _DEFINES.search(query) is not None
+        found = word in _REDEFINES or _defines(query)
         self._has_defined = self._has_defined or found
         return found
 
