@@ -36,7 +36,7 @@ STREAMING_BUFFER = "64MiB"
 _CLOSE_ATTEMPTS = 32
 
 #: How many threads of one process have a cursor whose settings were made before they were locked: the training loop's, and
-#: those that sample and fetch. Others stream with DuckDB's buffer of 10 MB.
+#: those that sample and fetch. Others stream with DuckDB's buffer of 10 MB. A thread that ends leaves its cursor to the next.
 _READY = 4
 
 
@@ -146,13 +146,23 @@ class Cursors(Listed):
         self._need_own_names()
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
         if cursor is None:
-            try:
-                cursor = self._ready.pop()
-            except IndexError:
-                cursor = self.new_cursor()
-                prefer(cursor, streaming_buffer_size=STREAMING_BUFFER)
-            self._cursors.cursor = cursor
+            cursor = self._cursors.cursor = self._ready_cursor() or self._own_cursor()
             self._all_cursors.add(cursor)
+        return cursor
+
+    def _own_cursor(self) -> duckdb.DuckDBPyConnection:
+        cursor = self.new_cursor()
+        prefer(cursor, streaming_buffer_size=STREAMING_BUFFER)
+        return cursor
+
+    def _ready_cursor(self) -> duckdb.DuckDBPyConnection | None:
+        """Return one of the cursors that were set up before the lock, until this thread ends; None: none is left."""
+        try:
+            cursor = self._ready.pop()
+        except IndexError:
+            return None
+        self._cursors.held = held = _Held()
+        weakref.finalize(held, self._ready.append, cursor).atexit = False
         return cursor
 
     def _ready_cursors(self) -> list[duckdb.DuckDBPyConnection]:
@@ -342,6 +352,12 @@ class Cursors(Listed):
         if self._closed:
             parts.append("closed")
         return f"dbgnn.Database({', '.join(parts)})"
+
+
+class _Held:
+    """Held by a thread for as long as it has a cursor that the next thread may have."""
+
+    __slots__ = ("__weakref__",)
 
 
 def _size_and_time(path: str) -> tuple[int, int]:

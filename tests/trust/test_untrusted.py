@@ -56,6 +56,21 @@ def test_an_honest_file_gives_the_same(path: Path) -> None:
         assert "untrusted" in repr(db)
 
 
+def test_a_thread_that_ends_leaves_its_cursor_to_the_next(path: Path) -> None:
+    """Every epoch has threads of its own, and once the configuration is locked no cursor can have the larger buffer."""
+    sizes: list[object] = []
+    with dbgnn.connect(path, untrusted=True, progress=False) as db:
+
+        def read() -> None:
+            sizes.extend(db.cursor().execute("SELECT current_setting('streaming_buffer_size')").fetchall())
+
+        for _ in range(8):
+            thread = threading.Thread(target=read)
+            thread.start()
+            thread.join()
+    assert sizes == [("64.0 MiB",)] * 8
+
+
 def test_its_settings_are_kept_by_copies_and_children(path: Path) -> None:
     with dbgnn.connect(path, untrusted=True, progress=False, threads=1, memory_limit="1GB") as db:
         copy = pickle.loads(pickle.dumps(db))
