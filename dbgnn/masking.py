@@ -40,7 +40,7 @@ _NAMED = re.compile(
 #: The like without quotes, in the text of a connection or behind a ``?``; and what stands before the ``@`` of a URL.
 _BARE = re.compile(r"""(?P<before>\b\w*(?:password|passwd|pwd|secret|token)=)(?P<secret>[^\s;'"]+)""", re.IGNORECASE)
 _IN_QUERY = re.compile(
-    r"""(?P<before>[?&][\w.-]*(?:token|sig|signature|key|secret|password|credential|auth)[\w.-]*=)(?P<secret>[^&\s'"]+)""",
+    r"""(?P<before>[?&][\w.-]{0,64}(?:token|sig|signature|key|secret|password|credential|auth)[\w.-]{0,64}=)(?P<secret>[^&\s'"]+)""",
     re.IGNORECASE,
 )
 _IN_URL = re.compile(r"""(?P<before>\b[a-z][a-z0-9+.-]{0,30}:/{1,2})(?P<secret>[^\s/@'"?#]+)(?=@)""", re.IGNORECASE)
@@ -50,7 +50,7 @@ _PATTERNS = (_NAMED, _BARE, _IN_QUERY, _IN_URL)
 _MAY_HOLD = re.compile(rf"{_WORDS}|:/|[?&]\w*(?:sig|key|auth)", re.IGNORECASE)
 
 #: Statements all of whose texts are secret.
-_SECRET_STATEMENT = re.compile(r"\bCREATE\s+(?:\w+\s+){0,3}SECRET\b|\badd_parquet_key\b", re.IGNORECASE)
+_SECRET_STATEMENT = re.compile(r"\bCREATE\s+(?:\w+\s+){0,3}SECRET\b|\badd_parquet_key\s{0,8}\(", re.IGNORECASE)
 _ANY_TEXT = re.compile(_TEXT, re.DOTALL)
 
 #: Where DuckDB shows the statement, cut to the width of a line: a secret may be cut as well.
