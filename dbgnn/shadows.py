@@ -118,6 +118,8 @@ def shadow_error(database: str, found: Sequence[Shadow], *, path: str | None, tr
         trusted: Whether the user said that the file is his own.
     """
     drop = "; ".join(each.remedy for each in found)
+    is_type = any(each.kind == "type" for each in found)
+    of_type = "Give columns of the type another (ALTER TABLE … ALTER … TYPE VARCHAR). " if is_type else ""
     named = ", ".join(map(str, found[:_NAMED])) + (", …" if len(found) > _NAMED else "")
     if path is None or any(each.database == "temp" for each in found):
         how = f"db.execute({drop!r})"
@@ -126,7 +128,7 @@ def shadow_error(database: str, found: Sequence[Shadow], *, path: str | None, tr
     own = "" if trusted else " If the file is your own: trusted=True lets be what no SQL of dbgnn calls."
     return SchemaError(
         f"{database} holds {named}. DuckDB would take that for its own function or type of the name, and run it in its place. "
-        f"Drop it: {how}.{own}"
+        f"{of_type}Drop it: {how}.{own}"
     )
 
 
