@@ -63,7 +63,7 @@ import json, resource, sys
 import duckdb
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 try:
-    con = duckdb.connect(sys.argv[1], read_only=True, config=json.loads(sys.argv[2]))
+    con = duckdb.connect(sys.argv[1], read_only=True, config=json.load(sys.stdin))
 except duckdb.Error:
     sys.exit()
 for name in ("functions", "types", "tables", "views", "columns", "constraints", "indexes"):
@@ -85,11 +85,12 @@ def _survive(settings: Settings) -> None:
     """
     if not sys.executable:  # Python within another program
         return
-    command = [sys.executable, "-I", "-c", _READ_CATALOG, settings.path, json.dumps(config_of(settings))]
+    command = [sys.executable, "-I", "-c", _READ_CATALOG, settings.path]
+    said = json.dumps(config_of(settings)).encode()  # not among the arguments, which everybody on the machine can read
     null = subprocess.DEVNULL
     try:
         done = subprocess.run(  # noqa: S603 - the program is our own, and no shell reads the path
-            command, stdin=null, stdout=null, stderr=null, timeout=_PATIENCE, check=False
+            command, input=said, stdout=null, stderr=null, timeout=_PATIENCE, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise ConnectionError(f"{settings.path!r} has a catalog that DuckDB cannot read within {_PATIENCE} s.") from error

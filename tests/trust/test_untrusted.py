@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -54,6 +55,22 @@ def test_an_honest_file_gives_the_same(path: Path) -> None:
         assert got == wanted
         assert db.execute("SELECT count(*) FROM paper WHERE year > ?", [2003]).fetchall() == [(48,)]
         assert "untrusted" in repr(db)
+
+
+def test_no_setting_is_an_argument_of_the_process_that_opens_first(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody on the machine can list those; a setting may be a key."""
+    commands: list[str] = []
+    run = subprocess.run
+
+    def noted(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        commands.extend(command)
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    with dbgnn.connect(path, untrusted=True, config={"custom_user_agent": "for-nobody-else"}) as db:
+        assert db.execute("SELECT current_setting('custom_user_agent')").fetchall() == [("for-nobody-else",)]
+    assert str(path) in commands
+    assert not any("for-nobody-else" in part for part in commands)
 
 
 def test_a_thread_that_ends_leaves_its_cursor_to_the_next(path: Path) -> None:
