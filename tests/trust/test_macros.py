@@ -114,8 +114,11 @@ def test_macros_that_our_statements_do_not_call_change_nothing(recorded: Recorde
     path = recorded.copy(tmp_path, *(macro for name in sorted(free) for macro in macros_of(name)))
     with dbgnn.connect(path, progress=False, trusted=True) as db:
         assert everything.run(db, tmp_path) == recorded.results
-    with dbgnn.connect(path) as db, pytest.raises(SchemaError, match="trusted=True lets be"):
+    with dbgnn.connect(path) as db, pytest.raises(SchemaError, match="trusted=True lets be") as caught:
         db.graph("g")
+    do_what_is_said(caught.value)
+    with dbgnn.connect(path) as db:
+        assert db.execute("SELECT ucase('a')").fetchall() == [("A",)]
 
 
 @pytest.fixture
@@ -250,6 +253,34 @@ def test_what_is_looked_up_as_something_else_hides_nothing(recorded: Recorded, t
     path = recorded.copy(tmp_path, *HIDE_NOTHING, "; ".join(m.replace("MACRO", "OR REPLACE MACRO") for m in others))
     with dbgnn.connect(path, progress=False) as db:
         assert everything.run(db, tmp_path) == recorded.results
+
+
+def test_a_type_that_columns_are_of_is_dropped_once_they_are_not(recorded: Recorded, tmp_path: Path) -> None:
+    path = recorded.copy(tmp_path, "CREATE TYPE json AS VARCHAR", "CREATE TABLE typed (j json)")
+    with dbgnn.connect(path) as db, pytest.raises(SchemaError, match="ALTER TABLE … ALTER … TYPE VARCHAR") as caught:
+        db.graph("g")
+    with duckdb.connect(str(path)) as con:
+        con.execute("ALTER TABLE typed ALTER j TYPE VARCHAR")
+    do_what_is_said(caught.value)
+    with dbgnn.connect(path) as db:
+        assert db.graph("g").num_nodes("paper") == 60
+
+
+def test_several_macros_are_dropped_by_one_script() -> None:
+    with dbgnn.connect() as db:
+        db.connection.execute(f"{LEN.replace('MACRO', 'TEMP MACRO')}; CREATE MACRO hash(x) AS 1")
+        with pytest.raises(SchemaError, match=r"'hash' .*'len'") as caught:
+            db.execute("SELECT 1; SELECT 2")
+        said = re.search(r"Drop it: (db\.execute\(.*?\))\. If", str(caught.value))
+        assert said is not None
+        exec(said[1], {"db": db})
+        assert db.execute("SELECT len('four')").fetchall() == [(4,)]
+
+
+def test_a_macro_made_in_a_script_is_seen_by_its_next_statement(db: dbgnn.Database) -> None:
+    with pytest.raises(SchemaError, match="macro 'len'"):
+        db.execute(f"{LEN}; SELECT len('four')")
+    db.execute("DROP MACRO len; SELECT len('four')")
 
 
 @pytest.mark.parametrize("name", ["system", "temp", "main", "memory", 'we"ir.d, name'])
