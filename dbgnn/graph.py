@@ -389,13 +389,18 @@ class Graph(Listed, Shown):
 
     def _index_line(self) -> str:
         try:
-            found = topology.verify(self.db.cursor(), self.definition)
+            found = topology.verify(self.db.cursor(), self.definition, memory_only=self.db.settings.untrusted)
         except topology.IncompleteIndexError:
             return "Index: not built yet; it is built at first use, or by graph.build()"
         except StaleIndexError as error:
             return f"Index: {error}"
         dropped = [f"{e.dropped:,} dangling edges of {t!r} left out" for t, e in found.edges.items() if e.dropped]
-        where = ["in memory, since the file is open read-only and lacks it"] if found.in_memory else []
+        why = (
+            "that of a stranger's file is not believed"
+            if self.db.settings.untrusted
+            else "the file is open read-only and lacks it"
+        )
+        where = [f"in memory, since {why}"] if found.in_memory else []
         return "; ".join(["Index: built and up to date", *where, *dropped])
 
     def __repr__(self) -> str:
