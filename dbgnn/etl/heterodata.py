@@ -22,6 +22,7 @@ from dbgnn.etl.reader import Reader
 from dbgnn.graph import Graph
 from dbgnn.parse_tree import walk
 from dbgnn.schema import EdgeType, TypeNames, transaction
+from dbgnn.schema.keys import check_keys_are_there
 from dbgnn.translated import translated
 
 
@@ -159,6 +160,7 @@ def to_heterodata(
     with translated(db):
         con = db.idle_statements("to_heterodata")
         db.need_catalog(con)
+        check_keys_are_there(con, definition)
         checked = induced.conditions(con, definition, where)
         opts = _options(db, TypeNames.of_graph(definition, con), options)
         texts = _readable(con, _of_attributes(opts.attributes))
@@ -201,6 +203,7 @@ def _by_pattern(
 ) -> HeteroData:
     con = db.statements()
     db.need_catalog(con)
+    check_keys_are_there(con, definition)
     opts = _options(db, TypeNames.of_graph(definition, con), options)
     with transaction(con), match(con, definition, query, params) as found:
         chosen: dict[Any, str] = {**found.nodes, **found.edges}

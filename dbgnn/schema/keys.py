@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import duckdb
 
-from dbgnn.errors import SchemaError
-from dbgnn.schema.catalog import columns, first_row
-from dbgnn.schema.model import PropertyGraph, TableName, VertexTable
+from dbgnn.errors import SchemaError, UnknownNameError
+from dbgnn.schema.catalog import DECLARE_AGAIN, columns, first_row
+from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.render import shown, shown_table
 from dbgnn.schema.types import comparable
 from dbgnn.sql import quote, quote_all
@@ -134,6 +134,30 @@ def hashed(expression: str, key_type: str) -> str:
         return f"{expression} COLLATE C"  # DuckDB hashes what a collation makes of a text
     wide = kind in _WIDE or (kind == "DECIMAL" and int(re.split(r"[(,]", key_type)[1]) > 18)
     return f"{expression}::VARCHAR COLLATE C" if wide or kind == "JSON" else expression
+
+
+# -- which columns are keys ----------------------------------------------------------------------------------
+
+
+def key_names(part: VertexTable | EdgeTable) -> tuple[str, ...]:
+    """Return the columns of a part's table that identify its nodes: its key, or those of both ends."""
+    return part.key if isinstance(part, VertexTable) else (*part.source_key, *part.destination_key)
+
+
+def check_key_columns(part: VertexTable | EdgeTable, known: Collection[str]) -> None:
+    """Raise :class:`UnknownNameError` if a part's table, of which the columns are given, lacks one of its keys."""
+    if missing := [name for name in key_names(part) if name not in known]:
+        raise UnknownNameError(
+            f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key. "
+            f"{DECLARE_AGAIN}"
+        )
+
+
+def check_keys_are_there(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> None:
+    """Raise :class:`UnknownNameError` if a table of the graph is gone, or lacks a key: it was altered, or never had one."""
+    parts: list[VertexTable | EdgeTable] = [*graph.vertices, *graph.edges]
+    for part in parts:
+        check_key_columns(part, columns(con, part.table))
 
 
 # -- what can be a key -------------------------------------------------------------------------------------

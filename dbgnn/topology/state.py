@@ -15,7 +15,7 @@ import duckdb
 from dbgnn.errors import StaleIndexError, UnknownNameError
 from dbgnn.schema import PropertyGraph
 from dbgnn.schema.catalog import OWN_SCHEMA, current_database
-from dbgnn.schema.keys import key_types
+from dbgnn.schema.keys import key_names, key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.sql import quote
 from dbgnn.topology.contents import adjacency_query, damage, map_query, read_contents
@@ -30,7 +30,7 @@ from dbgnn.topology.stored import (
     shapes,
     stored_parts,
 )
-from dbgnn.topology.table_state import TableState, checksums, end_keys, key_names, part_name, table_states
+from dbgnn.topology.table_state import TableState, checksums, end_keys, part_name, table_states
 
 
 class IncompleteIndexError(StaleIndexError):

@@ -19,20 +19,13 @@ from dataclasses import dataclass
 
 import duckdb
 
-from dbgnn.errors import UnknownNameError
 from dbgnn.schema import PropertyGraph, columns
-from dbgnn.schema.catalog import DECLARE_AGAIN
-from dbgnn.schema.keys import hashed, key_types
+from dbgnn.schema.keys import check_key_columns, hashed, key_names, key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.sql import quote
 
 #: ``hash()`` may change with DuckDB's version; the number counts changes of what this package stores.
 ENGINE = f"DuckDB {duckdb.__version__}, index format 3"
-
-
-def key_names(part: VertexTable | EdgeTable) -> tuple[str, ...]:
-    """Return the columns of a part's table that its index is made from."""
-    return part.key if isinstance(part, VertexTable) else (*part.source_key, *part.destination_key)
 
 
 def checksums(part: VertexTable | EdgeTable, kinds: Sequence[str]) -> str:
@@ -65,11 +58,7 @@ class TableState:
         """Compute the state of a table now: one scan of its key columns."""
         names = key_names(part)
         known = columns(con, part.table)
-        if missing := [n for n in names if n not in known]:
-            raise UnknownNameError(
-                f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key. "
-                f"{DECLARE_AGAIN}"
-            )
+        check_key_columns(part, known)
         distinct = tuple(dict.fromkeys(names))
         types = dict(zip(distinct, key_types(con, part.table.sql, known, distinct), strict=True))
         kinds = [types[n] for n in names]

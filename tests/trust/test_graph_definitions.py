@@ -10,7 +10,7 @@ import duckdb
 import pytest
 
 import dbgnn
-from dbgnn.errors import SchemaError, UnknownNameError
+from dbgnn.errors import SchemaError, StaleIndexError, UnknownNameError
 from tests.trust.index_edits import (
     COUNT,
     PAPERS,
@@ -99,3 +99,22 @@ def test_another_table_of_the_registrys_name_is_an_error_whose_remedy_works(
         db.execute(str(raised.value).rpartition(": ")[2].rstrip("."))
         db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (paper KEY (id) PROPERTIES (x))")
         assert db.graph("g").build().num_nodes("paper") == PAPERS
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"key": ["id"]', '"key": ["no"]'), ('"source_key": ["src"]', '"source_key": ["no"]')]
+)
+def test_keys_that_are_not_there_are_named(old: str, new: str, base: Path, tmp_path: Path) -> None:
+    path = tmp_path / "idx.duckdb"
+    shutil.copy(base, path)
+    edit(path, f"UPDATE idx.dbgnn.graphs SET definition = replace(definition, '{old}', '{new}')")
+    with dbgnn.connect(path, read_only=True, progress=False) as db:
+        graph = db.graph("g")
+        for act in (
+            graph.topology,
+            graph.to_heterodata,
+            lambda: graph.to_heterodata(seeds=("paper", "y = 1"), hops=1),
+            lambda: dbgnn.query_to_heterodata(db, "SELECT p, c FROM paper p JOIN cites c ON true", graph="g"),
+        ):
+            with pytest.raises((UnknownNameError, StaleIndexError), match="has no column 'no'"):
+                act()
