@@ -22,7 +22,7 @@ from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ResourceError
 from dbgnn.identity import Identity, has_open, identity_of
 from dbgnn.masking import hidden_settings, masked
-from dbgnn.opening import closed, open_file
+from dbgnn.opening import WRITE_AHEAD_LOGS, closed, open_file
 from dbgnn.session import Session
 from dbgnn.shadows import Shadow, search_path, shadow_error, shadows
 from dbgnn.sql import quote
@@ -309,7 +309,7 @@ class Cursors(Listed):
         if self.in_memory:
             return None
         self.need_same_file()
-        suffixes = ("", ".wal", ".wal.checkpoint", ".wal.recovery")
+        suffixes = ("", *WRITE_AHEAD_LOGS)
         return tuple(_size_and_time(self.settings.path + suffix) for suffix in suffixes)
 
     def interrupt(self) -> None:

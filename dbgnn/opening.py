@@ -18,6 +18,9 @@ from dbgnn.identity import identity_of, is_forked, paths_open
 from dbgnn.sql import literal, quote
 from dbgnn.translated import damaged, is_damaged
 
+#: What DuckDB's logs of a file are called behind its name.
+WRITE_AHEAD_LOGS = (".wal", ".wal.checkpoint", ".wal.recovery")
+
 
 def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
     """Return a connection to the database of `connect()`, in a forked child in an instance of its own.
@@ -35,6 +38,8 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
         )
     if not in_memory and os.path.exists(settings.path) and not os.path.isfile(settings.path):
         raise ConnectionError(f"{settings.path!r} is no regular file, and so no DuckDB database file.")
+    if not in_memory:
+        _check_beside(settings)
     _need_one_path(settings.path)
     if not _is_text(settings.path):
         raise ConnectionError(f"{settings.path!r} is no UTF-8, so DuckDB cannot open it; rename the file.")
@@ -98,6 +103,20 @@ def _survive(settings: Settings) -> None:
         raise ConnectionError(
             f"{settings.path!r} is damaged, or made to do harm: it ended the process that opened it first, by "
             f"{signal.Signals(-done.returncode).name}. Use a copy that is whole."
+        )
+
+
+def _check_beside(settings: Settings) -> None:
+    """Raise if what DuckDB keeps beside a file is no file: it would wait for a FIFO for ever, and write where a link leads."""
+    for path in (settings.path + suffix for suffix in WRITE_AHEAD_LOGS):
+        if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
+            raise ConnectionError(
+                f"{path!r} is no regular file, and so no write-ahead log of DuckDB's. Delete it, or move it away."
+            )
+    spill = settings.path + ".tmp"
+    if settings.untrusted and settings.temp_directory is None and os.path.islink(spill):
+        raise ConnectionError(
+            f"{spill!r} is a link, and DuckDB would write where it leads. Delete it, or give temp_directory=."
         )
 
 

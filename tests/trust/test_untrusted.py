@@ -173,6 +173,27 @@ def test_what_is_no_regular_file(tmp_path: Path, make: str) -> None:
             dbgnn.connect(path, read_only=True, untrusted=untrusted)
 
 
+LOGS = [(suffix, make) for suffix in (".wal", ".wal.checkpoint", ".wal.recovery") for make in ("fifo", "folder", "link")]
+
+
+@pytest.mark.parametrize(("suffix", "make"), [*LOGS, (".tmp", "link")])
+def test_what_lies_beside_a_file_and_is_no_file(path: Path, suffix: str, make: str) -> None:
+    """DuckDB waits for a FIFO, and a log that is a link is written over when the file is closed."""
+    beside, victim = Path(f"{path}{suffix}"), path.with_name("victim")
+    victim.write_text("precious")
+    if make == "fifo":
+        os.mkfifo(beside)
+    elif make == "folder":
+        beside.mkdir()
+    else:
+        beside.symlink_to(victim)
+    # Of a file of one's own, the folder of work that is larger than memory may well be a link.
+    for given in ({"untrusted": True}, *([{"read_only": True}, {}] if suffix != ".tmp" else [])):
+        with pytest.raises(ConnectionError, match="Delete it"):
+            dbgnn.connect(path, **given)  # type: ignore[arg-type]
+    assert victim.read_text() == "precious"
+
+
 #: What reads, writes or calls, as the body of a view; `{there}` is a file of the victim's, `{out}` what is to be written.
 ACTING = [
     "SELECT content FROM read_text('{there}')",
