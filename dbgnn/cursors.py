@@ -214,8 +214,8 @@ class Cursors(Listed):
 
     def _raise_for(self, found: Sequence[Shadow]) -> None:
         if found:
-            outside = self._owns and not self.in_memory
-            raise shadow_error(str(self), found, path=self.settings.path if outside else None, trusted=self.settings.trusted)
+            path = self.settings.path if (self._owns or self.read_only) and not self.in_memory else None
+            raise shadow_error(str(self), found, catalog=self._catalog, path=path, trusted=self.settings.trusted)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

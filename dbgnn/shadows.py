@@ -73,9 +73,10 @@ class Shadow:
         kind = {"type": "TYPE", "table_macro": "MACRO TABLE"}.get(self.kind, "MACRO")
         return f"DROP {kind} {quote(self.database)}.{quote(self.schema)}.{quote(self.name)}"
 
-    def __str__(self) -> str:
+    def shown(self, catalog: str) -> str:
+        """What it is called in a message about the database of that name."""
         kind = "type" if self.kind == "type" else "macro"
-        schema = f"{self.database}.{self.schema}" if self.database == "temp" else self.schema
+        schema = self.schema if self.database == catalog else f"{self.database}.{self.schema}"
         return f"{kind} {self.name!r} in schema {schema!r}"
 
 
@@ -88,7 +89,8 @@ def shadows(con: duckdb.DuckDBPyConnection, path: Collection[tuple[str, str]], *
         trusted: Whether only names count that SQL of ours may resolve.
     """
     made = {Shadow(*row) for row in con.execute(_USER_MADE).fetchall()}  # one row for every form of a macro
-    made = {each for each in made if (each.database, each.schema) in path}
+    folded = {(database.lower(), schema.lower()) for database, schema in path}  # USE takes a name in any case, and keeps it
+    made = {each for each in made if (each.database.lower(), each.schema.lower()) in folded}
     if not made:
         return []
     own, used = _own_names(), _used_names() if trusted else None
@@ -108,28 +110,31 @@ def search_path(con: duckdb.DuckDBPyConnection) -> set[tuple[str, str]]:
     return found
 
 
-def shadow_error(database: str, found: Sequence[Shadow], *, path: str | None, trusted: bool) -> SchemaError:
+def shadow_error(database: str, found: Sequence[Shadow], *, catalog: str, path: str | None, trusted: bool) -> SchemaError:
     """Return the error that names what was found, and how to drop it.
 
     Args:
         database: What it was found in, for the message.
         found: What was found.
+        catalog: The name that DuckDB has for it.
         path: The file, where it is plain DuckDB that can drop it; None: ``db.execute()`` does.
         trusted: Whether the user said that the file is his own.
     """
+    named = ", ".join(each.shown(catalog) for each in found[:_NAMED]) + (", …" if len(found) > _NAMED else "")
+    own = "" if trusted else " If the file is your own: trusted=True lets be what no SQL of dbgnn calls."
+    what = (
+        f"{database} holds {named}. DuckDB would take that for its own function or type of the name, and run it in its place. "
+    )
+    if any(each.database not in ("temp", catalog) for each in found):  # it may be open read-only, and under another name
+        return SchemaError(f"{what}Use the database without it: db.execute({f'USE {quote(catalog)}'!r}).{own}")
     drop = "; ".join(each.remedy for each in found)
     is_type = any(each.kind == "type" for each in found)
     of_type = "Give columns of the type another (ALTER TABLE … ALTER … TYPE VARCHAR). " if is_type else ""
-    named = ", ".join(map(str, found[:_NAMED])) + (", …" if len(found) > _NAMED else "")
     if path is None or any(each.database == "temp" for each in found):
         how = f"db.execute({drop!r})"
     else:
         how = f"close this database, then duckdb.connect({path!r}).execute({drop!r})"
-    own = "" if trusted else " If the file is your own: trusted=True lets be what no SQL of dbgnn calls."
-    return SchemaError(
-        f"{database} holds {named}. DuckDB would take that for its own function or type of the name, and run it in its place. "
-        f"{of_type}Drop it: {how}.{own}"
-    )
+    return SchemaError(f"{what}{of_type}Drop it: {how}.{own}")
 
 
 def _looked_up_as(kind: str) -> str:

@@ -202,13 +202,25 @@ def test_a_macro_of_a_connection_that_was_handed_in() -> None:
 def test_macros_of_an_attached_file_count_once_it_is_used(db: dbgnn.Database, recorded: Recorded, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = recorded.copy(tmp_path / "other", LEN)
-    db.execute(f"ATTACH '{other}' AS other")
+    db.execute(f"ATTACH '{other}' AS other (READ_ONLY)")
     assert db.graph("g").num_nodes("paper") == 60
-    db.execute("USE other")
-    with pytest.raises(SchemaError, match="macro 'len'"):
-        db.execute("SELECT 1")
-    db.execute("USE copy")
-    assert db.graph("g").num_nodes("paper") == 60
+    for name in ("other", "OTHER"):
+        db.execute(f"USE {name}")
+        with pytest.raises(SchemaError, match=r"macro 'len' in schema 'other\.main'") as caught:
+            db.execute("SELECT 1")
+        said = re.search(r"Use the database without it: (db\.execute\(.*?\))\. If", str(caught.value))
+        assert said is not None
+        exec(said[1], {"db": db})
+        assert db.graph("g").num_nodes("paper") == 60
+
+
+def test_a_macro_of_a_connection_that_was_handed_in_read_only(recorded: Recorded, tmp_path: Path) -> None:
+    path = recorded.copy(tmp_path, LEN)
+    with duckdb.connect(str(path), read_only=True) as con, pytest.raises(SchemaError, match="macro 'len'") as caught:
+        dbgnn.connect(con).graph("g")
+    do_what_is_said(caught.value)
+    with duckdb.connect(str(path), read_only=True) as con:
+        assert dbgnn.connect(con).graph("g").num_nodes("paper") == 60
 
 
 def test_macros_of_other_schemas_hide_nothing(recorded: Recorded, tmp_path: Path) -> None:
