@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import duckdb
 
@@ -65,6 +66,7 @@ def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
 #: Opens a file, reads what its catalog says, and closes it; errors are those of whoever opens it next.
 _READ_CATALOG = """
 import json, resource, sys
+sys.path.append(sys.argv[2])
 import duckdb
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 try:
@@ -90,7 +92,8 @@ def _survive(settings: Settings) -> None:
     """
     if not sys.executable:  # Python within another program
         return
-    command = [sys.executable, "-I", "-c", _READ_CATALOG, settings.path]
+    # Alone, so that nothing in the current folder is imported, which may be the stranger's, too; DuckDB from where it is.
+    command = [sys.executable, "-I", "-c", _READ_CATALOG, settings.path, str(Path(duckdb.__file__).parent.parent)]
     said = json.dumps(config_of(settings)).encode()  # not among the arguments, which everybody on the machine can read
     null = subprocess.DEVNULL
     try:

@@ -73,6 +73,22 @@ def test_no_setting_is_an_argument_of_the_process_that_opens_first(path: Path, m
     assert not any("for-nobody-else" in part for part in commands)
 
 
+def test_the_process_that_opens_first_finds_duckdb_where_this_one_did(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where only PYTHONPATH or the user's own folder of packages leads there, which an isolated one does not look at."""
+    ended: list[int] = []
+    run = subprocess.run
+
+    def noted(command: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        done = run(command, **options)
+        ended.append(done.returncode)
+        return done
+
+    monkeypatch.setattr(subprocess, "run", noted)
+    monkeypatch.setattr(sys, "executable", sys._base_executable)  # type: ignore[attr-defined] # which lacks the packages
+    dbgnn.connect(path, untrusted=True).close()
+    assert ended == [0]
+
+
 def test_a_thread_that_ends_leaves_its_cursor_to_the_next(path: Path) -> None:
     """Every epoch has threads of its own, and once the configuration is locked no cursor can have the larger buffer."""
     sizes: list[object] = []
