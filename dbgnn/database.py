@@ -174,7 +174,10 @@ class Database(Cursors):
             if schema.parse_statement(query) is not None or ingest.parse_copy(query) is not None:
                 raise SqlError(f"This is a statement, not a query: run it with db.execute(): {query.strip()[:80]!r}")
             con = self.statements()
-            self.judge(con)
+            if is_being_read(con):
+                self._need_own_names()  # by a cursor of ours, since a statement on this connection would end what is read
+            else:
+                self.judge(con)
             found = con.sql(query, params=params)
             self._saw(query)
             return found

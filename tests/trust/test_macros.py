@@ -289,6 +289,17 @@ def test_several_macros_are_dropped_by_one_script() -> None:
         assert db.execute("SELECT len('four')").fetchall() == [(4,)]
 
 
+@pytest.mark.parametrize("of", ["execute", "connection"])
+def test_looking_for_macros_ends_no_result(of: str) -> None:
+    with dbgnn.connect() as db:
+        con = db.connection  # on which any statement may have made one
+        rows = (con if of == "connection" else db).execute("SELECT unnest(range(100_000))")
+        assert rows.fetchone() == (0,)
+        query = db.sql("SELECT 1")
+        assert len(rows.fetchall()) == 99_999
+        assert query.fetchall() == [(1,)]
+
+
 def test_a_macro_made_in_a_script_is_seen_by_its_next_statement(db: dbgnn.Database) -> None:
     with pytest.raises(SchemaError, match="macro 'len'"):
         db.execute(f"{LEN}; SELECT len('four')")
