@@ -68,7 +68,7 @@ class Settings:
     @property
     def secret(self) -> str:
         """Which of them is a key or a password, in words; empty if none is."""
-        named = next((name for name, _ in self.config if is_secret_name(name)), None)
+        named = next((name for name, value in self.config if is_secret_name(name) or secrets_of(str(value))), None)
         if named is not None:
             return f"its config= has {named!r}"
         return "its path has a key or password" if secrets_of(self.path) else ""

@@ -20,8 +20,8 @@ PLACEHOLDER = "…"
 _SHORTEST = 4
 
 _WORDS = (
-    r"secret|token|passw(?:or)?d|passphrase|pwd|credentials?|authorization|signature|encryption_key|access_key|account_key|"
-    r"shared_key|private_key|api_?key|key_id|key_value|connection_string"
+    r"secret|token|passw(?:or)?d|passphrase|pwd|credentials?|authorization|signature|encryption_key|access_?key|account_?key|"
+    r"shared_?key|private_?key|api_?key|key_id|key_value|connection_string"
 )
 _NAME = re.compile(rf"\w*(?:{_WORDS})", re.IGNORECASE)
 
@@ -33,12 +33,16 @@ _GAP = r"\s{0,8}"
 
 #: A name, quoted or not, what stands between, and the value.
 _NAMED = re.compile(
-    rf"""(?P<before>\b\w*(?:{_WORDS})\b(?:["']?{_GAP}(?::=|=>|=|:)|{_GAP}TO\b|\s){_GAP}(?:MAP)?{_GAP}[(\[{{]?{_GAP})"""
+    rf"""(?P<before>\b\w*(?:{_WORDS})\b(?:["']?{_GAP}(?::=|=>|==?|!=|<>|:)|{_GAP}TO\b|\s|(?=\()){_GAP}(?:MAP)?{_GAP}[(\[{{]?{_GAP})"""
     rf"""(?P<secret>{_TEXT})""",
     re.IGNORECASE | re.DOTALL,
 )
 #: The like without quotes, in the text of a connection or behind a ``?``; and what stands before the ``@`` of a URL.
-_BARE = re.compile(r"""(?P<before>\b\w*(?:password|passwd|pwd|secret|token)=)(?P<secret>[^\s;'"]+)""", re.IGNORECASE)
+_BARE = re.compile(
+    r"""(?P<before>\b\w*(?:password|passwd|pwd|secret|token|accountkey|accesskey|signature)=|\b(?-i:Bearer)[ ](?=\S{8}))"""
+    r"""(?P<secret>[^\s;'"]+)""",
+    re.IGNORECASE,
+)
 _IN_QUERY = re.compile(
     r"""(?P<before>[?&][\w.-]{0,64}(?:token|sig|signature|key|secret|password|credential|auth)[\w.-]{0,64}=)(?P<secret>[^&\s'"]+)""",
     re.IGNORECASE,
@@ -47,10 +51,13 @@ _IN_URL = re.compile(r"""(?P<before>\b[a-z][a-z0-9+.-]{0,30}:/{1,2})(?P<secret>[
 _PATTERNS = (_NAMED, _BARE, _IN_QUERY, _IN_URL)
 
 #: What is quick to see where no pattern can match.
-_MAY_HOLD = re.compile(rf"{_WORDS}|:/|[?&]\w*(?:sig|key|auth)", re.IGNORECASE)
+_MAY_HOLD = re.compile(rf"{_WORDS}|Bearer|:/|[?&]\w*(?:sig|key|auth)", re.IGNORECASE)
 
 #: Statements all of whose texts are secret.
-_SECRET_STATEMENT = re.compile(r"\bCREATE\s+(?:\w+\s+){0,3}SECRET\b|\badd_parquet_key\s{0,8}\(", re.IGNORECASE)
+_BETWEEN = r"(?:\s|/\*[^*]{0,200}\*/|--[^\n]{0,200}\n){1,40}"
+_SECRET_STATEMENT = re.compile(
+    rf"\bCREATE{_BETWEEN}(?:\w+{_BETWEEN}){{0,5}}SECRET\b|\badd_parquet_key\s{{0,8}}\(", re.IGNORECASE
+)
 _ANY_TEXT = re.compile(_TEXT, re.DOTALL)
 
 #: Where DuckDB shows the statement, cut to the width of a line: a secret may be cut as well.

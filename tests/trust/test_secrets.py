@@ -38,6 +38,12 @@ STATEMENTS = [
     "CREATE SECRET s (TYPE s3, NOTHING '{c}')",
     "CREATE OR REPLACE PERSISTENT SECRET s (TYPE http, EXTRA_HTTP_HEADERS MAP {{'Authorization': 'Bearer {c}'}}, NOTHING 1)",
     "CREATE SECRET s (TYPE http, BEARER_TOKEN '{c}'",
+    "CREATE /* of s3 */ SECRET s (TYPE s3, NOTHING '{c}')",
+    "CREATE\n-- of s3\nSECRET s (TYPE s3, NOTHING '{c}')",
+    "ATTACH 'AccountName=a;AccountKey={c};EndpointSuffix=x' AS a (TYPE nothing)",
+    "SELECT nothing || 'Authorization: Bearer {c}'",
+    "SELECT password('{c}')",
+    "SELECT nothing WHERE api_key <> '{c}'",
     "SET s3_secret_access_key = '{c}'",
     "SET s3_secret_access_key TO '{c}'",
     "SET motherduck_token='{c}'",
@@ -132,6 +138,11 @@ def test_a_database_says_the_names_of_settings_alone_and_is_not_pickled(tmp_path
             with pytest.raises(dbgnn.errors.ConnectionError, match="config= has 'http_proxy_password'") as caught:
                 send(db)
             assert_hidden(everything_said(caught.value))
+    with (
+        dbgnn.connect(path, read_only=True, config={"http_proxy": f"http://user:{CANARY}@host"}) as db,
+        pytest.raises(dbgnn.errors.ConnectionError, match="config= has 'http_proxy'"),
+    ):
+        pickle.dumps(db)
     with dbgnn.connect(path, read_only=True, config={"preserve_insertion_order": "true"}) as db:
         pickle.loads(pickle.dumps(db)).close()
 
@@ -158,6 +169,7 @@ PLAIN = [
     "con.execute(\"ATTACH 'g.duckdb' AS g (ENCRYPTION_KEY '…')\")",
     "s3://bucket/file.parquet and https://host/path?page=2 and user@host",
     "KEY (id) REFERENCES paper (id)",
+    "a basic token and the bearer of it",
 ]
 
 
