@@ -59,12 +59,13 @@ _OF_THE_ROW = """
 #: Scalar functions of the row whose result is as large as an argument says. Which arguments those are, by position.
 SIZED = {
     **dict.fromkeys("lpad rpad repeat list_resize array_resize bitstring".split(), (1,)),
-    **dict.fromkeys("range generate_series".split(), (0, 1, 2)),
     "to_base": (2,),
     "bar": (3,),
 }
 #: Those whose result is as wide as the text of their first argument says.
 FORMATTING = frozenset({"format", "printf"})
+#: Those that make a list of numbers from one to another.
+RANGES = frozenset({"range", "generate_series"})
 
 #: Macros of DuckDB's own that compute a value from their arguments.
 _MACROS_OF_THE_ROW = """
@@ -164,7 +165,7 @@ _ACTING = """
 #: Functions of extensions that send SQL elsewhere, or do something.
 _ACTING_OF_EXTENSIONS = re.compile(r"(sqlite|postgres|mysql|mssql|odbc)_(attach|query|exec.*|configure.*|clear.*)")
 
-OF_THE_ROW = frozenset((*_OF_THE_ROW.split(), *SIZED, *FORMATTING))
+OF_THE_ROW = frozenset((*_OF_THE_ROW.split(), *SIZED, *FORMATTING, *RANGES))
 MACROS_OF_THE_ROW = frozenset(_MACROS_OF_THE_ROW.split())
 AGGREGATES_OF_LISTS = frozenset(_AGGREGATES_OF_LISTS.split())
 READING = frozenset(_READING.split())

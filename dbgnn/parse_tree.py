@@ -20,8 +20,8 @@ import duckdb
 from dbgnn.errors import SqlError
 from dbgnn.functions import MACROS_OF_THE_ROW
 
-#: How many characters a filter and a query may have: an IN list of some 8,000 numbers; a query of 10,000 rows of VALUES.
-LONGEST_FILTER, LONGEST_QUERY = 64 * 1024, 1024 * 1024
+#: How many characters a filter and a query may have: an IN list of 6,000 UUIDs; a query of 10,000 rows of VALUES.
+LONGEST_FILTER, LONGEST_QUERY = 256 * 1024, 1024 * 1024
 
 #: How many brackets may be open at one place. DuckDB takes at most 1,000 levels of expressions.
 DEEPEST_BRACKETS = 500
@@ -35,13 +35,14 @@ _ATOM = re.compile(r"[^\s,\]}]+")
 _SPACE = re.compile(r"[\s,:]*")
 
 
-def check_text(text: object, what: str, longest: int) -> None:
+def check_text(text: object, what: str, longest: int, remedy: str = "Put values into a table, and join it.") -> None:
     """Check that ``text`` is something that SQL can be, short and flat enough to be read by any parser.
 
     Args:
         text: What the user gave.
         what: What it is; the beginning of the error message, such as ``"The filter for 'paper'"``.
         longest: How many characters it may have.
+        remedy: What to do where it has more.
 
     Raises:
         SqlError: It is no text, holds NUL or half of a surrogate pair, is too long, or has too many open brackets.
@@ -49,9 +50,7 @@ def check_text(text: object, what: str, longest: int) -> None:
     if not isinstance(text, str):
         raise SqlError(f"{what} must be SQL text, not {text!r}.")
     if len(text) > longest:
-        raise SqlError(
-            f"{what} has {len(text):,} characters, and at most {longest:,} are allowed. Put values into a table, and join it."
-        )
+        raise SqlError(f"{what} has {len(text):,} characters, and at most {longest:,} are allowed. {remedy}")
     if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in text):
         raise SqlError(f"{what} holds a character that SQL text cannot hold: {short(text)!r}")
     if text.count("(") + text.count("[") + text.count("{") > DEEPEST_BRACKETS and _depth(text) > DEEPEST_BRACKETS:
@@ -120,7 +119,8 @@ def depths(tree: Any) -> tuple[int, int]:
                 chain = is_chain(part)
                 depth, chained = depth + (not (chain and chained)), chain
                 within += part["class"] == "LAMBDA" or str(part.get("function_name")).lower() in MACROS_OF_THE_ROW
-                deepest, multiplied = max(deepest, depth), max(multiplied, within)
+                parts = len(part.get("column_names", ()))  # DuckDB looks for each part in each other one
+                deepest, multiplied = max(deepest, depth, parts), max(multiplied, within)
             stack += ((value, depth, within, chained) for value in part.values())
         elif isinstance(part, list):
             stack += ((value, depth, within, chained) for value in part)

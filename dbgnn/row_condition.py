@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any, NoReturn
 
 import duckdb
@@ -25,10 +26,11 @@ from dbgnn.functions import (
     MACROS_OF_THE_ROW,
     OF_A_FOLD,
     OF_THE_ROW,
+    RANGES,
     SIZED,
     builtin,
 )
-from dbgnn.parse_tree import is_chain, serialized, short
+from dbgnn.parse_tree import is_chain, serialized, short, walk
 
 #: How deep expressions may be nested; a chain of operators such as ``a + b + c`` is one level, of DuckDB's at most 1,000
 #: terms. DuckDB 2.0.1 takes 0.1 s for 100 rows within one another, and more than 20 s for 900.
@@ -36,7 +38,15 @@ DEEPEST = 100
 
 #: How many expressions a filter may be when its macros are written out and what DuckDB binds twice is counted twice: each
 #: lambda doubles what is in it. 16 of `list_transform` within one another take 0.3 s, 20 take 10 s.
-LARGEST = 200_000
+LARGEST = 250_000
+
+#: How many expressions a term of AND counts as, and a comparison of what is computed on both sides: DuckDB's optimizer compares
+#: each of them with each other, and cannot be interrupted. 1,000 terms ``id <> 7`` take it 0.9 s and 4,000 10 s; 200 terms
+#: ``id = y + 7`` take 1.1 s, and 2,000 140 s.
+_OF_A_TERM, _OF_A_COMPARISON = 200, 1_000
+
+#: How many parts of one side of a comparison are looked at for columns.
+_LOOKED_AT = 2_000
 
 #: How large values may be made by functions whose result is as large as an argument says, all sizes multiplied.
 LARGEST_VALUE = 1_000_000
@@ -57,6 +67,9 @@ _USES_OF_AN_ARGUMENT = 3
 
 #: Macros that call macros: how many within one another.
 _DEEPEST_MACROS = 16
+
+#: A whole number as it is written.
+_WHOLE = re.compile(r"-?\d{1,4}(_?\d{1,4}){0,4}")
 
 _START = "SELECT 1 FROM t WHERE "
 
@@ -186,9 +199,13 @@ class _Judge:
                 if depth > DEEPEST:
                     self._stop(f"is nested too deeply: expressions may be {DEEPEST} deep", within)
                 here = _Around(depth, around.times, around.parameters, chain, around.folded)
-                size += around.times + self._own_size(part, here, within)
+                size += around.times + _optimized(part) + self._own_size(part, here, within)
                 if size > LARGEST:
-                    self._stop("is too large once its macros are written out, and lambdas are within one another", within)
+                    self._stop(
+                        "is too large: about 1,000 terms of AND are the most, or 200 comparisons of columns with columns, or "
+                        "16 lambdas within one another, with macros written out",
+                        within,
+                    )
                 stack += self._parts(part, here)
         return size
 
@@ -214,6 +231,8 @@ class _Judge:
 
     def _column(self, part: dict[str, Any], around: _Around, within: tuple[str, ...]) -> None:
         name = part["column_names"]
+        if len(name) > DEEPEST:
+            self._stop(f"is nested too deeply: a name may have {DEEPEST} parts", within)
         if name[0].lower() in around.parameters:
             return
         if within:
@@ -242,7 +261,7 @@ class _Judge:
             self._refuse(f"{name}(), which is not known to be a function of its arguments alone", within)
         if name in LIST_AGGREGATES and len(arguments) > 1:
             self._aggregate(_constant(arguments[1]["expression"]) or "?", within)
-        if name in SIZED or name in FORMATTING:
+        if name in SIZED or name in FORMATTING or name in RANGES:
             self._size(name, [argument["expression"] for argument in arguments], within)
         return 0
 
@@ -269,6 +288,10 @@ class _Judge:
 
     def _size(self, name: str, arguments: list[Any], within: tuple[str, ...]) -> None:
         """Check that how large the result of a function is stands in the text, and is little."""
+        if name in RANGES:
+            self._largest *= max(1, self._length(name, arguments, within))
+            self._need_small(name, within)
+            return
         given = [arguments[i] for i in SIZED[name] if i < len(arguments)] if name in SIZED else arguments[:1]
         for argument in given:
             text = _constant(argument)
@@ -278,14 +301,29 @@ class _Judge:
                 if re.search(r"\d{5}|\*|\{[^{}]*\{", text):
                     self._refuse(f"{name}() of a width that is computed, or has more than 4 digits", within)
                 sizes = [int(n) for n in re.findall(r"\d+", text)]
-            elif re.fullmatch(r"-?\d{1,12}", text):
+            elif _WHOLE.fullmatch(text):
                 sizes = [abs(int(text))]
             else:
                 self._refuse(f"{name}() of a size that is no whole number", within)
             for size in sizes:
                 self._largest *= max(1, size)
-            if self._largest > LARGEST_VALUE:
-                self._refuse(f"{name}() of a value that may be larger than {LARGEST_VALUE:,}", within)
+            self._need_small(name, within)
+
+    def _need_small(self, name: str, within: tuple[str, ...]) -> None:
+        if self._largest > LARGEST_VALUE:
+            self._refuse(f"{name}() of a value that may be larger than {LARGEST_VALUE:,}", within)
+
+    def _length(self, name: str, arguments: list[Any], within: tuple[str, ...]) -> int:
+        """Return how long the list is that ``range(start, stop, step)`` makes."""
+        texts = [_constant(argument) for argument in arguments]
+        if None in texts:
+            self._refuse(f"{name}() of a size that is computed: write a number", within)
+        if not all(_WHOLE.fullmatch(str(text)) for text in texts):
+            self._refuse(f"{name}() of a size that is no whole number", within)
+        numbers = [int(str(text)) for text in texts]
+        start, stop = numbers[:2] if len(numbers) > 1 else (0, *numbers[:1], 0)[:2]
+        step = numbers[2] if len(numbers) > 2 else 1
+        return abs(stop - start) // max(1, abs(step)) + 1
 
     def _parts(self, part: dict[str, Any], around: _Around) -> Iterator[tuple[Any, _Around]]:
         """Yield what is within an expression, with what stands around that."""
@@ -321,6 +359,24 @@ class _Judge:
             f"{self._what} may use the columns of its own row only; found {what}{macro} in {short(self._text)!r}. "
             "Put what it computes into a column first."
         )
+
+
+def _optimized(part: dict[str, Any]) -> int:
+    """Return how many expressions more one counts as, because DuckDB's optimizer compares those like it with each other."""
+    kind = part["type"]
+    if kind == "CONJUNCTION_AND":
+        return _OF_A_TERM * len(part["children"])
+    if kind == "OPERATOR_NOT" and part["children"][0]["type"] == "CONJUNCTION_OR":  # which becomes an AND
+        return _OF_A_TERM * len(part["children"][0]["children"])
+    if kind in {"COMPARE_EQUAL", "COMPARE_NOTEQUAL"}:
+        return _OF_A_COMPARISON * min(_columns_in(part["left"]), _columns_in(part["right"]))
+    if kind == "COMPARE_IN" and len(part["children"]) == 2:  # which becomes an equality
+        return _OF_A_COMPARISON * min(map(_columns_in, part["children"]))
+    return 0
+
+
+def _columns_in(part: Any) -> int:
+    return sum(p.get("class") == "COLUMN_REF" for p in islice(walk(part), _LOOKED_AT))
 
 
 def _constant(part: dict[str, Any]) -> str | None:

@@ -16,7 +16,7 @@ from sqlglot.errors import SqlglotError
 
 from dbgnn.errors import SqlError, near_misses
 from dbgnn.masking import hidden_in_errors
-from dbgnn.parse_tree import LONGEST_FILTER, check_text
+from dbgnn.parse_tree import LONGEST_FILTER, check_text, short
 from dbgnn.row_condition import columns_of_condition
 
 
@@ -93,7 +93,7 @@ def check_filter(
     """
     what = f"The filter for {where}"
     with hidden_in_errors(text):
-        check_text(text, what, LONGEST_FILTER)
+        check_text(text, what, LONGEST_FILTER, "Put what it computes into a column of the table.")
         _check_columns(columns_of_condition(con, text, what), text, where, table, columns)
     return f"({text}\n)"  # the line ends a comment
 
@@ -112,6 +112,6 @@ def _check_columns(
         arrow = "; a lambda is written lambda x: …" if re.search(rf"\b{re.escape(name[0])}\s*->", text) else ""
         shown = table[1] if schema == "main" else ".".join(table)
         raise SqlError(
-            f"The filter for {where} names {'.'.join(name)!r}, which is no column of table {shown!r}{quoted or arrow}"
-            f"{near_misses(name[-1], columns)}, in {text!r}"
+            f"The filter for {where} names {short('.'.join(name))!r}, which is no column of table {shown!r}{quoted or arrow}"
+            f"{near_misses(name[-1], columns)}, in {short(text)!r}"
         )

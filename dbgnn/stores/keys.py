@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from dbgnn.errors import RequestError, SqlError
+from dbgnn.parse_tree import short
 from dbgnn.schema.key_values import ARRAYS, given_keys, python_values
 from dbgnn.schema.keys import key_types, kind_of
 from dbgnn.sql import check_filter, first_line
@@ -136,15 +137,15 @@ def ids_where(db: Database, source: Source, condition: str) -> Tensor:
         kind = described.column("column_type")[0].as_py().strip('"')
         if kind != "BOOLEAN":
             raise SqlError(
-                f"The filter for {source.label!r} must be a condition, of type BOOLEAN, but {condition!r} is of type {kind}; "
-                "compare it with something."
+                f"The filter for {source.label!r} must be a condition, of type BOOLEAN, but {short(condition)!r} is of type "
+                f"{kind}; compare it with something."
             )
         found = db.arrow(select_where(source, checked))
     except _NOT_OF_THE_FILTER:
         raise
     except duckdb.Error as error:
         raise SqlError(
-            f"The filter for {source.label!r} does not fit table {str(source.table)!r}: {condition!r}: {first_line(error)}. "
-            f"Its columns: {', '.join(f'{c.name} {c.sql_type}' for c in source.columns.values())}."
+            f"The filter for {source.label!r} does not fit table {str(source.table)!r}: {short(condition)!r}: "
+            f"{first_line(error)}. Its columns: {', '.join(f'{c.name} {c.sql_type}' for c in source.columns.values())}."
         ) from error
     return torch.from_numpy(np.array(found.column(0).to_numpy(), dtype=np.int64))
