@@ -90,7 +90,7 @@ def _survive(settings: Settings) -> None:
 
     DuckDB reads nested expressions by recursion: a CHECK of 12,000 terms overflows a stack of 8 MB.
     """
-    if not sys.executable:  # Python within another program
+    if not sys.executable or getattr(sys, "frozen", False):  # Python within another program
         return
     # Alone, so that nothing in the current folder is imported, which may be the stranger's, too; DuckDB from where it is.
     command = [sys.executable, "-I", "-c", _READ_CATALOG, settings.path, str(Path(duckdb.__file__).parent.parent)]
@@ -100,6 +100,8 @@ def _survive(settings: Settings) -> None:
         done = subprocess.run(  # noqa: S603 - the program is our own, and no shell reads the path
             command, input=said, stdout=null, stderr=null, timeout=_PATIENCE, check=False
         )
+    except OSError:  # this process may start no other one, as in a sandbox
+        return
     except subprocess.TimeoutExpired as error:
         raise ConnectionError(f"{settings.path!r} has a catalog that DuckDB cannot read within {_PATIENCE} s.") from error
     if done.returncode < 0:

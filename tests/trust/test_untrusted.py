@@ -89,6 +89,12 @@ def test_the_process_that_opens_first_finds_duckdb_where_this_one_did(path: Path
     assert ended == [0]
 
 
+def test_a_process_that_may_start_no_other_one_opens_files_too(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(path.parent))  # a folder, which nobody may run
+    with dbgnn.connect(path, untrusted=True) as db:
+        assert db.graph("g").name == "g"
+
+
 def test_a_thread_that_ends_leaves_its_cursor_to_the_next(path: Path) -> None:
     """Every epoch has threads of its own, and once the configuration is locked no cursor can have the larger buffer."""
     sizes: list[object] = []
