@@ -121,7 +121,6 @@ class Cursors(Listed):
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "statements", None)
         if cursor is None:
             cursor = self._cursors.statements = self._any_cursor()
-            self._all_cursors.add(cursor)
         return cursor
 
     @keyboard_interrupts()
@@ -135,6 +134,7 @@ class Cursors(Listed):
         connection = self._live()
         with self._lock:
             cursor = connection.cursor()
+        self._all_cursors.add(cursor)
         cursor.execute(f"USE {quote(self._catalog)}")
         prefer(cursor, enable_progress_bar="false")
         return cursor
@@ -147,7 +147,6 @@ class Cursors(Listed):
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._cursors, "cursor", None)
         if cursor is None:
             cursor = self._cursors.cursor = self._ready_cursor() or self._own_cursor()
-            self._all_cursors.add(cursor)
         return cursor
 
     def _own_cursor(self) -> duckdb.DuckDBPyConnection:
@@ -161,6 +160,7 @@ class Cursors(Listed):
             cursor = self._ready.pop()
         except IndexError:
             return None
+        self._all_cursors.add(cursor)
         self._cursors.held = held = _Held()
         weakref.finalize(held, self._ready.append, cursor).atexit = False
         return cursor
@@ -317,9 +317,14 @@ class Cursors(Listed):
 
         To be called from another thread, such as a timer's. A statement that has not begun yet is not ended by it.
         """
-        for con in [self._live(), *self._all_cursors]:
+        for con in [self._live(), *self._every_cursor()]:
             with suppress(duckdb.Error):
                 con.interrupt()
+
+    def _every_cursor(self) -> list[duckdb.DuckDBPyConnection]:
+        while True:
+            with suppress(RuntimeError):  # another thread made one at this very moment
+                return list(self._all_cursors)
 
     def close(self) -> None:
         """Close every cursor and, unless the connection was handed in, the connection. Closing twice is fine."""
@@ -328,7 +333,7 @@ class Cursors(Listed):
         self._closed = True
         for other in list(self._others):
             other.close()
-        open_ = [*self._all_cursors, *self._ready, *([self._connection] if self._owns else [])]
+        open_ = [*self._every_cursor(), *self._ready, *([self._connection] if self._owns else [])]
         for attempt in range(_CLOSE_ATTEMPTS):
             open_ = [c for c in open_ if not closed(c)]
             if not open_:

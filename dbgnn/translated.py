@@ -58,6 +58,17 @@ def _extensions_named() -> Iterator[None]:
 
 
 @contextmanager
+def _interrupts() -> Iterator[None]:
+    """Raise DuckDB's own error where a statement was interrupted while its rows were read, of which Arrow makes an OSError."""
+    try:
+        yield
+    except OSError as error:
+        if "INTERRUPT Error" not in str(error):
+            raise
+        raise duckdb.InterruptException(str(error)) from error
+
+
+@contextmanager
 def translated(database: Cursors) -> Iterator[None]:
     """Turn DuckDB's errors about resources into ours, with the setting to change; others pass through.
 
@@ -65,7 +76,7 @@ def translated(database: Cursors) -> Iterator[None]:
     """
     database.need_same_file()
     try:
-        with hidden_in_errors(), printable_errors(), _extensions_named(), keyboard_interrupts():
+        with hidden_in_errors(), printable_errors(), _extensions_named(), _interrupts(), keyboard_interrupts():
             yield
         database.need_same_file()
     except duckdb.OutOfMemoryException as error:
