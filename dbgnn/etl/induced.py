@@ -211,9 +211,12 @@ def reached(
             with query_errors(f"seeds {v.label!r}", rows):
                 con.execute(f"CREATE TEMP TABLE {tables[v.label].partition('.')[2]} AS {rows}")
         for hop in range(1, hops + 1):
+            added = 0
             for edge in definition.edges:
                 with query_errors(f"hop {hop} of {edge.edge_type!r}", step := _step(con, definition, edge, hop, where, tables)):
-                    con.execute(step)
+                    added += con.execute(step).fetchall()[0][0]
+            if not added:  # nor will a further hop find any
+                break
         chosen: dict[Any, str] = {v.label: f"SELECT rid FROM {tables[v.label]}" for v in definition.vertices}
         chosen |= {e.edge_type: f"SELECT rowid AS rid FROM {full_name(con, e.table)}" for e in definition.edges}
         yield chosen, {label: f"SELECT rid FROM {table} WHERE hop = 0" for label, table in tables.items()}

@@ -141,3 +141,8 @@ def test_what_duckdb_would_take_long_over_is_refused(db: Database) -> None:
         with pytest.raises(dbgnn.SqlError, match=said) as caught:
             store.node_ids("paper", text)
         assert len(str(caught.value)) < 2_000
+
+
+def test_hops_end_where_no_node_is_left(db: Database) -> None:
+    found = db.graph("g").to_heterodata(seeds={"paper": "id = 1"}, hops=10**9)
+    assert found["paper"].num_nodes == db.graph("g").to_heterodata(seeds={"paper": "id = 1"}, hops=1)["paper"].num_nodes == 2
