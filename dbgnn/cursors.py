@@ -194,17 +194,25 @@ class Cursors(Listed):
             probe.close()
         self._judged = now
 
-    def judge(self, con: duckdb.DuckDBPyConnection) -> None:
+    def judge(self, con: duckdb.DuckDBPyConnection, *, theirs: bool = False) -> None:
         """Raise :class:`SchemaError` if a macro that the connection of the user's statements sees has the name of a function of
         DuckDB's own; temporary macros are such that only this connection sees.
+
+        Args:
+            con: The connection.
+            theirs: What is to be run is a statement of the user's alone: what nobody committed by a statement that was not seen
+                is the user's own doing, and not looked for again.
         """
         sees_all = self._owns and not self._is_lent
         if sees_all and self._definitions == 0:  # nothing was made but what was in the file
             if self._judged is None:
                 self._need_own_names()
         elif not (sees_all and self._session.judged == self._definitions):
+            now = (self._definitions, None if self.settings.read_only else self._changes())
+            if theirs and self._session.judged_at == now:
+                return
             self._raise_for(shadows(con, search_path(con), trusted=self.settings.trusted))
-            self._session.judged = self._definitions
+            self._session.judged, self._session.judged_at = self._definitions, now
 
     def _changes(self) -> tuple[tuple[int, int], ...] | None:
         """Size and time of the file and its write-ahead log, as they are; None in memory."""

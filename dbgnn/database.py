@@ -142,7 +142,7 @@ class Database(Cursors):
                 for part in first:
                     self.execute(part)
             if not calls_nothing(query):
-                self.judge(con)
+                self.judge(con, theirs=True)
             if (statement := schema.parse_statement(query)) is not None:
                 _need_no_params(params, "PROPERTY GRAPH")
                 self._need_write("CREATE or DROP PROPERTY GRAPH")
@@ -177,13 +177,16 @@ class Database(Cursors):
             if is_being_read(con):
                 self._need_own_names()  # by a cursor of ours, since a statement on this connection would end what is read
             else:
-                self.judge(con)
+                self.judge(con, theirs=True)
             found = con.sql(query, params=params)
             self._saw(query)
             return found
 
     def _saw(self, query: str) -> None:
-        self._definitions += self._session.may_have_defined(query)
+        if self._session.may_have_defined(query):
+            self._definitions += 1
+        elif self._session.judged_at is not None:  # what the statement committed is no macro
+            self._session.judged_at = (self._definitions, None if self.settings.read_only else self._changes())
         self._session.saw(query)
 
     # -- graphs --------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class Session(threading.local):
         has_attached: Whether a name may be that of another file since.
         used: The databases that the thread has used, by name.
         judged: The number of definitions when the macros that the thread sees were last looked at.
+        judged_at: That number, and the state of the file then, or behind the statement of the user's that was run next.
     """
 
     def __init__(self) -> None:
@@ -65,6 +66,7 @@ class Session(threading.local):
         self.has_used = self.has_attached = False
         self.used: dict[str, Database] = {}
         self.judged = -1
+        self.judged_at: object = None
         self._has_defined = False
         self._result: weakref.ref[Result] | None = None
 

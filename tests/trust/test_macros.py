@@ -335,3 +335,23 @@ def test_macros_of_other_names_work(db: dbgnn.Database) -> None:
     assert len(data["paper"].double) == 27
     assert data["paper"].double.min() == 4022
     assert len(db.graph("g").to_heterodata({"paper": "twice(year) > 4020"}, progress=False)["paper"].year) == 27
+
+
+@pytest.mark.parametrize("where", ["file", "memory"])
+def test_a_loop_of_statements_looks_once(tmp_path: Path, where: str) -> None:
+    """Also once the connection was lent, by which statements run that are not seen."""
+    with dbgnn.connect(tmp_path / "g.duckdb" if where == "file" else ":memory:", progress=False) as db:
+        db.connection.execute("CREATE TABLE t (i INTEGER)")
+        db.execute("INSERT INTO t VALUES (0)")
+        db.connection.execute("CALL enable_logging('QueryLog')")
+        for i in range(20):
+            db.execute("INSERT INTO t VALUES (?)", [i])
+            assert db.execute("SELECT count(*) FROM t").fetchall() == [(i + 2,)]
+        looks = "SELECT count(*) FROM duckdb_logs WHERE message LIKE '%duckdb_functions()%' AND message NOT LIKE '%duckdb_logs%'"
+        assert db.connection.execute(looks).fetchall()[0][0] <= 2
+        db.connection.execute("CREATE MACRO len(x) AS 1")
+        with pytest.raises(dbgnn.SchemaError, match="'len'"):
+            db.graph()
+        if where == "file":  # which says that something was committed
+            with pytest.raises(dbgnn.SchemaError, match="'len'"):
+                db.execute("SELECT len('ab')")
