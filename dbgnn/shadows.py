@@ -38,8 +38,8 @@ _PATH_PART = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^".,]*))\s*([.,]|$)')
 #: The module that names all functions of DuckDB's, to say which of them others may call.
 _NAMES_ALL = "functions.py"
 
-#: How many macros an error names.
-_NAMED = 5
+#: How many macros an error names, and how many it says how to drop.
+_NAMED, _DROPPED = 5, 50
 
 #: How the names begin that DuckDB calls by itself: for casts, collations, and what its optimizer puts in.
 _WITHIN = ("__", "collate_", "icu_")
@@ -127,14 +127,15 @@ def shadow_error(database: str, found: Sequence[Shadow], *, catalog: str, path: 
     )
     if any(each.database not in ("temp", catalog) for each in found):  # it may be open read-only, and under another name
         return SchemaError(f"{what}Use the database without it: db.execute({f'USE {quote(catalog)}'!r}).{own}")
-    drop = "; ".join(each.remedy for each in found)
+    drop = "; ".join(each.remedy for each in found[:_DROPPED])
     is_type = any(each.kind == "type" for each in found)
     of_type = "Give columns of the type another (ALTER TABLE … ALTER … TYPE VARCHAR). " if is_type else ""
     if path is None or any(each.database == "temp" for each in found):
         how = f"db.execute({drop!r})"
     else:
         how = f"close this database, then duckdb.connect({path!r}).execute({drop!r})"
-    return SchemaError(f"{what}{of_type}Drop it: {how}.{own}")
+    more = f" {len(found) - _DROPPED:,} more are named once these are gone." if len(found) > _DROPPED else ""
+    return SchemaError(f"{what}{of_type}Drop it: {how}.{more}{own}")
 
 
 def _looked_up_as(kind: str) -> str:

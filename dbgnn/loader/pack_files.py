@@ -83,7 +83,7 @@ class StoredFile:
         try:
             file = files.opened(path, follow=False)
         except OSError as error:
-            raise damaged(path, f"cannot be read ({error.strerror})") from error
+            raise no_file(path, error) from error
         with file:
             if (found := os.fstat(file.fileno()).st_size) != self.bytes:
                 raise damaged(path, f"has {found:,} bytes where {self.bytes:,} were written")
@@ -112,6 +112,21 @@ def _checksum(file: BinaryIO) -> str:
     while count := file.readinto(block):  # type: ignore[attr-defined] # of files on the disk, which all of these are
         digest.update(block[:count])
     return digest.hexdigest()
+
+
+def no_file(path: Path, error: OSError) -> DataError:
+    """Return the error for a file of a pack that cannot be opened."""
+    if path.is_symlink():
+        return DataError(
+            f"{str(path)!r} is a symbolic link, and in the folder of a pack none is followed: it may come from anybody. Copy "
+            "the folder with the files themselves, as cp -RL does, and give the copy."
+        )
+    if path.name == MANIFEST:
+        return DataError(
+            f"There is no pack in {str(path.parent)!r}: {MANIFEST} cannot be read ({error.strerror}). Make one with "
+            "loader.pack(path)."
+        )
+    return damaged(path, f"cannot be read ({error.strerror})")
 
 
 def damaged(path: Path, what: str) -> DataError:
@@ -198,10 +213,7 @@ class Manifest:
         try:
             text = files.read(path, _BOUNDS.size, follow=False)
         except OSError as error:
-            raise DataError(
-                f"There is no pack in {str(folder)!r}: {MANIFEST} cannot be read ({error.strerror}). Make one with "
-                "loader.pack(path)."
-            ) from error
+            raise no_file(path, error) from error
         try:
             content = documents.parse(text, _BOUNDS)
         except ValueError as error:

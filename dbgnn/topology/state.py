@@ -193,6 +193,8 @@ def check_part(stored: Stored, graph: PropertyGraph, part: VertexTable | EdgeTab
         moved = isinstance(part, VertexTable) and replace(found.state.own, rows=now.rows) == now
         kind = IncompleteIndexError if moved else StaleIndexError
         difference = found.state.own.difference(now)
+        if found.state.own.engine != now.engine:  # nothing is known of the table
+            raise kind(f"The {index} is stale: {difference}. {remedy}")
         raise kind(f"The {index} is stale: table {table} changed since it was built: {difference}. {remedy}")
     if isinstance(part, EdgeTable) and found.state.ends != end_keys(graph, part, states):
         raise StaleIndexError(
