@@ -348,7 +348,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def _id(value: object) -> str:
-    return ascii(value)[:50]
+    return "an object" if type(value) is object else ascii(value)[:50]
 
 
 def _some(ways: dict[str, Callable[[], object]], turn: int) -> list[tuple[str, Callable[[], object]]]:

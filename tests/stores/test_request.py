@@ -92,7 +92,7 @@ def test_the_range_of_steps_backwards() -> None:
         (range(5, N + 1), "Id 7 of 'paper'"),
         (object(), "is a object"),
     ],
-    ids=str,
+    ids=lambda given: "an object" if type(given) is object else str(given),
 )
 def test_what_is_no_request(index: object, message: str) -> None:
     with pytest.raises(RequestError, match=message):
