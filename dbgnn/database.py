@@ -115,7 +115,7 @@ class Database(Cursors):
     """
 
     _internal = frozenset(
-        "arrow build_lock built_in_memory cursor idle_statements in_transaction is_same need_catalog need_committed "
+        "arrow build_lock built_in_memory cursor idle_statements in_transaction is_same judge need_catalog need_committed "
         "need_no_transaction need_same_file new_cursor relations snapshot stamp statements".split()
     )
 

@@ -134,8 +134,8 @@ def shadow_error(database: str, found: Sequence[Shadow], *, catalog: str, path: 
         how = f"db.execute({drop!r})"
     else:
         how = f"close this database, then duckdb.connect({path!r}).execute({drop!r})"
-    more = f" {len(found) - _DROPPED:,} more are named once these are gone." if len(found) > _DROPPED else ""
-    return SchemaError(f"{what}{of_type}Drop it: {how}.{more}{own}")
+    which = "it" if len(found) <= _DROPPED else f"the first {_DROPPED} of {len(found)}"
+    return SchemaError(f"{what}{of_type}Drop {which}: {how}.{own}")
 
 
 def _looked_up_as(kind: str) -> str:

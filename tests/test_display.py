@@ -53,7 +53,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 #: What tab completion offers beside the names of PyG's and torch's bases.
 OURS = {
-    "Database": "close closed connection execute get_torch_geometric_remote_backend graph in_memory read_only settings sql",
+    "Database": "close closed connection execute get_torch_geometric_remote_backend graph in_memory interrupt read_only "
+    "settings sql",
     "Graph": "build check db definition edge_types encode metadata name node_types num_dropped num_edges num_nodes predict "
     "to_data to_heterodata write_back",
     "DuckDBFeatureStore": "fill graph homogeneous ids keys node_ids",

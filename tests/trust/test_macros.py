@@ -114,9 +114,12 @@ def test_macros_that_our_statements_do_not_call_change_nothing(recorded: Recorde
     path = recorded.copy(tmp_path, *(macro for name in sorted(free) for macro in macros_of(name)))
     with dbgnn.connect(path, progress=False, trusted=True) as db:
         assert everything.run(db, tmp_path) == recorded.results
-    with dbgnn.connect(path) as db, pytest.raises(SchemaError, match="trusted=True lets be") as caught:
-        db.graph("g")
-    do_what_is_said(caught.value)
+    for _ in range(len(free) // 50 + 1):  # an error says how to drop fifty
+        with dbgnn.connect(path) as db, pytest.raises(SchemaError, match="trusted=True lets be") as caught:
+            db.graph("g")
+        do_what_is_said(caught.value)
+        if "Drop it: " in str(caught.value):
+            break
     with dbgnn.connect(path) as db:
         assert db.execute("SELECT ucase('a')").fetchall() == [("A",)]
 
