@@ -154,6 +154,7 @@ class Database(Cursors):
                 self._need_write("COPY … FROM")
                 count = ingest.run_copy(con, copy, progress=self.settings.progress)
                 return Result(answer_of(con, f"SELECT {int(count)}::BIGINT AS Count"), self._lend)
+            known = self._judged is not None and self._judged == (self._definitions, self._changes())
             try:
                 answer = ingest.run_duckdb(con, query, params, progress=self.settings.progress)
             except BaseException as error:
@@ -162,6 +163,8 @@ class Database(Cursors):
                     raise SqlError(f"{hint} DuckDB says: {error}") from error
                 raise
             self._saw(query)
+            if known and self._judged[0] == self._definitions:  # type: ignore[index] # what it committed is no macro
+                self._judged = (self._definitions, self._changes())
             found = Result(answer, self._lend)
             self._session.hands_out(found)
             return found
