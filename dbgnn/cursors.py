@@ -183,8 +183,7 @@ class Cursors(Listed):
         Looked at again only where one may have been made since: nobody can write to a file that is open read-only, and of one
         that is open for writing, any commit shows.
         """
-        changes = None if self.settings.read_only else self._changes()
-        if (now := (self._definitions, changes)) == self._judged:
+        if (now := self._state()) == self._judged:
             return
         with self._lock:
             probe = self._connection.cursor()
@@ -200,25 +199,25 @@ class Cursors(Listed):
 
         Args:
             con: The connection.
-            theirs: What is to be run is a statement of the user's alone: what nobody committed by a statement that was not seen
-                is the user's own doing, and not looked for again.
+            theirs: What is to be run is a statement of the user's, for which it is enough to look where something was
+                committed: a macro that only this connection has yet is the user's own.
         """
         sees_all = self._owns and not self._is_lent
         if sees_all and self._definitions == 0:  # nothing was made but what was in the file
             if self._judged is None:
                 self._need_own_names()
         elif not (sees_all and self._session.judged == self._definitions):
-            now = (self._definitions, None if self.settings.read_only else self._changes())
+            now = self._state()
             if theirs and self._session.judged_at == now:
                 return
             self._raise_for(shadows(con, search_path(con), trusted=self.settings.trusted))
             self._session.judged, self._session.judged_at = self._definitions, now
 
-    def _changes(self) -> tuple[tuple[int, int], ...] | None:
-        """Size and time of the file and its write-ahead log, as they are; None in memory."""
-        if self.in_memory:
-            return None
-        return tuple(map(_size_and_time, (self.settings.path, self.settings.path + ".wal")))
+    def _state(self) -> tuple[int, tuple[tuple[int, int], ...] | None]:
+        """How many definitions were seen, and size and time of the file and its write-ahead log; None if they tell nothing."""
+        if self.settings.read_only or self.in_memory:
+            return self._definitions, None
+        return self._definitions, tuple(map(_size_and_time, (self.settings.path, self.settings.path + ".wal")))
 
     def _raise_for(self, found: Sequence[Shadow]) -> None:
         if found:

@@ -154,7 +154,7 @@ class Database(Cursors):
                 self._need_write("COPY … FROM")
                 count = ingest.run_copy(con, copy, progress=self.settings.progress)
                 return Result(answer_of(con, f"SELECT {int(count)}::BIGINT AS Count"), self._lend)
-            known = self._judged is not None and self._judged == (self._definitions, self._changes())
+            before = self._state()
             try:
                 answer = ingest.run_duckdb(con, query, params, progress=self.settings.progress)
             except BaseException as error:
@@ -162,9 +162,7 @@ class Database(Cursors):
                 if isinstance(error, duckdb.ParserException) and (hint := _cypher(query)) is not None:
                     raise SqlError(f"{hint} DuckDB says: {error}") from error
                 raise
-            self._saw(query)
-            if known and self._judged[0] == self._definitions:  # type: ignore[index] # what it committed is no macro
-                self._judged = (self._definitions, self._changes())
+            self._saw(query, before)
             found = Result(answer, self._lend)
             self._session.hands_out(found)
             return found
@@ -181,15 +179,19 @@ class Database(Cursors):
                 self._need_own_names()  # by a cursor of ours, since a statement on this connection would end what is read
             else:
                 self.judge(con, theirs=True)
+            before = self._state()
             found = con.sql(query, params=params)
-            self._saw(query)
+            self._saw(query, before)
             return found
 
-    def _saw(self, query: str) -> None:
-        if self._session.may_have_defined(query):
+    def _saw(self, query: str, before: object) -> None:
+        """Note a statement that was run, and in which state of the definitions and the file it began."""
+        if self._session.may_have_defined(query, all_seen=self._sees_all):
             self._definitions += 1
-        elif self._session.judged_at is not None:  # what the statement committed is no macro
-            self._session.judged_at = (self._definitions, None if self.settings.read_only else self._changes())
+        else:  # what it committed is no macro: what had been looked at is known as it is now
+            now, session = self._state(), self._session
+            self._judged = now if self._judged == before else self._judged
+            session.judged_at = now if session.judged_at == before else session.judged_at
         self._session.saw(query)
 
     # -- graphs --------------------------------------------------------------------------------------

@@ -77,11 +77,16 @@ class Session(threading.local):
         self.has_used = self.has_used or word in {"USE", "SET"}
         self.has_attached = self.has_attached or word in {"ATTACH", "DETACH"}
 
-    def may_have_defined(self, query: str) -> bool:
-        """Whether a statement that was run may have changed which functions names stand for."""
+    def may_have_defined(self, query: str, *, all_seen: bool) -> bool:
+        """Whether a statement that was run may have changed which functions names stand for.
+
+        Args:
+            query: The statement.
+            all_seen: Whether every other statement of its transaction was seen.
+        """
         word = first_word(query)
         if word in _ENDS:
-            found, self._has_defined = self._has_defined, False
+            found, self._has_defined = self._has_defined or not all_seen, False
             return found
         found = word in _REDEFINES or _defines(query)
         self._has_defined = self._has_defined or found

@@ -359,3 +359,33 @@ def test_a_loop_of_statements_looks_once(tmp_path: Path, where: str) -> None:
         if where == "file":  # which says that something was committed
             with pytest.raises(dbgnn.SchemaError, match="'len'"):
                 db.execute("SELECT len('ab')")
+
+
+def test_a_macro_that_comes_with_a_commit_that_is_seen(tmp_path: Path) -> None:
+    """Its own statement was run on the connection that was lent, and is not."""
+    with dbgnn.connect(tmp_path / "g.duckdb", progress=False) as db:
+        db.execute("CREATE TABLE t (i INTEGER)")
+        con = db.connection
+        db.execute("INSERT INTO t VALUES (1)")
+        con.execute("BEGIN; CREATE MACRO len(x) AS 1")
+        db.execute("INSERT INTO t VALUES (2)")  # nothing was committed
+        db.execute("COMMIT")
+        with pytest.raises(dbgnn.SchemaError, match="'len'"):
+            db.graph()
+        with pytest.raises(dbgnn.SchemaError, match="'len'"):
+            db.execute("SELECT 1")
+
+
+def test_a_macro_that_plain_duckdb_makes_between_two_statements(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "g.duckdb", progress=False) as db:
+        db.execute("CREATE TABLE t (i INTEGER)")
+        db.connection.execute("SELECT 1")
+        db.execute("INSERT INTO t VALUES (1)")
+        with duckdb.connect(str(tmp_path / "g.duckdb")) as other:
+            other.execute("CREATE MACRO len(x) AS 1")
+        db.execute("DROP TABLE t")  # calls nothing, so that a macro can be got rid of
+        for _ in range(2):
+            with pytest.raises(dbgnn.SchemaError, match="'len'"):
+                db.execute("SELECT 1")
+            with pytest.raises(dbgnn.SchemaError, match="'len'"):
+                db.graph()
