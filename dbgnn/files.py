@@ -102,7 +102,7 @@ def _mode_of(path: str) -> int:
 
 
 def _umask() -> int:
-    """Return the process's umask. Linux says it; elsewhere it has to be set to be seen, so that files are private meanwhile."""
+    """Return the process's umask. Where /proc does not show it, it is read by setting it for a moment, to the strictest."""
     with suppress(OSError, ValueError), open("/proc/self/status", encoding="ascii", errors="replace") as status:
         for line in status:
             if line.startswith("Umask:"):

@@ -17,8 +17,8 @@ from typing import Any
 
 import duckdb
 
+from dbgnn.duckdb_functions import MACROS_OF_THE_ROW
 from dbgnn.errors import SqlError
-from dbgnn.functions import MACROS_OF_THE_ROW
 
 #: How many characters a filter and a query may have: an IN list of 6,000 UUIDs; a query of 10,000 rows of VALUES.
 LONGEST_FILTER, LONGEST_QUERY = 256 * 1024, 1024 * 1024

@@ -1,8 +1,8 @@
 """Is a text one harmless, deterministic condition on one row? What a filter may hold, judged by DuckDB's own tree of it.
 
 DuckDB's tree is what runs, and only DuckDB knows which names are its functions. What is not known to be harmless is refused:
-the lists of functions are in `functions.py`. A macro of the file is what its body is, and that is judged in the same way.
-Whether the columns exist is not known here.
+the lists of functions are in `duckdb_functions.py`. A macro of the file is what its body is, and that is judged in the same
+way. Whether the columns exist is not known here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 
 import duckdb
 
-from dbgnn.errors import SqlError
-from dbgnn.functions import (
+from dbgnn.duckdb_functions import (
     AGGREGATES_OF_LISTS,
     FOLDS,
     FORMATTING,
@@ -30,6 +29,7 @@ from dbgnn.functions import (
     SIZED,
     builtin,
 )
+from dbgnn.errors import SqlError
 from dbgnn.parse_tree import is_chain, serialized, short, walk
 
 #: How deep expressions may be nested; a chain of operators such as ``a + b + c`` is one level, of DuckDB's at most 1,000

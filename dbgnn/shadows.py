@@ -20,6 +20,7 @@ from importlib.resources.abc import Traversable
 
 import duckdb
 
+from dbgnn.duckdb_functions import listed
 from dbgnn.errors import SchemaError
 from dbgnn.sql import quote
 
@@ -36,7 +37,7 @@ _USER_MADE = """
 _PATH_PART = re.compile(r'\s*(?:"((?:[^"]|"")*)"|([^".,]*))\s*([.,]|$)')
 
 #: The module that names all functions of DuckDB's, to say which of them others may call.
-_NAMES_ALL = "functions.py"
+_NAMES_ALL = "duckdb_functions.py"
 
 #: How many macros an error names, and how many it says how to drop.
 _NAMED, _DROPPED = 5, 50
@@ -157,24 +158,12 @@ def _parsed(text: str) -> Iterable[list[str]]:
 
 
 @cache
-def _listed() -> list[tuple[str, str, str | None]]:
-    """Return the names of DuckDB's own functions and types, what each is, and of its macros the definition."""
-    with duckdb.connect(":memory:", config={"threads": "1"}) as con:
-        return con.execute(
-            """
-            SELECT function_name, function_type, macro_definition FROM duckdb_functions()
-            UNION ALL
-            SELECT type_name, 'type', NULL FROM duckdb_types()
-            """
-        ).fetchall()
-
-
-@cache
 def _own_names() -> dict[str, frozenset[str]]:
     """Return DuckDB's own names, by what they are looked up as."""
     found: dict[str, set[str]] = {kind: set() for kind in ("function", "table", "type", "pragma")}
-    for name, kind, _ in _listed():
-        found[_looked_up_as(kind)].add(name.lower())
+    for name, kind, _ in listed():
+        if kind != "collation":
+            found[_looked_up_as(kind)].add(name)
     return {kind: frozenset(names) for kind, names in found.items()}
 
 
@@ -185,9 +174,9 @@ def _used_names() -> frozenset[str]:
     used = {name for name in own if not re.fullmatch(r"\w+", name) or name.startswith(_WITHIN)}  # operators
     used |= own & (_words(resources.files("dbgnn")) | _SYNTAX)
     calls: dict[str, set[str]] = {}
-    for name, _, definition in _listed():
+    for name, _, definition in listed():
         if definition is not None:
-            calls.setdefault(name.lower(), set()).update(re.findall(r"\w+", definition.lower()))
+            calls.setdefault(name, set()).update(re.findall(r"\w+", definition.lower()))
     while more := set().union(*(calls.get(name, set()) for name in used)) & own - used:
         used |= more
     return frozenset(used)

@@ -96,7 +96,7 @@ def test_the_sql_parts_import_no_torch(tmp_path: Path) -> None:
 #: The order in which the parts build on each other; nothing imports what stands to the right of it.
 #: `database` hands statements and graphs on, and does so by imports inside its methods.
 ORDER = """terminal masking errors display progress files documents clock identity result session
-  functions parse_tree row_condition sql configuration translated opening shadows
+  duckdb_functions parse_tree row_condition sql configuration translated opening shadows
   cursors schema ingest database topology graph check arrow sampling stores loader etl cli""".split()
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from dbgnn.check.columns import Part, check_columns, check_lists
-from dbgnn.check.index import check_index
 from dbgnn.check.report import CheckReport, Finding
 from dbgnn.check.topology import (
     End,
@@ -24,6 +23,7 @@ from dbgnn.check.topology import (
     edge_rows,
     group_end,
 )
+from dbgnn.check.whole_index import check_index
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.progress import Bar
 from dbgnn.schema import INFERRED, columns, written

@@ -3,7 +3,7 @@
 A query may read whatever its author can: views, attached databases, Parquet and CSV files by path. It may not write,
 nor change settings. DuckDB's own tree of it is judged, because that is what runs: to DuckDB, `WITH gone AS (DELETE …
 RETURNING *) FROM gone` is a SELECT. So are the macros and views of the file that it names. Which functions act is known to
-`dbgnn/functions.py`.
+`dbgnn/duckdb_functions.py`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any, NoReturn, TypeAlias
 
 import duckdb
 
+from dbgnn.duckdb_functions import acts
 from dbgnn.errors import SqlError
-from dbgnn.functions import acts
 from dbgnn.masking import hidden_in_errors
 from dbgnn.parse_tree import LONGEST_QUERY, check_text, depths, serialized, short, walk
 from dbgnn.schema.catalog import folded

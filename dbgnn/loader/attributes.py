@@ -6,6 +6,7 @@ Nothing is taken and ignored. A loader is only told here what its attributes may
 from __future__ import annotations
 
 import difflib
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
@@ -84,9 +85,9 @@ class Attributes(NodeLoader):
     def node_sampler(self, sampler: BaseSampler) -> None:
         self.neighbor_sampler = sampler
 
+    @abstractmethod
     def _judge(self) -> None:
         """Raise if the attributes in `JUDGED` do not go together."""
-        raise NotImplementedError
 
     def _ready(self) -> None:
         """Say that the loader is made: from now on attributes are set by its user."""

@@ -1,4 +1,4 @@
-"""`identity()`: whatever decides a sample is in it, so that a pack is never gone on with by another sampler."""
+"""`identity()` holds whatever decides a sample, so that no other sampler can continue a pack."""
 
 from __future__ import annotations
 

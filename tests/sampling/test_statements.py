@@ -1,6 +1,6 @@
 """The statements of a hop, as they are sent: to be read, and so that a change of one is seen.
 
-``python -m tests.sampling.test_statements`` writes them anew.
+To write the files again, run ``python -m tests.sampling.test_statements``.
 """
 
 from __future__ import annotations

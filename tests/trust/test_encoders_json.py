@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from dbgnn.etl.encoders import (
     Text,
 )
 from tests.etl.encoding import LABEL, chunk, fit_all
+from tests.trust import irregular
 from tests.trust.mutations import CASES, bounded_memory, change_json, nested
 
 
@@ -183,18 +183,13 @@ def test_an_encoder_that_is_there_twice_or_half_fitted_is_refused(document: dict
             Encoders.from_json(json.dumps(document | {"encoders": changed}), FUNCTIONS)
 
 
-@pytest.mark.parametrize("what", ["fifo", "folder", "device", "text"])
+@pytest.mark.parametrize("what", [*irregular.KINDS, "text"])
 def test_only_regular_files_are_loaded(tmp_path: Path, what: str) -> None:
     path = tmp_path / "encoders.json"
-    match what:
-        case "fifo":
-            os.mkfifo(path)
-        case "folder":
-            path.mkdir()
-        case "device":
-            path.symlink_to("/dev/zero")
-        case _:
-            path.write_bytes(b"\xff\xfe")
+    if what == "text":
+        path.write_bytes(b"\xff\xfe")
+    else:
+        irregular.make(path, what)
     with pytest.raises(dbgnn.DbgnnError, match=r"encoders\.json' cannot be (used|read)"):
         Encoders.load(path)
 

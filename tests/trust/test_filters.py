@@ -23,7 +23,7 @@ from sqlglot import ErrorLevel, exp
 
 import dbgnn
 from dbgnn import Database, SqlError
-from dbgnn.functions import AGGREGATES_OF_LISTS, LIST_AGGREGATES, OF_THE_ROW, builtin
+from dbgnn.duckdb_functions import AGGREGATES_OF_LISTS, LIST_AGGREGATES, OF_THE_ROW, builtin
 from dbgnn.stores import DuckDBFeatureStore
 
 COUNT = int(os.environ.get("DBGNN_FILTERS", "500"))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import dbgnn
+from tests.trust import irregular
 from tests.trust.mutations import CASES, bounded_memory, change_bytes
 
 Array = np.ndarray[Any, Any]
@@ -113,16 +114,10 @@ def test_headers_of_other_programs_are_read(db: dbgnn.Database, tmp_path: Path, 
     assert load(db, tmp_path / "a.npy", "BIGINT") == [3, 4]
 
 
-@pytest.mark.parametrize("what", ["fifo", "folder", "device"])
+@pytest.mark.parametrize("what", irregular.KINDS)
 def test_only_regular_files_are_read(db: dbgnn.Database, tmp_path: Path, what: str) -> None:
     path = tmp_path / "a.npy"
-    match what:
-        case "fifo":
-            os.mkfifo(path)
-        case "folder":
-            path.mkdir()
-        case _:
-            path.symlink_to("/dev/zero")
+    irregular.make(path, what)
     with pytest.raises(dbgnn.CopyError, match=r"cannot be read: it is .*not a regular file"):
         load(db, path, "BIGINT")
 

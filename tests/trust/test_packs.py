@@ -6,7 +6,6 @@ The checksums are recomputed after every change, as whoever means harm does. ``D
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shutil
@@ -28,6 +27,7 @@ import dbgnn
 from dbgnn.loader import pack, pack_format
 from dbgnn.loader.pack_check import Claims
 from dbgnn.loader.pack_files import Manifest, StoredFile, part_path
+from tests.trust import irregular
 from tests.trust.mutations import CASES, bounded_memory, change_bytes, change_json, nested
 
 CITES = ("paper", "cites", "paper")
@@ -376,19 +376,14 @@ def test_text_that_would_take_memory_or_depth_is_refused(copy: Path, text: bytes
 
 
 @pytest.mark.parametrize("name", ["pack.json", "part-00000.arrow"])
-@pytest.mark.parametrize("what", ["link", "fifo", "folder", "device"])
+@pytest.mark.parametrize("what", ["link", *irregular.KINDS])
 def test_only_regular_files_of_the_folder_are_read(copy: Path, tmp_path: Path, name: str, what: str) -> None:
     path = copy / name
     path.rename(tmp_path / "moved")
-    match what:
-        case "link":
-            path.symlink_to(tmp_path / "moved")
-        case "fifo":
-            os.mkfifo(path)
-        case "folder":
-            path.mkdir()
-        case _:
-            path.symlink_to("/dev/zero")
+    if what == "link":
+        path.symlink_to(tmp_path / "moved")
+    else:
+        irregular.make(path, what)
     says = "is a symbolic link, .*Copy the folder" if path.is_symlink() else r"cannot be read \(it is .*not a regular file"
     with pytest.raises(dbgnn.DataError, match=f"{name}'? {says}"):
         dbgnn.PackedLoader(copy)

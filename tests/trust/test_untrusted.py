@@ -19,7 +19,7 @@ import pytest
 
 import dbgnn
 from dbgnn.errors import ConnectionError, DbgnnError, ReadOnlyError, ResourceError
-from tests.trust import everything
+from tests.trust import everything, irregular
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -181,15 +181,10 @@ def test_writing_says_what_to_do(path: Path) -> None:
                 db.execute(statement)
 
 
-@pytest.mark.parametrize("make", ["fifo", "folder", "device"])
-def test_what_is_no_regular_file(tmp_path: Path, make: str) -> None:
+@pytest.mark.parametrize("kind", irregular.KINDS)
+def test_what_is_no_regular_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "g.duckdb"
-    if make == "fifo":
-        os.mkfifo(path)
-    elif make == "folder":
-        path.mkdir()
-    else:
-        path.symlink_to("/dev/zero")
+    irregular.make(path, kind)
     for untrusted in (False, True):
         with pytest.raises(ConnectionError, match="no regular file"):
             dbgnn.connect(path, read_only=True, untrusted=untrusted)

@@ -1,7 +1,7 @@
 """Which of DuckDB's functions a filter or a query may call: lists of names, read by hand.
 
 A function that stands in no list is refused, so that a newer DuckDB's functions are not allowed before somebody has read what
-they do; `tests/trust/test_functions.py` fails for those. Functions of extensions and macros of the file are not here.
+they do; `tests/trust/test_duckdb_functions.py` fails for those. Functions of extensions and macros of the file are not here.
 """
 
 from __future__ import annotations
@@ -189,22 +189,38 @@ class Builtin:
 
 
 @cache
-def builtin() -> Builtin:
-    """Return what this DuckDB brings, as a connection of its own sees it: functions of Python count as internal elsewhere."""
+def listed() -> list[tuple[str, str, str | None]]:
+    """Return the names, in lower case, of what this DuckDB brings, what each is, and of its macros the definition.
+
+    The kinds are those of ``duckdb_functions()``, ``type`` and ``collation``. A connection of its own is asked: in one of the
+    user's, functions of Python count as DuckDB's.
+    """
     with duckdb.connect(":memory:", config={"threads": "1"}) as con:
-        rows = con.execute("SELECT lower(function_name), function_type, macro_definition FROM duckdb_functions()").fetchall()
-        collations = con.execute("SELECT lower(collname) FROM pragma_collations()").fetchall()
+        return con.execute(
+            """
+            SELECT lower(function_name), function_type, macro_definition FROM duckdb_functions()
+            UNION ALL
+            SELECT lower(type_name), 'type', NULL FROM duckdb_types()
+            UNION ALL
+            SELECT lower(collname), 'collation', NULL FROM pragma_collations()
+            """
+        ).fetchall()
+
+
+@cache
+def builtin() -> Builtin:
+    """Return what this DuckDB brings for filters."""
     macros: dict[str, set[str]] = {}
-    for name, kind, definition in rows:
-        if kind == "macro" and name in MACROS_OF_THE_ROW:
+    for name, kind, definition in listed():
+        if definition is not None and kind == "macro" and name in MACROS_OF_THE_ROW:
             macros.setdefault(name, set()).update(re.findall(r"\w+|[-+*/<>=~!@%^&|]+", definition))
     for _ in range(3):  # macros that call macros
         for names in macros.values():
             names.update(*(macros[n] for n in names & macros.keys()))
     return Builtin(
-        frozenset(name for name, *_ in rows),
+        frozenset(name for name, kind, _ in listed() if kind not in {"type", "collation"}),
         {name: frozenset(names) for name, names in macros.items()},
-        frozenset(name for (name,) in collations),
+        frozenset(name for name, kind, _ in listed() if kind == "collation"),
     )
 
 

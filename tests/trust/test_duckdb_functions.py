@@ -1,10 +1,10 @@
-"""Every function that DuckDB has was read by somebody: it stands in one list of `dbgnn/functions.py`, and in no other."""
+"""Every function that DuckDB has was read by somebody: it stands in one list of `duckdb_functions.py`, and in no other."""
 
 from __future__ import annotations
 
 import duckdb
 
-from dbgnn.functions import (
+from dbgnn.duckdb_functions import (
     ACTING,
     AGGREGATES_OF_LISTS,
     FOLDS,
