@@ -391,6 +391,8 @@ class Graph(Listed, Shown):
         try:
             found = topology.verify(self.db.cursor(), self.definition, memory_only=self.db.settings.untrusted)
         except topology.IncompleteIndexError:
+            if self.db.settings.untrusted:
+                return self._unbelieved_line()
             return "Index: not built yet; it is built at first use, or by graph.build()"
         except StaleIndexError as error:
             return f"Index: {error}"
@@ -402,6 +404,17 @@ class Graph(Listed, Shown):
         )
         where = [f"in memory, since {why}"] if found.in_memory else []
         return "; ".join(["Index: built and up to date", *where, *dropped])
+
+    def _unbelieved_line(self) -> str:
+        """Return what the index in a file says of itself that is open as a stranger's, where none was built in memory yet."""
+        try:
+            topology.verify(self.db.cursor(), self.definition)
+            state = "built and up to date by its own checksums"
+        except topology.IncompleteIndexError:
+            return "Index: not built yet; it is built at first use, or by graph.build()"
+        except StaleIndexError:
+            state = "stale or damaged"
+        return f"Index: in the file, {state}; that of a stranger's file is not believed, so the first use builds one in memory"
 
     def __repr__(self) -> str:
         types = ", ".join([*map(shown_type, self.node_types), *map(shown_type, self.edge_types)])

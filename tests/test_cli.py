@@ -73,9 +73,13 @@ def test_info(file: Path) -> None:
     assert graph["index"]["state"] == "missing"
     run("build", file)
     assert loaded("info", file, "--graph", "papers")["graphs"][0]["index"]["state"] == "up to date"
+    assert "Index: in the file, built and up to date by its own checksums; that of a stranger's" in run("info", file).stdout
+    assert "Index: built and up to date" in run("info", file, "--trusted").stdout
     with duckdb.connect(str(file)) as con:
         con.execute("INSERT INTO cites VALUES (0, 2)")
     assert loaded("info", file)["graphs"][0]["index"]["state"] == "stale"
+    assert "Index: in the file, stale or damaged" in run("info", file).stdout
+    assert "it had 3 rows and has 4" in run("info", file, "--trusted").stdout
 
 
 def test_info_of_files_without_a_graph_or_with_a_broken_one(tmp_path: Path, file: Path) -> None:
