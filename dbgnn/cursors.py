@@ -1,6 +1,6 @@
 """`Cursors`: one connection per process to a DuckDB file, one cursor per thread.
 
-Forks, closing, and whether the file is still the one that was opened; what statements mean stands in `database.py`.
+Forks, closing, and whether the file is still the one that was opened; what is under way stands in `open_database.py`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _READY = 4
 
 
 class Cursors(Listed):
-    """A DuckDB database that is open in this process; the base of `Database`."""
+    """A DuckDB database that is open in this process; the base of `OpenDatabase`."""
 
     def __init__(self, settings: Settings, *, connection: duckdb.DuckDBPyConnection | None = None) -> None:
         self.settings = settings

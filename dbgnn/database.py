@@ -1,13 +1,12 @@
 """`connect()` and `Database`: statements, graphs, and what a statement of the user's means for ours.
 
 What statements of our own mean lives in `schema/` (property graphs) and `ingest/` (COPY); this file only
-sends each statement to where it belongs. Connections and cursors stand in `cursors.py`.
+sends each statement to where it belongs. What the parts below know of a database stands in `open_database.py`.
 """
 
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,18 +14,19 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import duckdb
 
+from dbgnn import ingest, schema
 from dbgnn.configuration import AT_LEAST_ONE, Settings, bytes_of, check_untrusted, require, threads_of
-from dbgnn.cursors import Cursors
-from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SchemaError, SqlError
+from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SqlError
+from dbgnn.graph import Graph
 from dbgnn.masking import hidden_in_errors
-from dbgnn.result import Result, answer_of, end_what_is_read, is_being_read
+from dbgnn.open_database import OpenDatabase
+from dbgnn.opening import opened_as
+from dbgnn.result import Result, answer_of, is_being_read
 from dbgnn.session import calls_nothing
-from dbgnn.sql import quote, split_statements
-from dbgnn.translated import keyboard_interrupts, translated
+from dbgnn.sql import split_statements
+from dbgnn.translated import translated
 
 if TYPE_CHECKING:
-    from dbgnn.graph import Graph
-    from dbgnn.schema import PropertyGraph
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
 
 
@@ -72,15 +72,7 @@ def connect(
     read_only = untrusted or bool(read_only)
     own = database if isinstance(database, duckdb.DuckDBPyConnection) else None
     if own is not None:
-        end_what_is_read(own, "dbgnn.connect()")
-        query = """
-            SELECT coalesce(path, ':memory:'), readonly FROM system.main.duckdb_databases()
-            WHERE database_name = system.main.current_database()
-        """
-        try:
-            path, readonly = own.execute(query).fetchall()[0]
-        except duckdb.ConnectionException as error:
-            raise ConnectionError(f"The DuckDB connection is closed, or in use elsewhere: {error}") from error
+        path, readonly = opened_as(own)
         if read_only and not readonly:
             raise ConnectionError(
                 f"The DuckDB connection to {path!r} is open for writing, which read_only=True cannot change. Leave it out, or "
@@ -107,7 +99,7 @@ def connect(
     return Database(settings, connection=own)
 
 
-class Database(Cursors):
+class Database(OpenDatabase):
     """A DuckDB database that holds graphs. Made by :func:`connect`; a context manager.
 
     Every thread gets its own cursor and every process its own connection, so one `Database` may be
@@ -115,8 +107,8 @@ class Database(Cursors):
     """
 
     _internal = frozenset(
-        "arrow build_lock built_in_memory cursor idle_statements in_transaction is_same judge need_catalog need_committed "
-        "need_no_transaction need_same_file new_cursor relations snapshot stamp statements".split()
+        "around arrow build_lock built_in_memory cursor home_of idle_statements in_transaction is_same judge need_catalog "
+        "need_committed need_no_transaction need_same_file new_cursor relations snapshot stamp statements which_graph".split()
     )
 
     # -- SQL -----------------------------------------------------------------------------------------
@@ -132,8 +124,6 @@ class Database(Cursors):
         Returns what DuckDB does, something to fetch from, but that fetching from a result which another statement has ended
         is an error. ``COPY`` answers with one row, the number of rows copied: ``db.execute("COPY …").fetchone()[0]``.
         """
-        from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
-
         con = self.statements()
         self._session.end_result("another statement")
         with hidden_in_errors(query, params), translated(self):
@@ -169,8 +159,6 @@ class Database(Cursors):
 
     def sql(self, query: str, params: Sequence[object] | Mapping[str, object] | None = None) -> duckdb.DuckDBPyRelation:
         """Run a query and return a DuckDB relation, as ``duckdb.sql`` does."""
-        from dbgnn import ingest, schema  # noqa: PLC0415 - they know connections, not Database
-
         with hidden_in_errors(query, params), translated(self):
             if schema.parse_statement(query) is not None or ingest.parse_copy(query) is not None:
                 raise SqlError(f"This is a statement, not a query: run it with db.execute(): {query.strip()[:80]!r}")
@@ -206,19 +194,7 @@ class Database(Cursors):
             UnknownNameError: No such graph.
             SchemaError: ``name`` is None and several are declared, or none is and there are no keys to infer one from.
         """
-        from dbgnn import schema  # noqa: PLC0415
-        from dbgnn.graph import Graph  # noqa: PLC0415
-
-        with translated(self):
-            db = self._home(name)
-            begun = db.in_transaction()
-            found = schema.load(db.idle_statements("db.graph()") if begun else db.cursor(), name)
-            if begun and not _is_committed(db, found):
-                raise ConnectionError(
-                    f"Property graph {found.name!r} is not committed as the open transaction has it, and stores and loaders "
-                    "read what is committed: COMMIT or ROLLBACK it first."
-                )
-            return Graph(db, found)
+        return Graph(*self.which_graph(name))
 
     def get_torch_geometric_remote_backend(
         self,
@@ -248,130 +224,12 @@ class Database(Cursors):
             with translated(self):
                 require(self.cursor(), AT_LEAST_ONE, threads=str(threads_of(num_threads)))
         self.need_committed("A feature store")
-        home = self._home(graph) if graph is None or isinstance(graph, str) else graph.db
+        home = self.home_of(graph) if graph is None or isinstance(graph, str) else graph.db
         return open_stores(home, graph, columns=columns, homogeneous=homogeneous)
 
     def _need_write(self, what: str) -> None:
         if self.read_only:
             raise ReadOnlyError(f"{what} has to write, but {self!s} is {self.settings.why_read_only}")
-
-    def need_catalog(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Raise :class:`SchemaError` if a connection uses another database now than the one that was opened."""
-        self.judge(con)
-        (used,) = con.execute("SELECT system.main.current_database()").fetchall()[0]
-        if used != self._catalog:
-            raise SchemaError(
-                f"The connection now uses database {used!r}, but graphs of {self!s} live in {self._catalog!r}: "
-                f"run USE {quote(self._catalog)} first, or take the one in use: dbgnn.connect(db.connection)."
-            )
-
-    @keyboard_interrupts()
-    def in_transaction(self) -> bool:
-        """Whether this thread has begun a transaction."""
-        from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
-
-        if threading.get_ident() != self._thread and getattr(self._cursors, "statements", None) is None:
-            return False  # this thread has run no statement of the user's
-        session, con = self._session, self.statements()
-        if self._sees_all and session.begun is not None:
-            return session.begun
-        end_what_is_read(con, "To ask whether a transaction is open")
-        try:
-            session.begun = schema.in_transaction(con)
-        except duckdb.TransactionException:  # it was aborted, and is open until ROLLBACK
-            session.begun = True
-        return session.begun
-
-    @property
-    def _sees_all(self) -> bool:
-        """Whether every statement on the user's connection goes through :meth:`execute` and :meth:`sql`."""
-        return self._owns and not self._is_lent
-
-    def need_no_transaction(self, what: str) -> None:
-        """Raise :class:`ConnectionError` if this thread has begun a transaction, of which ``what`` would be no part."""
-        self._need_same_catalog()
-        if self.in_transaction():
-            raise ConnectionError(f"{what} is a transaction of its own, and one is open: COMMIT or ROLLBACK it first.")
-
-    def need_committed(self, what: str) -> None:
-        """Raise :class:`ConnectionError` if this thread has begun a transaction, whose changes ``what`` would not see."""
-        self._need_same_catalog()
-        if not self.read_only and self.in_transaction():
-            raise ConnectionError(
-                f"{what} reads what is committed, and would not see what the open transaction changed: COMMIT or ROLLBACK it "
-                "first."
-            )
-
-    @keyboard_interrupts()
-    def idle_statements(self, what: str) -> duckdb.DuckDBPyConnection:
-        """Return where the user's statements run, for one of ours.
-
-        A result of `execute` that is being read there is ended: what is left of it can no longer be fetched, which is an error
-        where it is tried.
-
-        Raises:
-            ConnectionError: A result was being read that was made on the connection itself; it is ended now.
-        """
-        con = self.statements()
-        if not is_being_read(con):
-            self.judge(con)
-            return con
-        # Of a result that nobody holds, such as that of execute(…).fetchone()[0], nothing is lost, unless it was made on the
-        # connection itself, of whose results we do not know who holds them.
-        if self._session.end_result(what) or self._sees_all:
-            con.complete()
-        end_what_is_read(con, what)
-        self.judge(con)
-        return con
-
-    def _home(self, name: str | None) -> Database:
-        """Return the database that has a graph: this one, or, after ``USE``, the one whose tables SQL sees.
-
-        Raises:
-            SchemaError: Both have one.
-        """
-        from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
-
-        con = self.statements()
-        if is_being_read(con):
-            if self._sees_all and not self._session.has_used:
-                return self
-            end_what_is_read(con, "To ask which database is in use")
-        (used,) = con.execute("SELECT system.main.current_database()").fetchall()[0]
-        self._need_same_catalog()
-        if used == self._catalog:
-            return self
-        self.judge(con)
-        if not schema.has_graph(con, name):
-            return self
-        if schema.has_graph(self.cursor(), name):
-            raise SchemaError(
-                f"The connection now uses database {used!r}, and both it and {self!s} have such a property graph. Run USE "
-                f"{quote(self._catalog)} first for that of {self.settings.path!r}, or take the other: "
-                "dbgnn.connect(db.connection)."
-            )
-        found = self._session.used.get(used)
-        if found is None or found.closed:
-            found = self._session.used[used] = connect(con, progress=self.settings.progress, trusted=self.settings.trusted)
-            found._session.has_attached = True
-            self._others.add(found)
-        return found
-
-    @keyboard_interrupts()
-    def _need_same_catalog(self) -> None:
-        """Raise :class:`ConnectionError` if another file was attached under the name of this database."""
-        if self.in_memory and not self._sees_all:
-            self._judged = None  # what was made there leaves no trace
-        if self.in_memory or (self._sees_all and not self._session.has_attached):
-            return
-        query = "SELECT path FROM system.main.duckdb_databases() WHERE database_name = ?"
-        found = self.cursor().execute(query, [self._catalog]).fetchall()
-        if found != [(self.settings.path,)]:
-            now = f"is that of {found[0][0]!r}" if found else "is detached"
-            raise ConnectionError(
-                f"{self!s} was attached as {self._catalog!r}, and that name {now} by now. ATTACH the file again under that "
-                "name, or connect again."
-            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.in_memory:
@@ -394,16 +252,6 @@ def _reopen(settings: Settings, built_in_memory: Mapping[str, str | None]) -> Da
         database = _reopened[settings] = Database(settings)
     database.built_in_memory.update(built_in_memory)
     return database
-
-
-def _is_committed(db: Database, graph: PropertyGraph) -> bool:
-    """Whether another connection finds the same graph."""
-    from dbgnn import schema  # noqa: PLC0415 - it knows connections, not Database
-
-    try:
-        return schema.load(db.cursor(), graph.name) == graph
-    except SchemaError:
-        return False
 
 
 def _need_no_params(params: object, what: str) -> None:

@@ -16,11 +16,30 @@ import duckdb
 from dbgnn.configuration import Settings, config_of
 from dbgnn.errors import ConnectionError
 from dbgnn.identity import identity_of, is_forked, paths_open
+from dbgnn.result import end_what_is_read
 from dbgnn.sql import literal, quote
 from dbgnn.translated import damaged, is_damaged
 
 #: What DuckDB's logs of a file are called behind its name.
 WRITE_AHEAD_LOGS = (".wal", ".wal.checkpoint", ".wal.recovery")
+
+
+def opened_as(connection: duckdb.DuckDBPyConnection) -> tuple[str, bool]:
+    """Return the path of the database that a connection of the user's uses, and whether it was opened read-only.
+
+    Raises:
+        ConnectionError: The connection is closed, or is being read by somebody.
+    """
+    end_what_is_read(connection, "dbgnn.connect()")
+    query = """
+        SELECT coalesce(path, ':memory:'), readonly FROM system.main.duckdb_databases()
+        WHERE database_name = system.main.current_database()
+    """
+    try:
+        path, read_only = connection.execute(query).fetchall()[0]
+    except duckdb.ConnectionException as error:
+        raise ConnectionError(f"The DuckDB connection is closed, or in use elsewhere: {error}") from error
+    return path, read_only
 
 
 def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:

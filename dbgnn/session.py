@@ -5,12 +5,8 @@ from __future__ import annotations
 import re
 import threading
 import weakref
-from typing import TYPE_CHECKING
 
 from dbgnn.result import Result
-
-if TYPE_CHECKING:
-    from dbgnn.database import Database
 
 #: What begins a transaction, and what ends one.
 _WORDS = {"BEGIN": True, "START": True, "COMMIT": False, "END": False, "ROLLBACK": False, "ABORT": False}
@@ -64,7 +60,7 @@ class Session(threading.local):
     def __init__(self) -> None:
         self.begun: bool | None = False
         self.has_used = self.has_attached = False
-        self.used: dict[str, Database] = {}
+        self.used: dict[str, object] = {}
         self.judged = -1
         self.judged_at: object = None
         self._has_defined = False

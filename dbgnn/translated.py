@@ -5,16 +5,27 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import duckdb
 
+from dbgnn.configuration import Settings
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError
 from dbgnn.masking import hidden_in_errors
 from dbgnn.terminal import printable_errors
 
-if TYPE_CHECKING:
-    from dbgnn.cursors import Cursors
+
+class Opened(Protocol):
+    """A database that is open, as far as errors tell of it."""
+
+    settings: Settings
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed."""
+
+    def need_same_file(self) -> None:
+        """Raise if its path names another file by now."""
 
 
 @contextmanager
@@ -69,7 +80,7 @@ def _interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def translated(database: Cursors) -> Iterator[None]:
+def translated(database: Opened) -> Iterator[None]:
     """Turn DuckDB's errors about resources into ours, with the setting to change; others pass through.
 
     What the block did counts only if the database's path still names the file that is open.
