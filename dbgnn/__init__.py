@@ -29,7 +29,9 @@ from dbgnn.schema.model import EdgeTable, PropertyGraph, VertexTable
 
 if TYPE_CHECKING:
     from dbgnn.check import CheckReport
-    from dbgnn.etl.encoders import (
+    from dbgnn.datasets.from_networkx import from_networkx
+    from dbgnn.datasets.from_pyg import from_pyg
+    from dbgnn.encoders import (
         Apply,
         Datetime,
         Encoders,
@@ -43,12 +45,11 @@ if TYPE_CHECKING:
         Stack,
         Text,
     )
-    from dbgnn.etl.from_networkx import from_networkx
-    from dbgnn.etl.from_pyg import from_pyg
-    from dbgnn.etl.heterodata import query_to_heterodata
-    from dbgnn.etl.splits import ColumnSplit, HashSplit, PredicateSplit, TimeSplit
     from dbgnn.graph import Graph
-    from dbgnn.loader import LoaderStats, NeighborLoader, PackedLoader, StepStats
+    from dbgnn.loader import LoaderStats, NeighborLoader, StepStats
+    from dbgnn.packs import PackedLoader
+    from dbgnn.queries.heterodata import query_to_heterodata
+    from dbgnn.queries.splits import ColumnSplit, HashSplit, PredicateSplit, TimeSplit
     from dbgnn.sampling import NeighborSampler
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
 
@@ -106,29 +107,29 @@ __all__ = [
 #: Where the names live that are loaded at first use, because they import torch or what does.
 _LAZY = {
     "CheckReport": "dbgnn.check",
-    "Apply": "dbgnn.etl.encoders",
-    "Datetime": "dbgnn.etl.encoders",
-    "Encoders": "dbgnn.etl.encoders",
-    "Frame": "dbgnn.etl.encoders",
-    "Hash": "dbgnn.etl.encoders",
-    "Identity": "dbgnn.etl.encoders",
-    "MultiHot": "dbgnn.etl.encoders",
-    "Normalize": "dbgnn.etl.encoders",
-    "OneHot": "dbgnn.etl.encoders",
-    "Ordinal": "dbgnn.etl.encoders",
-    "Stack": "dbgnn.etl.encoders",
-    "Text": "dbgnn.etl.encoders",
-    "from_networkx": "dbgnn.etl.from_networkx",
-    "from_pyg": "dbgnn.etl.from_pyg",
-    "query_to_heterodata": "dbgnn.etl.heterodata",
-    "ColumnSplit": "dbgnn.etl.splits",
-    "HashSplit": "dbgnn.etl.splits",
-    "PredicateSplit": "dbgnn.etl.splits",
-    "TimeSplit": "dbgnn.etl.splits",
+    "Apply": "dbgnn.encoders",
+    "Datetime": "dbgnn.encoders",
+    "Encoders": "dbgnn.encoders",
+    "Frame": "dbgnn.encoders",
+    "Hash": "dbgnn.encoders",
+    "Identity": "dbgnn.encoders",
+    "MultiHot": "dbgnn.encoders",
+    "Normalize": "dbgnn.encoders",
+    "OneHot": "dbgnn.encoders",
+    "Ordinal": "dbgnn.encoders",
+    "Stack": "dbgnn.encoders",
+    "Text": "dbgnn.encoders",
+    "from_networkx": "dbgnn.datasets.from_networkx",
+    "from_pyg": "dbgnn.datasets.from_pyg",
+    "query_to_heterodata": "dbgnn.queries.heterodata",
+    "ColumnSplit": "dbgnn.queries.splits",
+    "HashSplit": "dbgnn.queries.splits",
+    "PredicateSplit": "dbgnn.queries.splits",
+    "TimeSplit": "dbgnn.queries.splits",
     "Graph": "dbgnn.graph",
     "LoaderStats": "dbgnn.loader",
     "NeighborLoader": "dbgnn.loader",
-    "PackedLoader": "dbgnn.loader",
+    "PackedLoader": "dbgnn.packs",
     "StepStats": "dbgnn.loader",
     "NeighborSampler": "dbgnn.sampling",
     "DuckDBFeatureStore": "dbgnn.stores",

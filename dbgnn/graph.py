@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from dbgnn.check import CheckReport
     from dbgnn.database import Database
-    from dbgnn.etl.encoders import FittedEncoder
+    from dbgnn.encoders import FittedEncoder
 
 
 #: How often what is missing is built, where others build, or move rows, at the same time.
@@ -235,7 +235,7 @@ class Graph(Listed, Shown):
         Raises:
             SqlError, UnknownNameError, SchemaError, DataError: As :func:`dbgnn.query_to_heterodata`.
         """
-        from dbgnn.etl.heterodata import to_heterodata  # noqa: PLC0415 - torch is imported only where tensors are asked for
+        from dbgnn.queries.heterodata import to_heterodata  # noqa: PLC0415 - torch is imported only where tensors are asked for
 
         return to_heterodata(
             self,
@@ -262,7 +262,7 @@ class Graph(Listed, Shown):
         Raises:
             SchemaError: The graph has more than one node or edge type, or both have an attribute of the same name.
         """
-        from dbgnn.etl.heterodata import to_data  # noqa: PLC0415 - as above
+        from dbgnn.queries.heterodata import to_data  # noqa: PLC0415 - as above
 
         return to_data(self, where, **options)
 
@@ -281,7 +281,7 @@ class Graph(Listed, Shown):
         Returns:
             The fitted encoder.
         """
-        from dbgnn.etl.encoders.materialise import encode  # noqa: PLC0415 - as above
+        from dbgnn.writeback.materialise import encode  # noqa: PLC0415 - as above
 
         return encode(self, label, name, encoder, fit=fit, progress=progress)
 
@@ -322,7 +322,7 @@ class Graph(Listed, Shown):
             DataError: A value is there already (``on_conflict="error"``), or the table cannot take arrays.
             ReadOnlyError: The database is open read-only.
         """
-        from dbgnn.etl.write import write_back  # noqa: PLC0415 - as above
+        from dbgnn.writeback.write import write_back  # noqa: PLC0415 - as above
 
         return write_back(
             self, label, n_id=n_id, keys=keys, into=into, on_conflict=on_conflict, progress=progress, columns=columns
@@ -357,7 +357,7 @@ class Graph(Listed, Shown):
         Returns:
             The number of rows written.
         """
-        from dbgnn.etl.predict import predict  # noqa: PLC0415 - as above
+        from dbgnn.writeback.predict import predict  # noqa: PLC0415 - as above
 
         return predict(self, model, loader, into, forward=forward, device=device, resume=resume, progress=progress)
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 import dbgnn
-from dbgnn.loader.limits import memory_limit, read_bytes
+from dbgnn.plans.limits import memory_limit, read_bytes
 from dbgnn.sql import literal
 
 CITES = ("paper", "cites", "paper")

@@ -369,7 +369,7 @@ def query(
         if sql is None and not by_type:
             data = db.graph(graph).to_heterodata(**given)
         else:
-            from dbgnn.etl.heterodata import query_to_heterodata  # noqa: PLC0415 - imports torch
+            from dbgnn.queries.heterodata import query_to_heterodata  # noqa: PLC0415 - imports torch
 
             data = query_to_heterodata(db, sql, graph=graph, **given)
     _tell_of(data, output, as_json=as_json)

@@ -1,7 +1,6 @@
 """Loaders with PyG's signatures, and what they are made of."""
 
 from dbgnn.loader.neighbor import NeighborLoader
-from dbgnn.loader.pack import PackedLoader
 from dbgnn.loader.stats import LoaderStats, StepStats
 
-__all__ = ["LoaderStats", "NeighborLoader", "PackedLoader", "StepStats"]
+__all__ = ["LoaderStats", "NeighborLoader", "StepStats"]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dbgnn.display import Text
-from dbgnn.loader.planner import Plan, size
+from dbgnn.plans.planner import Plan, size
 
 if TYPE_CHECKING:
     from dbgnn.loader.pipeline import Pipeline

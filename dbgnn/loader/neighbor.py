@@ -24,13 +24,14 @@ from dbgnn.loader.attributes import FREE, JUDGED, Attributes
 from dbgnn.loader.explain import explain
 from dbgnn.loader.given_sampler import check_sampler, check_unused
 from dbgnn.loader.lightning import forget_constructor
-from dbgnn.loader.pack import write as write_pack
 from dbgnn.loader.pipeline import Pipeline
-from dbgnn.loader.planner import Asked, check
-from dbgnn.loader.seeds import NumberedBatch, NumberedBatches, SeedDataset, Shuffled, input_nodes, warn_of_nothing
+from dbgnn.loader.seeds import NumberedBatches, SeedDataset, Shuffled, input_nodes, warn_of_nothing
 from dbgnn.loader.stats import LoaderStats
 from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
 from dbgnn.loader.workers import Workers, check_workers
+from dbgnn.packs.pack import write as write_pack
+from dbgnn.plans.planner import Asked, check
+from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 from dbgnn.schema.names import renamed_columns
 from dbgnn.stores.pair import stores_of

@@ -25,14 +25,14 @@ from dbgnn.clock import Clock
 from dbgnn.errors import RequestError
 from dbgnn.loader.ahead import Ahead
 from dbgnn.loader.assembly import attach
-from dbgnn.loader.buffers import Buffers
-from dbgnn.loader.features import Cold, Fetched, Join, Reader, Request, Shared, Taken, cold_ids
-from dbgnn.loader.hot import HotRows
-from dbgnn.loader.packed import Packed
-from dbgnn.loader.planner import Asked, Pilot, Plan, plan, rows_of
-from dbgnn.loader.rows import Served
-from dbgnn.loader.seeds import NumberedBatch
+from dbgnn.plans.buffers import Buffers
+from dbgnn.plans.features import Cold, Fetched, Join, Reader, Request, Shared, Taken, cold_ids
+from dbgnn.plans.hot import HotRows
+from dbgnn.plans.packed import Packed
+from dbgnn.plans.planner import Asked, Pilot, Plan, plan, rows_of
+from dbgnn.plans.rows import Served
 from dbgnn.sampling.khop import Subgraph
+from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.stores.binding import Label
 from dbgnn.stores.request import Ids

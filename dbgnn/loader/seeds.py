@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from torch import Tensor
 from dbgnn import schema
 from dbgnn.display import warn
 from dbgnn.errors import RequestError, UnknownNameError, near_misses
+from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.stores.request import refuse_numbers_as_mask, rows_of
 from dbgnn.translated import keyboard_interrupts
 
@@ -164,28 +164,6 @@ def _no_edges(label: str, sampler: NeighborSampler) -> str:
             "the seeds alone."
         )
     return ""
-
-
-class NumberedBatch(array):  # type: ignore[type-arg] # Python 3.11 has no array[int] at run time
-    """The indices of one mini-batch, with its epoch and its number in it; 4 or 8 bytes an index, where a list takes 36."""
-
-    epoch: int
-    number: int
-
-    @classmethod
-    def of(cls, indices: Iterable[int], epoch: int, number: int) -> NumberedBatch:
-        """Make one."""
-        given = list(indices)
-        try:
-            batch = cls("i", given)
-        except OverflowError:
-            batch = cls("q", given)
-        batch.epoch, batch.number = epoch, number
-        return batch
-
-    def tensor(self) -> Tensor:
-        """Return the indices, int64 ``[n]``."""
-        return torch.from_numpy(np.array(self, dtype=np.int64))
 
 
 class Shuffled(torch.utils.data.RandomSampler):

@@ -18,7 +18,7 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.sampler import NodeSamplerInput
 
 import dbgnn
-from dbgnn.loader import planner
+from dbgnn.plans import planner
 from tests.loader.conftest import Stores
 
 Batch: TypeAlias = Data | HeteroData
@@ -301,11 +301,11 @@ def test_an_error_of_the_model_ends_the_threads(hetero: Stores) -> None:
 
 STAGES: list[tuple[str, str]] = [
     ("dbgnn.sampling.sampler.NeighborSampler.sample_batches", "join"),
-    ("dbgnn.loader.hot.HotRows.rows", "join"),
-    ("dbgnn.loader.features.Shared.__init__", "shared"),
-    ("dbgnn.loader.packed.Packed._write", "packed"),
-    ("dbgnn.loader.packed.Packed.read", "packed"),
-    ("dbgnn.loader.features.Fetched.take", "join"),
+    ("dbgnn.plans.hot.HotRows.rows", "join"),
+    ("dbgnn.plans.features.Shared.__init__", "shared"),
+    ("dbgnn.plans.packed.Packed._write", "packed"),
+    ("dbgnn.plans.packed.Packed.read", "packed"),
+    ("dbgnn.plans.features.Fetched.take", "join"),
     ("dbgnn.sampling.sampler.NeighborSampler.output", "join"),
     ("dbgnn.stores.feature_store.DuckDBFeatureStore.read_into", "join"),
 ]

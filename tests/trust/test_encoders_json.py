@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import dbgnn
-from dbgnn.etl.encoders import (
+from dbgnn.encoders import (
     Apply,
     Datetime,
     Encoders,
@@ -29,7 +29,7 @@ from dbgnn.etl.encoders import (
     Stack,
     Text,
 )
-from tests.etl.encoding import LABEL, chunk, fit_all
+from tests.encoders.encoding import LABEL, chunk, fit_all
 from tests.trust import irregular
 from tests.trust.mutations import CASES, bounded_memory, change_json, nested
 

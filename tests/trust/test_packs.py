@@ -24,9 +24,9 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.nn import SAGEConv
 
 import dbgnn
-from dbgnn.loader import pack, pack_format
-from dbgnn.loader.pack_check import Claims
-from dbgnn.loader.pack_files import Manifest, StoredFile, part_path
+from dbgnn.packs import pack, pack_format
+from dbgnn.packs.pack_check import Claims
+from dbgnn.packs.pack_files import Manifest, StoredFile, part_path
 from tests.trust import irregular
 from tests.trust.mutations import CASES, bounded_memory, change_bytes, change_json, nested
 

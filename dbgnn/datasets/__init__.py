@@ -1,0 +1,1 @@
+"""Graphs from elsewhere brought into tables: PyG's and networkx's."""

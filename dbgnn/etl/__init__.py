@@ -1,1 +1,0 @@
-"""From ad-hoc SQL to PyG objects in memory, and back: queries, encoders, splits, write-back."""

@@ -1,0 +1,1 @@
+"""From tensors back to tables: columns written back, predictions, encoded columns."""
