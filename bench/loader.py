@@ -1,10 +1,10 @@
 """The loader against PyG in memory, at shrinking memory limits: time per step without and with training, memory, bytes read.
 
-    python bench/loader.py --kind rmat --rows pyg join join+hot25 packed auto --limits 1 0.25
+    python bench/loader.py --kind rmat --rows pyg join join+hot25 spooled auto --limits 1 0.25
     python bench/loader.py --nodes 20000000 --edges 200000000 --kind rmat --rows auto --memory-limit 2GB
 
 A row is ``pyg`` (PyG's `NeighborLoader` over tensors, with pyg-lib or torch-sparse: ``make bench-peers``), or a feature plan
-of `dbgnn.NeighborLoader` (join, shared, packed, or auto: the planner's choice), with ``+hotNN`` and NN % of the features as
+of `dbgnn.NeighborLoader` (join, shared, spooled, or auto: the planner's choice), with ``+hotNN`` and NN % of the features as
 hot rows. Limits are DuckDB's ``memory_limit``: a share of the bytes of the features, a size, or "default" (DuckDB's own).
 
 Every row is measured in a process of its own. PyG takes its turn before and after every row, and the ratio is to the mean
@@ -32,7 +32,7 @@ from usage import free_memory
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROWS = ["pyg", "join", "join+hot10", "join+hot25", "join+hot100", "shared", "packed", "auto"]
+ROWS = ["pyg", "join", "join+hot10", "join+hot25", "join+hot100", "shared", "spooled", "auto"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -376,7 +376,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seed", type=int, default=0)
     loading = parser.add_argument_group("arguments of dbgnn.NeighborLoader, whose own choice is the default")
-    loading.add_argument("--plan", help="auto, join, shared or packed")
+    loading.add_argument("--plan", help="auto, join, shared or spooled")
     loading.add_argument("--super-batch", type=number_or_word, help="mini-batches sampled together")
     loading.add_argument("--prefetch", type=number_or_word, help="mini-batches that lie ready")
     loading.add_argument("--cache-bytes", type=number_or_word, help="memory for hot rows")

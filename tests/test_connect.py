@@ -129,7 +129,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(tmp_path: Path, monkeypatch: p
         db.execute("COPY paper (id) FROM '~/ids.csv' (HEADER false)")
         assert db.sql("SELECT count(*) FROM paper").fetchall() == [(70,)]
         db.execute("DELETE FROM paper WHERE id >= 50")
-        loader(db, plan="packed").pack("~/pack")
+        loader(db, plan="spooled").pack("~/pack")
         assert len(list(dbgnn.PackedLoader("~/pack"))) == 3
         encoders = dbgnn.Encoders({"paper": {"z": dbgnn.Normalize("y")}})
         db.graph().to_heterodata(encoders=encoders)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _PLANS = {
     "join": "the features of every mini-batch by one SQL join per table",
     "shared": "the distinct rows of a super-batch in memory, by one pass over each table",
-    "packed": "the rows of a super-batch by one pass over each table, written to a temporary file by mini-batch",
+    "spooled": "the rows of a super-batch by one pass over each table, written to a temporary file by mini-batch",
 }
 
 

@@ -74,7 +74,7 @@ class NeighborLoader(Listed, Attributes):
         prefetch: How many mini-batches lie ready while the model trains: ``"auto"`` or a number; 0: no threads. With threads,
             ``transform`` still runs in the training loop, ``transform_sampler_output`` does not.
         plan: How features come that are not in ``cache_bytes``: ``"join"`` (SQL for every mini-batch), ``"shared"`` (the
-            distinct rows of a super-batch in memory, by one pass over each table), ``"packed"`` (by one pass as well, but
+            distinct rows of a super-batch in memory, by one pass over each table), ``"spooled"`` (by one pass as well, but
             written to a temporary file mini-batch by mini-batch: for features larger than memory), or ``"auto"``.
         cache_bytes: Bytes of features kept in memory, of the rows that are read most: ``"auto"``, a number, or text such as
             ``"2GB"``. As many as all features take, and every row is read once.

@@ -28,9 +28,9 @@ from dbgnn.loader.assembly import attach
 from dbgnn.plans.buffers import Buffers
 from dbgnn.plans.features import Cold, Fetched, Join, Reader, Request, Shared, Taken, cold_ids
 from dbgnn.plans.hot import HotRows
-from dbgnn.plans.packed import Packed
 from dbgnn.plans.planner import Asked, Pilot, Plan, plan, rows_of
 from dbgnn.plans.rows import Served
+from dbgnn.plans.spooled import Spooled
 from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler
@@ -206,7 +206,7 @@ class Pipeline:
             if chosen.plan == "shared":
                 cold = Shared(reader, self.buffers, missed)
             else:
-                cold = Packed(reader, missed, temp_folder(self.store))
+                cold = Spooled(reader, missed, temp_folder(self.store))
         share = clock.share(len(found.batches))
         for batch in found.batches:
             for part, seconds in share.seconds.items():

@@ -2,7 +2,7 @@
 
 `Fetched` is made once per super-batch, and hands out the tensors of one mini-batch after the other. The plans differ only
 in the cold rows: *join* asks DuckDB for each mini-batch, *shared* brings the distinct rows of the super-batch into RAM,
-*packed* writes them to a temporary file, mini-batch by mini-batch (see `packed`).
+*spooled* writes them to a temporary file, mini-batch by mini-batch (see `spooled`).
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dbgnn.sampling.khop import Subgraph
     from dbgnn.topology import Topology
 
-PLANS = ("join", "shared", "packed")
+PLANS = ("join", "shared", "spooled")
 
 #: Memory a loader may use beside DuckDB's memory_limit.
 WORKING_BYTES = 640 << 20
@@ -92,7 +92,7 @@ class Plan:
         super_batch: Mini-batches that are fetched together.
         statement: Mini-batches that one SQL statement samples; at most ``super_batch``.
         prefetch: Mini-batches that lie ready; 0: no threads.
-        plan: How cold rows are brought: join, shared or packed.
+        plan: How cold rows are brought: join, shared or spooled.
         cache_bytes: Bytes of hot rows kept in RAM.
         why: By line of `explain`, the reason.
         batch_bytes: Estimated bytes of the features of a mini-batch.
@@ -191,7 +191,7 @@ def plan(
     sizes = {
         "join": statement,
         "shared": _shared_size((1 - _HOT) * rest / alive, served, pilot, sample_bytes, cold),
-        "packed": max(1, min(_MOST_PASSED, int((1 - _HOT) * rest / max(1, alive * sample_bytes)))),
+        "spooled": max(1, min(_MOST_PASSED, int((1 - _HOT) * rest / max(1, alive * sample_bytes)))),
     }
     most = num_batches or 1 << 20
     sizes = {name: min(n if asked.super_batch is None else asked.super_batch, most) for name, n in sizes.items()}
@@ -199,7 +199,7 @@ def plan(
     reads = {
         "join": 0.0 if fits else min(float(features), 256 * 1024 * sum(pilot.rows.values())) * missed / max(1, batch_bytes),
         "shared": 0.0 if fits else features / sizes["shared"],
-        "packed": (0.0 if fits else features / sizes["packed"]) + 2 * missed,  # written and read back
+        "spooled": (0.0 if fits else features / sizes["spooled"]) + 2 * missed,  # written and read back
     }
     chosen = asked.plan
     if chosen is None:

@@ -70,7 +70,7 @@ def batches(data: Any, **options: Any) -> list[Any]:
     return list(dbgnn.NeighborLoader(data, [1], input_nodes=given, **{"batch_size": 2} | options))
 
 
-@pytest.mark.parametrize("options", [{}, {"prefetch": 0, "super_batch": 1}, {"plan": "shared"}, {"plan": "packed"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"prefetch": 0, "super_batch": 1}, {"plan": "shared"}, {"plan": "spooled"}], ids=str)
 def test_ids_lead_to_the_rows_and_no_value_is_lost(db: dbgnn.Database, options: dict[str, Any]) -> None:
     data = stores(db)
     shown = {c.name: c.attr for c in data[0].renamed()["paper"]}

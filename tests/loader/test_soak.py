@@ -72,7 +72,7 @@ def graph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+@pytest.mark.parametrize("plan", ["join", "shared", "spooled"])
 def test_a_thousand_steps(graph: Path, plan: str) -> None:
     command = [sys.executable, "-c", SCRIPT, str(graph), plan]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=300)

@@ -97,7 +97,7 @@ def test_super_batches_are_the_same_bits(
 #: Every pair of plan and cache, of plan and prefetch, and of cache and prefetch.
 PLANS = [
     ("join", 0, 0), ("join", 900, 2), ("join", "1MB", 0), ("shared", 0, 2), ("shared", 900, 0), ("shared", "1MB", 2),
-    ("packed", 0, 0), ("packed", 900, 2), ("packed", "1MB", 2), ("packed", "1MB", 0),
+    ("spooled", 0, 0), ("spooled", 900, 2), ("spooled", "1MB", 2), ("spooled", "1MB", 0),
 ]  # fmt: skip
 
 
@@ -129,7 +129,7 @@ def test_plans_are_the_same_bits(
 )
 def test_other_subgraphs_are_the_same_bits(homogeneous: Stores, options: dict[str, Any]) -> None:
     expected = one_at_a_time(make(homogeneous, **options), 1)
-    for plan in ("join", "packed"):
+    for plan in ("join", "spooled"):
         for one, other in zip(batches(make(homogeneous, super_batch=6, plan=plan, **options)), expected, strict=True):
             assert_same(one, other)
 
@@ -148,7 +148,7 @@ def test_a_map_table_between_ids_and_rows(tmp_path: Path) -> None:
             EDGE TABLES (e SOURCE KEY (s) REFERENCES n (id) DESTINATION KEY (d) REFERENCES n (id))"""
         )
         stores = db.get_torch_geometric_remote_backend(homogeneous=True)
-        for plan in ("join", "shared", "packed"):
+        for plan in ("join", "shared", "spooled"):
             for batch in make(stores, batch_size=512, super_batch=4, plan=plan, cache_bytes=4000):
                 assert (batch.x[:, 0] == batch.n_id).all()
                 assert (batch.w == batch.e_id).all()
@@ -240,7 +240,7 @@ def test_transform_sampler_output_decides_what_is_fetched(homogeneous: Stores) -
         out.row, out.col, out.edge = out.row[:5], out.col[:5], out.edge[:5]
         return out
 
-    for plan in ("join", "shared", "packed"):
+    for plan in ("join", "shared", "spooled"):
         for batch in make(homogeneous, transform_sampler_output=cut, super_batch=4, plan=plan):
             assert batch.edge_index.shape[1] == len(batch.w) == 5
             assert (batch.w == batch.e_id / 8).all()
@@ -269,7 +269,7 @@ def ours() -> set[str]:
 
 
 def temporary_files() -> list[str]:
-    """Packed features that this process has open; they have no name."""
+    """Spooled features that this process has open; they have no name."""
     names = []
     for descriptor in os.listdir("/proc/self/fd"):
         with contextlib.suppress(OSError):  # the one that lists
@@ -277,7 +277,7 @@ def temporary_files() -> list[str]:
     return [name for name in names if "(deleted)" in name and "/loader" in name]
 
 
-@pytest.mark.parametrize("plan", ["join", "packed"])
+@pytest.mark.parametrize("plan", ["join", "spooled"])
 def test_breaking_off_ends_the_threads(hetero: Stores, plan: str) -> None:
     loader = make(hetero, prefetch=2, super_batch=2, plan=plan)
     for _ in range(3):
@@ -289,7 +289,7 @@ def test_breaking_off_ends_the_threads(hetero: Stores, plan: str) -> None:
 
 def test_an_error_of_the_model_ends_the_threads(hetero: Stores) -> None:
     def train() -> None:
-        for _ in make(hetero, prefetch=2, super_batch=2, plan="packed"):
+        for _ in make(hetero, prefetch=2, super_batch=2, plan="spooled"):
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -303,8 +303,8 @@ STAGES: list[tuple[str, str]] = [
     ("dbgnn.sampling.sampler.NeighborSampler.sample_batches", "join"),
     ("dbgnn.plans.hot.HotRows.rows", "join"),
     ("dbgnn.plans.features.Shared.__init__", "shared"),
-    ("dbgnn.plans.packed.Packed._write", "packed"),
-    ("dbgnn.plans.packed.Packed.read", "packed"),
+    ("dbgnn.plans.spooled.Spooled._write", "spooled"),
+    ("dbgnn.plans.spooled.Spooled.read", "spooled"),
     ("dbgnn.plans.features.Fetched.take", "join"),
     ("dbgnn.sampling.sampler.NeighborSampler.output", "join"),
     ("dbgnn.stores.feature_store.DuckDBFeatureStore.read_into", "join"),
@@ -351,7 +351,7 @@ def test_errors_of_the_data_surface(tmp_path: Path) -> None:
             EDGE TABLES (e SOURCE KEY (s) REFERENCES n (id) DESTINATION KEY (d) REFERENCES n (id))"""
         )
         stores = db.get_torch_geometric_remote_backend(homogeneous=True)
-        for plan in ("join", "shared", "packed"):
+        for plan in ("join", "shared", "spooled"):
             for cache in (0, "1MB"):
                 with pytest.raises(dbgnn.DataError, match=r"Column 'x' of table 'n' is NULL.*\(id\) = 77"):
                     list(make(stores, plan=plan, cache_bytes=cache))
@@ -407,7 +407,7 @@ def test_edges_that_come_during_an_epoch(changing: dbgnn.Database) -> None:
     assert all((batch.w >= 0).all() for batch in loader)
 
 
-@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+@pytest.mark.parametrize("plan", ["join", "shared", "spooled"])
 @pytest.mark.parametrize("cache_bytes", [0, "1MB"])
 def test_columns_that_exchange_their_names_during_an_epoch(changing: dbgnn.Database, plan: str, cache_bytes: int | str) -> None:
     changing.execute("ALTER TABLE n ADD COLUMN y BIGINT; UPDATE n SET y = id; ALTER TABLE n ADD COLUMN z BIGINT")
@@ -423,7 +423,7 @@ def test_columns_that_exchange_their_names_during_an_epoch(changing: dbgnn.Datab
         assert torch.equal(batch.z, batch.n_id)
 
 
-@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+@pytest.mark.parametrize("plan", ["join", "shared", "spooled"])
 @pytest.mark.parametrize("cache_bytes", [0, "1MB"])
 def test_a_column_of_another_type_during_an_epoch(changing: dbgnn.Database, plan: str, cache_bytes: int | str) -> None:
     changing.execute("ALTER TABLE n ADD COLUMN y INTEGER; UPDATE n SET y = id")
@@ -446,7 +446,7 @@ def test_hot_rows_follow_fill(changing: dbgnn.Database) -> None:
         assert all((batch.y == value).all() for batch in loader)
 
 
-@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+@pytest.mark.parametrize("plan", ["join", "shared", "spooled"])
 @pytest.mark.parametrize("cache_bytes", [0, 2000, "1MB"])
 def test_types_that_nobody_reaches_and_types_that_change(tmp_path: Path, plan: str, cache_bytes: int | str) -> None:
     with dbgnn.connect(tmp_path / "g.duckdb") as db:
@@ -482,8 +482,8 @@ def test_closing_the_database_during_an_epoch(tmp_path: Path, path: Path) -> Non
 
 def test_a_folder_that_cannot_be_written_to(path: Path) -> None:
     with dbgnn.connect(path, read_only=True, temp_directory="/proc/1/nowhere") as db:
-        loader = make(db.get_torch_geometric_remote_backend("papers"), plan="packed", prefetch=0)
-        with pytest.raises(dbgnn.ResourceError, match=r"'packed' cannot write to '/proc/1'.*temp_directory"):
+        loader = make(db.get_torch_geometric_remote_backend("papers"), plan="spooled", prefetch=0)
+        with pytest.raises(dbgnn.ResourceError, match=r"'spooled' cannot write to '/proc/1'.*temp_directory"):
             list(loader)
 
 
@@ -506,7 +506,7 @@ def test_a_sampler_of_a_derived_class(homogeneous: Stores) -> None:
 
 
 @pytest.mark.parametrize(("cut", "message"), [(9999, "ids of 'paper' are .* to 9999, and it has 500"), (-1, "-1 to ")])
-@pytest.mark.parametrize("plan", ["join", "shared", "packed"])
+@pytest.mark.parametrize("plan", ["join", "shared", "spooled"])
 def test_transform_sampler_output_with_ids_of_no_row(homogeneous: Stores, plan: str, cut: int, message: str) -> None:
     def spoil(out: Any) -> Any:
         out.node[-1] = cut
@@ -574,10 +574,10 @@ def test_explain_shows_the_statements_that_sample(hetero: Stores) -> None:
         ({"super_batch": 1.5}, "super_batch must be"),
         ({"prefetch": -1}, "prefetch must be 'auto' or an integer of at least 0, not -1"),
         ({"prefetch": True}, "prefetch must be"),
-        ({"plan": "fast"}, "plan must be 'auto' or one of 'join', 'shared', 'packed', not 'fast'"),
+        ({"plan": "fast"}, "plan must be 'auto' or one of 'join', 'shared', 'spooled', not 'fast'"),
         ({"cache_bytes": "many"}, "cache_bytes must be 'auto', a number of bytes or text such as '2GB', not 'many'"),
         ({"num_workers": 1, "prefetch": 1}, "With num_workers=1, .* rules prefetch=1 out"),
-        ({"num_workers": 1, "plan": "packed"}, "With num_workers=1, .* rules plan='packed' out"),
+        ({"num_workers": 1, "plan": "spooled"}, "With num_workers=1, .* rules plan='spooled' out"),
     ],
 )
 def test_arguments_that_make_no_sense(hetero: Stores, arguments: dict[str, Any], message: str) -> None:
@@ -585,7 +585,7 @@ def test_arguments_that_make_no_sense(hetero: Stores, arguments: dict[str, Any],
         make(hetero, **arguments)
 
 
-@pytest.mark.parametrize(("beside", "plan"), [(768 << 20, "join"), (12 << 20, "packed")])
+@pytest.mark.parametrize(("beside", "plan"), [(768 << 20, "join"), (12 << 20, "spooled")])
 def test_what_does_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, beside: int, plan: str) -> None:
     monkeypatch.setattr(planner, "WORKING_BYTES", beside)
     with dbgnn.connect(tmp_path / "g.duckdb") as db:

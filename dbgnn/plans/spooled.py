@@ -1,4 +1,4 @@
-"""The plan *packed*: the cold rows of a super-batch go to a temporary file, mini-batch by mini-batch.
+"""The plan *spooled*: the cold rows of a super-batch go to a temporary file, mini-batch by mini-batch.
 
 For features larger than memory. DuckDB's blocks hold some hundred rows, so mini-batches that fetch their rows one by one read
 most of the table each; one pass over it serves a whole super-batch instead. What the pass brings is written in the order of
@@ -55,7 +55,7 @@ class _Part:
     offset: int
 
 
-class Packed:
+class Spooled:
     """Cold rows of a super-batch, by way of a temporary file.
 
     Args:
@@ -75,7 +75,7 @@ class Packed:
             self._file = files.unnamed(folder)
         except OSError as error:
             raise ResourceError(
-                f"The plan 'packed' cannot write to {folder!r} ({error}). Point temp_directory of dbgnn.connect() to a folder "
+                f"The plan 'spooled' cannot write to {folder!r} ({error}). Point temp_directory of dbgnn.connect() to a folder "
                 "with room, or choose another plan."
             ) from error
         # A super-batch that nobody comes to read, as after `break`, gives its space back too.
@@ -130,9 +130,9 @@ class Packed:
             memory = np.empty(_MOVED_BYTES // size + 1, dtype=rows.dtype)
             for begin in range(0, len(index), len(memory)):
                 some = index[begin : begin + len(memory)]
-                packed = memory[: len(some)]
-                move(rows, some, packed)
-                self._write_all(packed.view(np.uint8), offset + (first + begin) * size)
+                moved = memory[: len(some)]
+                move(rows, some, moved)
+                self._write_all(moved.view(np.uint8), offset + (first + begin) * size)
             offset += len(part.ranks) * size
 
     def _write_all(self, data: _Bytes, offset: int) -> None:
@@ -145,7 +145,7 @@ class Packed:
             if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
                 raise
             raise ResourceError(
-                f"No room in {self._folder!r} for the packed features of a super-batch ({self._end / 1e9:.1f} GB). Free space, "
+                f"No room in {self._folder!r} for the spooled rows of a super-batch ({self._end / 1e9:.1f} GB). Free space, "
                 "point temp_directory of dbgnn.connect() elsewhere, or make super_batch smaller."
             ) from error
 
@@ -173,7 +173,9 @@ class Packed:
         while view:
             done = os.preadv(self._file.fileno(), [view], offset)
             if not done:
-                raise ResourceError(f"The temporary file of packed features in {self._folder!r} was cut off while it was read.")
+                raise ResourceError(
+                    f"The temporary file of spooled features in {self._folder!r} was cut off while it was read."
+                )
             view, offset = view[done:], offset + done
 
     def close(self) -> None:
