@@ -1,6 +1,6 @@
 """DuckDB's own tree of a SQL text, within limits: how long a text may be, and how deep its brackets.
 
-What a tree means is judged in `row_condition.py` and `queries/query.py`. Nothing here recurses, so that no text ends in a
+What a tree means is judged in `row_condition.py` and `queries/read_only.py`. Nothing here recurses, so that no text ends in a
 RecursionError.
 
 The limits come before any parser reads the text, because parsers are quadratic in places: of DuckDB 2.0.1, 900 brackets that

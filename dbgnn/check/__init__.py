@@ -1,7 +1,7 @@
 """`check()`: what is wrong with the data of a property graph, found by a few SQL scans per table, in bounded memory.
 
 Nothing is written (temporary tables aside, so it works read-only), no topology index is needed, torch is not imported.
-What is found is in `report`; `columns` looks at values, `topology` at keys and edges.
+What is found is in `report`; `column_values` looks at values, `topology` at keys and edges.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from dbgnn.check.columns import Part, check_columns, check_lists
+from dbgnn.check.column_values import Part, check_columns, check_lists
 from dbgnn.check.report import CheckReport, Finding
 from dbgnn.check.topology import (
     End,

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from dbgnn.check.columns import EXAMPLES, Part, examples
+from dbgnn.check.column_values import EXAMPLES, Part, examples
 from dbgnn.check.report import Finding
 from dbgnn.schema.key_values import carried, key_rows, shown_value
 from dbgnn.schema.keys import compared, same

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 import dbgnn
 from dbgnn import files
 from dbgnn.cli.given import assignments, columns_of, copy_statements, labelled
-from dbgnn.cli.rows import json_value, line, names_apart
+from dbgnn.cli.row_text import json_value, line, names_apart
 from dbgnn.database import connect
 from dbgnn.errors import ConnectionError, DbgnnError
 from dbgnn.schema.model import shown_type

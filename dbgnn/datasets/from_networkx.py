@@ -99,7 +99,7 @@ def from_networkx(
     con = db.cursor()
     with translated(db):
         definition = PropertyGraph(free_graph_name(con, name), homogeneous=node_type is None and edge_type is None)
-        with tables.write_settings(con), tables.transaction(con):
+        with tables.writing_uncompressed(con), tables.transaction(con):
             for each in [*nodes, *edges]:
                 definition = _create(con, definition, each)
             schema.save(con, definition)

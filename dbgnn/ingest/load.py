@@ -12,9 +12,9 @@ import pyarrow as pa
 from dbgnn.errors import CopyError
 from dbgnn.ingest.duckdb_errors import insert_error
 from dbgnn.ingest.npy import Array, Source, batch_rows, check_source, open_array
-from dbgnn.ingest.settings import write_settings
 from dbgnn.ingest.statement import CopyStatement
 from dbgnn.ingest.target import Column, Target, find_target
+from dbgnn.ingest.while_writing import write_settings
 from dbgnn.progress import Bar
 from dbgnn.schema.render import shown
 from dbgnn.sql import literal, quote, quote_all

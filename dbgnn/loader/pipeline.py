@@ -26,10 +26,10 @@ from dbgnn.errors import RequestError
 from dbgnn.loader.ahead import Ahead
 from dbgnn.loader.assembly import attach
 from dbgnn.plans.buffers import Buffers
-from dbgnn.plans.features import Cold, Fetched, Join, Reader, Request, Shared, Taken, cold_ids
+from dbgnn.plans.fetched import Cold, Fetched, Join, Reader, Request, Shared, Taken, cold_ids
 from dbgnn.plans.hot import HotRows
 from dbgnn.plans.planner import Asked, Pilot, Plan, plan, rows_of
-from dbgnn.plans.rows import Served
+from dbgnn.plans.rows_in_memory import Served
 from dbgnn.plans.spooled import Spooled
 from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.numbered import NumberedBatch

@@ -15,8 +15,8 @@ import numpy as np
 
 from dbgnn.arrow import empty
 from dbgnn.clock import Clock
-from dbgnn.plans.features import Request
-from dbgnn.plans.rows import RowsInMemory, Served
+from dbgnn.plans.fetched import Request
+from dbgnn.plans.rows_in_memory import RowsInMemory, Served
 from dbgnn.stores.binding import Label
 from dbgnn.stores.request import Ids
 

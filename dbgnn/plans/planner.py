@@ -15,7 +15,7 @@ import numpy as np
 
 from dbgnn.errors import RequestError
 from dbgnn.plans.limits import MemoryLimit, memory_limit
-from dbgnn.plans.rows import Served
+from dbgnn.plans.rows_in_memory import Served
 from dbgnn.stores.binding import Label
 from dbgnn.stores.request import Ids
 

@@ -26,8 +26,8 @@ from dbgnn import files
 from dbgnn.arrow import empty, opaque
 from dbgnn.clock import Clock
 from dbgnn.errors import ResourceError
-from dbgnn.plans.features import Reader, distinct
-from dbgnn.plans.rows import RowsInMemory, Served, move, width
+from dbgnn.plans.fetched import Reader, distinct
+from dbgnn.plans.rows_in_memory import RowsInMemory, Served, move, width
 from dbgnn.stores.binding import Label
 from dbgnn.stores.request import Ids
 
@@ -173,9 +173,7 @@ class Spooled:
         while view:
             done = os.preadv(self._file.fileno(), [view], offset)
             if not done:
-                raise ResourceError(
-                    f"The temporary file of spooled features in {self._folder!r} was cut off while it was read."
-                )
+                raise ResourceError(f"The temporary file of spooled rows in {self._folder!r} was cut off while it was read.")
             view, offset = view[done:], offset + done
 
     def close(self) -> None:

@@ -14,10 +14,10 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import DataError
-from dbgnn.queries.plan import EdgeQuery, NodeQuery
-from dbgnn.queries.query import Params, names_bound, query_errors, tree_of
-from dbgnn.queries.read import POS, Ends, carried_keys, numbered
-from dbgnn.queries.relabel import NodeKeys
+from dbgnn.queries.node_keys import NodeKeys
+from dbgnn.queries.query_model import EdgeQuery, NodeQuery
+from dbgnn.queries.read_only import Params, names_bound, query_errors, tree_of
+from dbgnn.queries.sinks import POS, Ends, carried_keys, numbered
 from dbgnn.schema.catalog import folded
 from dbgnn.schema.key_values import key_rows, shown_key
 from dbgnn.schema.keys import same

@@ -16,11 +16,11 @@ from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.parse_tree import walk
 from dbgnn.queries import induced
-from dbgnn.queries.frames import python_tables
+from dbgnn.queries.assembling import Reader
+from dbgnn.queries.callers_tables import python_tables
 from dbgnn.queries.pattern import match
-from dbgnn.queries.plan import EdgeQuery, NodeQuery, Options
-from dbgnn.queries.query import Params, check_query, tree_of
-from dbgnn.queries.reader import Reader
+from dbgnn.queries.query_model import EdgeQuery, NodeQuery, Options
+from dbgnn.queries.read_only import Params, check_query, tree_of
 from dbgnn.schema import EdgeType, TypeNames, transaction
 from dbgnn.schema.keys import check_keys_are_there
 from dbgnn.translated import translated

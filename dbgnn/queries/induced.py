@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
-from dbgnn.queries.plan import EdgeQuery, Label, NodeQuery
-from dbgnn.queries.query import ROWID, query_errors
+from dbgnn.queries.query_model import EdgeQuery, Label, NodeQuery
+from dbgnn.queries.read_only import ROWID, query_errors
 from dbgnn.schema import (
     EdgeTable,
     PropertyGraph,

@@ -16,7 +16,7 @@ from torch_geometric.data import HeteroData
 
 from dbgnn.display import warn
 from dbgnn.errors import DataError
-from dbgnn.queries.plan import EdgeQuery
+from dbgnn.queries.query_model import EdgeQuery
 from dbgnn.queries.splits import Split
 from dbgnn.schema import EdgeType
 

@@ -18,7 +18,7 @@ from sqlglot import TokenType
 
 from dbgnn.errors import UnknownNameError, near_misses
 from dbgnn.queries.marker import Query, Tree
-from dbgnn.queries.query import Params, check_query, query_errors, tree_of
+from dbgnn.queries.read_only import Params, check_query, query_errors, tree_of
 from dbgnn.schema.catalog import current_database, folded
 from dbgnn.schema.keys import same, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable

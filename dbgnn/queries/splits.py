@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from dbgnn.errors import DataError, SchemaError, UnknownNameError, near_misses
-from dbgnn.queries.query import NOT_OF_THE_QUERY, cannot_run
+from dbgnn.queries.read_only import NOT_OF_THE_QUERY, cannot_run
 from dbgnn.schema.remedy import cast_to
 from dbgnn.sql import check_filter, literal, quote
 from dbgnn.terminal import one_line

@@ -21,8 +21,7 @@ from dbgnn.display import Listed, warn
 from dbgnn.errors import RequestError, SchemaError, UnknownNameError
 from dbgnn.sampling.output import edge_ids, forget
 from dbgnn.schema import Column
-from dbgnn.stores import features
-from dbgnn.stores import keys as key_lookup
+from dbgnn.stores import features, key_lookup
 from dbgnn.stores.binding import Binding, Label, Source
 from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
 from dbgnn.stores.request import Ids, Rows, rows_of

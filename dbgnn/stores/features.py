@@ -130,7 +130,7 @@ def _put_new_group(binding: Binding, group: Any, name: str, tensor: Tensor, inde
     label = NODE if group is None else group
     vertex = new_vertex(con, binding.definition, label, "id_" if name.lower() == "id" else "id")
     definition = replace(binding.definition, homogeneous=binding.definition.homogeneous or group is None).with_vertex(vertex)
-    with tables.write_settings(con), tables.transaction(con):
+    with tables.writing_uncompressed(con), tables.transaction(con):
         con.execute(f"CREATE TABLE {vertex.table.sql} ({quote(vertex.key[0])} BIGINT, {quote(name)} {kind})")
         tables.lend(con, pa.table({"id": np.arange(len(tensor)), "v": from_tensor(tensor)}))
         con.execute(f"INSERT INTO {vertex.table.sql} SELECT id, v FROM {VALUES}")
@@ -202,7 +202,7 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
     kind = _column_type(source, column, tensor, rows)
     tensor, rows = _without_duplicates(tensor, rows)
     moved = False
-    with tables.write_settings(con):  # one write of the process at a time: the one before may have moved rows
+    with tables.writing_uncompressed(con):  # one write of the process at a time: the one before may have moved rows
         source = _as_now(binding, source, name)
         definition = _with_property(schema.current(con, binding.definition), source, name, present=True)
         try:

@@ -23,7 +23,7 @@ from dbgnn.arrow import empty, scatter_
 from dbgnn.clock import Clock
 from dbgnn.errors import DataError, StaleIndexError
 from dbgnn.schema import Column
-from dbgnn.stores.keys import keys_of
+from dbgnn.stores.key_lookup import keys_of
 from dbgnn.stores.request import Ids, Rows
 from dbgnn.stores.select import REQUEST, passes_for, request_table, select_rows
 from dbgnn.topology import damaged, ids_within

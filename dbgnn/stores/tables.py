@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from dbgnn import schema
 from dbgnn.errors import SchemaError
-from dbgnn.ingest import settings
+from dbgnn.ingest.while_writing import write_settings
 from dbgnn.schema import TableName
 from dbgnn.sql import literal, quote
 
@@ -36,14 +36,14 @@ def one(con: duckdb.DuckDBPyConnection, query: str, params: Sequence[object] | M
 
 
 @contextmanager
-def write_settings(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def writing_uncompressed(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Keep rows in order, and store arrays uncompressed, while the block writes; then restore the settings.
 
     DuckDB's own choice for FLOAT arrays is a tenth smaller and 3 × slower to gather. It is made when row groups
     are written out, so we checkpoint before the setting goes back; should another transaction forbid that, the rows
     still in the write-ahead log are compressed later, which costs time and nothing else. (So does a locked configuration.)
     """
-    with settings.write_settings(con, uncompressed=True):
+    with write_settings(con, uncompressed=True):
         yield
         with suppress(duckdb.TransactionException, duckdb.InvalidInputException):
             con.execute("CHECKPOINT")

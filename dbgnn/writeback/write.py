@@ -18,9 +18,9 @@ from dbgnn.schema.registry import transaction
 from dbgnn.sql import quote
 from dbgnn.stores.binding import Source
 from dbgnn.stores.features import rewriting
-from dbgnn.stores.keys import ids_of
+from dbgnn.stores.key_lookup import ids_of
 from dbgnn.stores.request import Ids, refuse_numbers_as_mask, rows_of
-from dbgnn.stores.tables import write_settings
+from dbgnn.stores.tables import writing_uncompressed
 from dbgnn.translated import translated
 from dbgnn.writeback.staging import ASIDE, Target
 
@@ -235,7 +235,7 @@ def finish(con: duckdb.DuckDBPyConnection, target: Target, staged: str, kinds: M
     """
     with translated(target.graph.db):
         try:
-            with write_settings(con):  # one write of the process at a time: the one before may have moved rows
+            with writing_uncompressed(con):  # one write of the process at a time: the one before may have moved rows
                 target = target.now()
                 with rewriting(con, target.source.table) if target.moves_rows(kinds) else transaction(con):
                     count, definition = target.move(con, staged, kinds)

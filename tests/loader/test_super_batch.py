@@ -302,10 +302,10 @@ def test_an_error_of_the_model_ends_the_threads(hetero: Stores) -> None:
 STAGES: list[tuple[str, str]] = [
     ("dbgnn.sampling.sampler.NeighborSampler.sample_batches", "join"),
     ("dbgnn.plans.hot.HotRows.rows", "join"),
-    ("dbgnn.plans.features.Shared.__init__", "shared"),
+    ("dbgnn.plans.fetched.Shared.__init__", "shared"),
     ("dbgnn.plans.spooled.Spooled._write", "spooled"),
     ("dbgnn.plans.spooled.Spooled.read", "spooled"),
-    ("dbgnn.plans.features.Fetched.take", "join"),
+    ("dbgnn.plans.fetched.Fetched.take", "join"),
     ("dbgnn.sampling.sampler.NeighborSampler.output", "join"),
     ("dbgnn.stores.feature_store.DuckDBFeatureStore.read_into", "join"),
 ]

@@ -15,8 +15,8 @@ from dbgnn.arrow import DTYPES, decode
 from dbgnn.encoders.nulls import NullValueError
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.progress import Bar
-from dbgnn.queries.memory import Growing
-from dbgnn.queries.query import POSITION, Params, query_errors
+from dbgnn.queries.growing import Growing
+from dbgnn.queries.read_only import POSITION, Params, query_errors
 from dbgnn.schema import Column
 from dbgnn.schema.key_values import carried
 from dbgnn.sql import quote

@@ -17,7 +17,7 @@ import duckdb
 from dbgnn.configuration import is_locked, prefer
 from dbgnn.errors import SchemaError, SqlError
 from dbgnn.parse_tree import walk
-from dbgnn.queries.query import tree_of
+from dbgnn.queries.read_only import tree_of
 from dbgnn.schema.catalog import folded
 from dbgnn.sql import quote
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dbgnn.clock import Clock
 from dbgnn.plans.buffers import Buffers
-from dbgnn.plans.rows import RowsInMemory, Served
+from dbgnn.plans.rows_in_memory import RowsInMemory, Served
 from dbgnn.stores.binding import Label
 from dbgnn.stores.request import Ids
 

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from dbgnn import SqlError
-from dbgnn.queries.query import check_query, columns_named, described, names_bound
+from dbgnn.queries.read_only import check_query, columns_named, described, names_bound
 
 READS = [
     "FROM p",

@@ -14,7 +14,7 @@ import pytest
 
 import dbgnn
 from dbgnn.errors import ResourceError
-from dbgnn.ingest.settings import write_settings
+from dbgnn.ingest.while_writing import write_settings
 from dbgnn.stores import tables
 
 Copy = Callable[[str], int]
@@ -32,7 +32,7 @@ def test_a_write_of_the_stores_and_a_copy_at_once_restore_the_settings(con: Con)
     leave = threading.Event()
 
     def put(cursor: Con) -> None:
-        with tables.write_settings(cursor):
+        with tables.writing_uncompressed(cursor):
             entered.set()
             leave.wait(10)
 
@@ -51,7 +51,7 @@ def test_a_write_of_the_stores_and_a_copy_at_once_restore_the_settings(con: Con)
 FORK = """
 import os, signal, threading
 import duckdb
-from dbgnn.ingest.settings import write_settings
+from dbgnn.ingest.while_writing import write_settings
 
 entered, leave = threading.Event(), threading.Event()
 

@@ -19,14 +19,14 @@ from torch_geometric.data import HeteroData
 from dbgnn.encoders import Encoders, FittedEncoder
 from dbgnn.encoders.nulls import NullValueError
 from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
-from dbgnn.queries.columns import allowed, attribute, key_values, named, row_bytes, tensor_column
 from dbgnn.queries.dangling import dangling_error, num_dangling
+from dbgnn.queries.node_keys import NodeKeys
 from dbgnn.queries.pairs import EdgeSplit, check_pairs, reverse_types
-from dbgnn.queries.plan import EdgeQuery, Label, NodeQuery, Options
-from dbgnn.queries.query import Params, check_query, columns_named, described, names_bound, query_errors
-from dbgnn.queries.read import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried_keys, numbered, read
-from dbgnn.queries.relabel import NodeKeys
+from dbgnn.queries.query_columns import allowed, attribute, key_values, named, row_bytes, tensor_column
+from dbgnn.queries.query_model import EdgeQuery, Label, NodeQuery, Options
+from dbgnn.queries.read_only import Params, check_query, columns_named, described, names_bound, query_errors
 from dbgnn.queries.reverse import add_reverse
+from dbgnn.queries.sinks import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried_keys, numbered, read
 from dbgnn.queries.splits import ColumnSplit, PredicateSplit, Split
 from dbgnn.schema import EdgeType, transaction
 from dbgnn.schema.catalog import folded

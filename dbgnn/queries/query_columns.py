@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from dbgnn.arrow import to_tensor
 from dbgnn.errors import SchemaError
-from dbgnn.queries.plan import EdgeQuery, NodeQuery
+from dbgnn.queries.query_model import EdgeQuery, NodeQuery
 from dbgnn.schema import Column, encoder_for
 from dbgnn.schema.key_values import python_values
 from dbgnn.schema.names import is_read
