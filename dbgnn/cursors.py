@@ -20,7 +20,7 @@ import pyarrow as pa
 from dbgnn.configuration import UNTRUSTED, Settings, apply, lock_last, prefer
 from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ResourceError
-from dbgnn.identity import Identity, has_open, identity_of
+from dbgnn.identity import FileIdentity, has_open, identity_of
 from dbgnn.masking import hidden_settings, masked
 from dbgnn.opening import WRITE_AHEAD_LOGS, closed, open_file
 from dbgnn.session import Session
@@ -54,7 +54,7 @@ class Cursors(Listed):
 
     def _open(self, connection: duckdb.DuckDBPyConnection | None) -> None:
         self._pid = os.getpid()
-        self._file: Identity | None = None
+        self._file: FileIdentity | None = None
         self._thread = threading.get_ident()
         self._closed = False
         with hidden_settings(dict(self.settings.config)):
@@ -292,7 +292,7 @@ class Cursors(Listed):
                 "connection is the file of before, to which no path leads. Close it, and connect again."
             )
 
-    def _open_identity(self) -> Identity | None:
+    def _open_identity(self) -> FileIdentity | None:
         """Return which file is open; None: none, since the database is in memory or elsewhere."""
         path = self.settings.path
         if self.in_memory or "://" in path:

@@ -33,7 +33,7 @@ class Shown:
             return None
 
 
-class Text(str):
+class PrintedText(str):
     """Printable text that a notebook shows as ``print()`` does, with its lines and columns."""
 
     __slots__ = ()

@@ -10,7 +10,7 @@ import os
 from typing import TypeAlias
 
 #: Device and inode of a file.
-Identity: TypeAlias = tuple[int, int]
+FileIdentity: TypeAlias = tuple[int, int]
 
 #: Where Linux lists the files that a process has open.
 _OPEN_FILES = "/proc/self/fd"
@@ -35,7 +35,7 @@ def is_forked() -> bool:
     return _forks.count > 0
 
 
-def identity_of(path: str) -> Identity | None:
+def identity_of(path: str) -> FileIdentity | None:
     """Return which file a path names now; None: none, or it is no local file."""
     try:
         stat = os.stat(path)
@@ -44,7 +44,7 @@ def identity_of(path: str) -> Identity | None:
     return stat.st_dev, stat.st_ino
 
 
-def paths_open(identity: Identity) -> set[str] | None:
+def paths_open(identity: FileIdentity) -> set[str] | None:
     """Return the paths by which this process has a file open; None where the system does not say."""
     try:
         numbers = os.listdir(_OPEN_FILES)
@@ -61,7 +61,7 @@ def paths_open(identity: Identity) -> set[str] | None:
     return found
 
 
-def has_open(identity: Identity) -> bool:
+def has_open(identity: FileIdentity) -> bool:
     """Whether this process has a file open; True where the system does not say."""
     found = paths_open(identity)
     return found is None or bool(found)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from dbgnn.check.column_values import Part, check_columns, check_lists
+from dbgnn.check.column_values import Checked, check_columns, check_lists
 from dbgnn.check.report import CheckReport, Finding
 from dbgnn.check.topology import (
-    End,
+    EdgeEnd,
     check_duplicates,
     check_end,
     check_isolated,
@@ -79,13 +79,13 @@ class _Checker:
         self.nodes: dict[str, int] = {}  # distinct keys, by label
         self.types: dict[TableName, dict[str, str]] = {}
         self.degrees: dict[tuple[str, tuple[str, ...], tuple[str, ...]], str] = {}  # by rows, columns, and types of the key
-        self.ends: dict[str, list[End]] = {v.label: [] for v in graph.vertices}
+        self.ends: dict[str, list[EdgeEnd]] = {v.label: [] for v in graph.vertices}
         # Several elements may share a table (edges in both directions, foreign keys): what one has looked at, by table.
         self.seen: set[tuple[TableName, str | frozenset[tuple[str, ...]]]] = set()
 
     def run(self, *, progress: bool, index: bool) -> list[Finding]:
         findings: list[Finding] = []
-        parts: dict[str | EdgeType, Part] = {}
+        parts: dict[str | EdgeType, Checked] = {}
         elements: list[VertexTable | EdgeTable] = [*self.graph.vertices, *self.graph.edges]
         for element in elements:
             try:
@@ -105,7 +105,7 @@ class _Checker:
                 bar.update(1)
         return findings
 
-    def _part(self, element: VertexTable | EdgeTable, parts: dict[str | EdgeType, Part]) -> Part:
+    def _part(self, element: VertexTable | EdgeTable, parts: dict[str | EdgeType, Checked]) -> Checked:
         """Return the table of an element; raise :class:`SchemaError` where it is not what the graph takes it for."""
         types = self.types[element.table] = columns(self.con, element.table)
         keys = element.key if isinstance(element, VertexTable) else (*element.source_key, *element.destination_key)
@@ -122,15 +122,15 @@ class _Checker:
         else:
             key_types = vertex_key_types(self.con, element)
         shown = tuple(served(self.graph, element, types, written(self.con)))
-        return Part(element, rows, tuple(dict.fromkeys(keys)), key_types, shown)
+        return Checked(element, rows, tuple(dict.fromkeys(keys)), key_types, shown)
 
-    def _check_ends(self, edge: EdgeTable, parts: dict[str | EdgeType, Part]) -> None:
+    def _check_ends(self, edge: EdgeTable, parts: dict[str | EdgeType, Checked]) -> None:
         for label, names in ((edge.source, edge.source_key), (edge.destination, edge.destination_key)):
             if label not in parts:
                 raise SchemaError(f"Its node type {label!r} cannot be read")
             check_reference(self.con, edge.table, self.graph.vertex(label), names)
 
-    def _steps(self, part: Part, parts: Mapping[str | EdgeType, Part]) -> Iterator[_Step]:
+    def _steps(self, part: Checked, parts: Mapping[str | EdgeType, Checked]) -> Iterator[_Step]:
         name = shown_type(part.label)
         yield f"columns of {name}", lambda: self._columns(part)
         if isinstance(part.element, VertexTable):
@@ -144,11 +144,11 @@ class _Checker:
         if not unique and self._is_new(part.element.table, frozenset(e.columns for e in ends)):
             yield f"duplicates of {name}", lambda: check_duplicates(self.con, part, ends)
 
-    def _ends(self, part: Part, edge: EdgeTable, parts: Mapping[str | EdgeType, Part]) -> tuple[End, End]:
-        def end(word: str, label: str, names: tuple[str, ...]) -> End:
+    def _ends(self, part: Checked, edge: EdgeTable, parts: Mapping[str | EdgeType, Checked]) -> tuple[EdgeEnd, EdgeEnd]:
+        def end(word: str, label: str, names: tuple[str, ...]) -> EdgeEnd:
             types = parts[label].key_types
             name = self.degrees.setdefault((part.rows, names, types), f"temp.main.dbgnn_degrees_{len(self.degrees)}")
-            found = End(word, self.graph.vertex(label), names, types, name)
+            found = EdgeEnd(word, self.graph.vertex(label), names, types, name)
             self.ends[label].append(found)
             return found
 
@@ -157,7 +157,7 @@ class _Checker:
             end("destination", edge.destination, edge.destination_key),
         )
 
-    def _columns(self, part: Part) -> Iterator[Finding]:
+    def _columns(self, part: Checked) -> Iterator[Finding]:
         [(total,)] = self.con.execute(f"SELECT count(*) FROM {part.rows}").fetchall()
         self.num_rows[part.label] = total
         if not total:
@@ -172,16 +172,16 @@ class _Checker:
                 text = f"PROPERTIES names it, but it is {column.sql_type}, which is no tensor: {column.reason}"
                 yield part.finding("error", "type", column.name, total, total, text, remedy=f"Convert it. {DECLARE_AGAIN}")
 
-    def _keys(self, part: Part) -> Iterator[Finding]:
+    def _keys(self, part: Checked) -> Iterator[Finding]:
         found = list(check_keys(self.con, part))
         self.nodes[part.label] = self.num_rows[part.label] - sum(f.count for f in found)
         yield from found
 
-    def _degrees(self, part: Part, end: End) -> Iterator[Finding]:
+    def _degrees(self, part: Checked, end: EdgeEnd) -> Iterator[Finding]:
         group_end(self.con, part, end)
         return check_end(self.con, part, end, self.nodes[end.vertex.label])
 
-    def _isolated(self, part: Part, ends: list[End]) -> _Step:
+    def _isolated(self, part: Checked, ends: list[EdgeEnd]) -> _Step:
         return f"isolated nodes of {shown_type(part.label)}", lambda: check_isolated(self.con, part, ends)
 
     def _is_new(self, table: TableName, what: str | frozenset[tuple[str, ...]]) -> bool:

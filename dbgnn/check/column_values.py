@@ -28,7 +28,7 @@ _FLOATS = frozenset(["float32", "float64"])
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Checked:
     """A vertex or edge table under check.
 
     Attributes:
@@ -60,7 +60,7 @@ class Part:
         return Finding(severity, what, self.label, str(self.element.table), column, count, total, text, **more)
 
 
-def column_scan(part: Part, served: Sequence[Column]) -> str:
+def column_scan(part: Checked, served: Sequence[Column]) -> str:
     """Return the query of one row: the number of rows, then for every flag of every served column the count and the first
     rowids, then for every scalar the smallest and the largest value and about how many there are.
     """
@@ -92,7 +92,7 @@ def _flags(column: Column) -> dict[str, str]:
     return {kind: f"({condition})" for kind, condition in found.items()}
 
 
-def check_columns(con: duckdb.DuckDBPyConnection, part: Part, served: Sequence[Column]) -> Iterator[Finding]:
+def check_columns(con: duckdb.DuckDBPyConnection, part: Checked, served: Sequence[Column]) -> Iterator[Finding]:
     """Yield what is found in the served columns of a table, by one scan and one more for every column of classes."""
     values = iter(con.execute(column_scan(part, served)).fetchall()[0])
     total = int(next(values))
@@ -117,7 +117,7 @@ def check_columns(con: duckdb.DuckDBPyConnection, part: Part, served: Sequence[C
             yield from _classes(con, part, column, total)
 
 
-def _bad_values(part: Part, column: Column, kind: str, count: int, total: int, first: tuple[Any, ...]) -> Finding:
+def _bad_values(part: Checked, column: Column, kind: str, count: int, total: int, first: tuple[Any, ...]) -> Finding:
     word = {"null": "NULL", "nan": "NaN", "inf": "an infinity"}[kind]
     verb = ("holds" if count == 1 else "hold") if column.shape else ("is" if count == 1 else "are")
     text = f"{count:,} of {total:,} values {verb} {word}"
@@ -137,7 +137,7 @@ def _may_be_classes(column: Column, distinct: int) -> bool:
     return kind and 0 < distinct <= (_MOST_CLASSES if column.name.lower() in LABELS else CLASSES)
 
 
-def _classes(con: duckdb.DuckDBPyConnection, part: Part, column: Column, total: int) -> Iterator[Finding]:
+def _classes(con: duckdb.DuckDBPyConnection, part: Checked, column: Column, total: int) -> Iterator[Finding]:
     name = quote(column.name)
     counts = con.execute(
         f"SELECT {name}::VARCHAR, count(*), count(*) OVER (), sum(count(*)) OVER () FROM {part.rows} "
@@ -150,7 +150,7 @@ def _classes(con: duckdb.DuckDBPyConnection, part: Part, column: Column, total: 
         yield part.finding("info", "classes", column.name, int(rows), total, text, detail=detail)
 
 
-def check_lists(con: duckdb.DuckDBPyConnection, part: Part, columns: Sequence[Column]) -> Iterator[Finding]:
+def check_lists(con: duckdb.DuckDBPyConnection, part: Checked, columns: Sequence[Column]) -> Iterator[Finding]:
     """Yield what keeps lists of numbers from being tensors: their lengths, each by one scan."""
     for column in columns:
         base, name = column.sql_type.removesuffix("[]"), quote(column.name)
@@ -165,7 +165,7 @@ def check_lists(con: duckdb.DuckDBPyConnection, part: Part, columns: Sequence[Co
 
 
 def _list_lengths(
-    con: duckdb.DuckDBPyConnection, part: Part, column: Column, base: str, lengths: Sequence[tuple[Any, ...]]
+    con: duckdb.DuckDBPyConnection, part: Checked, column: Column, base: str, lengths: Sequence[tuple[Any, ...]]
 ) -> Finding:
     (length, count, _, total), table = lengths[0], part.element.table.sql
     count, total = int(count), int(total)
@@ -186,7 +186,7 @@ def _list_lengths(
     )  # fmt: skip
 
 
-def examples(con: duckdb.DuckDBPyConnection, part: Part, rids: Sequence[int] | None) -> tuple[Any, ...]:
+def examples(con: duckdb.DuckDBPyConnection, part: Checked, rids: Sequence[int] | None) -> tuple[Any, ...]:
     """Return the keys of the rows with these rowids; at most a few."""
     if not rids:
         return ()

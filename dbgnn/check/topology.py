@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from dbgnn.check.column_values import EXAMPLES, Part, examples
+from dbgnn.check.column_values import EXAMPLES, Checked, examples
 from dbgnn.check.report import Finding
 from dbgnn.schema.key_values import carried, key_rows, shown_value
 from dbgnn.schema.keys import compared, same
@@ -23,7 +23,7 @@ from dbgnn.sql import quote
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EdgeEnd:
     """One end of an edge table.
 
     Attributes:
@@ -59,7 +59,7 @@ def edge_rows(graph: PropertyGraph, edge: EdgeTable) -> str:
     return f"(SELECT *, rowid FROM {edge.table.sql} WHERE {_all_there(optional)})" if optional else edge.table.sql
 
 
-def check_keys(con: duckdb.DuckDBPyConnection, part: Part) -> Iterator[Finding]:
+def check_keys(con: duckdb.DuckDBPyConnection, part: Checked) -> Iterator[Finding]:
     """Yield NULL and repeated keys of a vertex table, by two scans of its key columns."""
     column, total = ", ".join(part.keys), _count(con, part)
     is_null = " OR ".join(f"{quote(name)} IS NULL" for name in part.keys)
@@ -82,7 +82,7 @@ def check_keys(con: duckdb.DuckDBPyConnection, part: Part) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def check_loops(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End]) -> Iterator[Finding]:
+def check_loops(con: duckdb.DuckDBPyConnection, part: Checked, ends: Sequence[EdgeEnd]) -> Iterator[Finding]:
     """Yield self loops, by one scan of the edges."""
     source, destination = ends
     if source.vertex.label != destination.vertex.label:
@@ -97,7 +97,7 @@ def check_loops(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End])
         yield part.finding("info", "self loops", None, loops, total, text, examples=examples(con, part, rids))
 
 
-def check_duplicates(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End]) -> Iterator[Finding]:
+def check_duplicates(con: duckdb.DuckDBPyConnection, part: Checked, ends: Sequence[EdgeEnd]) -> Iterator[Finding]:
     """Yield edges between the same two nodes, by one GROUP BY, which spills."""
     types = {name: kind for end in ends for name, kind in zip(end.columns, end.types, strict=True)}
     rows = _repeated(con, part, tuple(types), tuple(types.values()))
@@ -111,7 +111,7 @@ def check_duplicates(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[
         )  # fmt: skip
 
 
-def group_end(con: duckdb.DuckDBPyConnection, part: Part, end: End) -> None:
+def group_end(con: duckdb.DuckDBPyConnection, part: Checked, end: EdgeEnd) -> None:
     """Make the temporary table of an end, unless another edge type has: the keys, and how many edges each has."""
     con.execute(
         f"CREATE TEMP TABLE IF NOT EXISTS {end.degrees} AS SELECT {_compared(end.columns, end.types)}, count(*) AS degree "
@@ -119,7 +119,7 @@ def group_end(con: duckdb.DuckDBPyConnection, part: Part, end: End) -> None:
     )
 
 
-def check_end(con: duckdb.DuckDBPyConnection, part: Part, end: End, nodes: int) -> Iterator[Finding]:
+def check_end(con: duckdb.DuckDBPyConnection, part: Checked, end: EdgeEnd, nodes: int) -> Iterator[Finding]:
     """Yield edges whose node at this end is missing, and the degrees of the nodes; ``nodes`` is how many there are."""
     total, column = _count(con, part), ", ".join(end.columns)
     [(keyed,)] = con.execute(f"SELECT coalesce(sum(degree), 0) FROM {end.degrees}").fetchall()
@@ -143,7 +143,7 @@ def check_end(con: duckdb.DuckDBPyConnection, part: Part, end: End, nodes: int) 
         yield _degrees(part, end, histogram["degree"].to_numpy(), histogram["n"].to_numpy(), nodes)
 
 
-def _degrees(part: Part, end: End, degrees: np.ndarray, counts: np.ndarray, nodes: int) -> Finding:
+def _degrees(part: Checked, end: EdgeEnd, degrees: np.ndarray, counts: np.ndarray, nodes: int) -> Finding:
     """Return the quantiles of a histogram of degrees: the smallest that so large a part of the nodes does not exceed."""
     zero = nodes - int(counts.sum())
     if zero:
@@ -166,7 +166,7 @@ def _degrees(part: Part, end: End, degrees: np.ndarray, counts: np.ndarray, node
     return part.finding("info", "degrees", ", ".join(end.columns), nodes - zero, nodes, text, detail=detail)
 
 
-def check_isolated(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[End]) -> Iterator[Finding]:
+def check_isolated(con: duckdb.DuckDBPyConnection, part: Checked, ends: Sequence[EdgeEnd]) -> Iterator[Finding]:
     """Yield the nodes that no edge begins or ends at; ``ends`` are those at this node type."""
     alone = " ".join(f"ANTI JOIN {end.degrees} AS d{n} ON {end.same(f'd{n}', 'v')}" for n, end in enumerate(ends))
     nodes = f"SELECT rowid AS rid, {_numbered(part.keys)} FROM {part.rows} WHERE {_all_there(part.keys)}"
@@ -179,11 +179,13 @@ def check_isolated(con: duckdb.DuckDBPyConnection, part: Part, ends: Sequence[En
         )  # fmt: skip
 
 
-def _count(con: duckdb.DuckDBPyConnection, part: Part) -> int:
+def _count(con: duckdb.DuckDBPyConnection, part: Checked) -> int:
     return int(con.execute(f"SELECT count(*) FROM {part.rows}").fetchall()[0][0])
 
 
-def _repeated(con: duckdb.DuckDBPyConnection, part: Part, names: Sequence[str], types: Sequence[str]) -> list[tuple[Any, ...]]:
+def _repeated(
+    con: duckdb.DuckDBPyConnection, part: Checked, names: Sequence[str], types: Sequence[str]
+) -> list[tuple[Any, ...]]:
     """Return the first values that these columns hold more than once, how often, and how many rows are too many in all."""
     groups = (
         f"SELECT {_compared(names, types)}, count(*) AS n FROM {part.rows} WHERE {_all_there(names)} GROUP BY ALL "

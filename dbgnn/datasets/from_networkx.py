@@ -22,9 +22,10 @@ from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import check_tables
+from dbgnn.schema.model import Label
 from dbgnn.schema.reserved import unasked
 from dbgnn.stores import tables
-from dbgnn.stores.binding import EDGE, NODE, Label
+from dbgnn.stores.binding import EDGE, NODE
 from dbgnn.translated import translated
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
+class _TypeRows:
     """The nodes or edges of one type, as a table to be.
 
     Attributes:
@@ -108,7 +109,7 @@ def from_networkx(
         return Graph(db, definition)
 
 
-def _nodes(graph: Any, wanted: Sequence[str] | None, node_type: str | None) -> tuple[dict[Any, str], list[_Rows]]:
+def _nodes(graph: Any, wanted: Sequence[str] | None, node_type: str | None) -> tuple[dict[Any, str], list[_TypeRows]]:
     """Return the type of every node, and the tables of nodes by type, in the order in which the types come."""
     found: dict[str, tuple[list[Any], list[Any]]] = {} if node_type is not None else {NODE: ([], [])}
     types = {}
@@ -127,7 +128,7 @@ def _nodes(graph: Any, wanted: Sequence[str] | None, node_type: str | None) -> t
         check_name(label, f"node_type={node_type!r}: a type")
         columns = _columns(attributes, chosen, "node")
         key = free_column("id", columns)
-        rows.append(_Rows(label, pa.table({key: _keys(names), **columns}), (key,), list(columns)))
+        rows.append(_TypeRows(label, pa.table({key: _keys(names), **columns}), (key,), list(columns)))
     return types, rows
 
 
@@ -137,7 +138,7 @@ def _edges(
     edge_type: str | None,
     types: Mapping[Any, str],
     key_types: Mapping[Any, pa.DataType],
-) -> list[_Rows]:
+) -> list[_TypeRows]:
     """Return the tables of edges by type, in the order in which the types come."""
     directed = graph if graph.is_directed() else graph.to_directed(as_view=True)
     is_multi = graph.is_multigraph()
@@ -166,7 +167,7 @@ def _edge_rows(
     key_types: Mapping[Any, pa.DataType],
     *,
     is_multi: bool,
-) -> _Rows:
+) -> _TypeRows:
     sources, destinations, keys, attributes = rows
     found = _columns(attributes, chosen, "edge")
     src, dst = free_column("src", found), free_column("dst", found)
@@ -176,7 +177,7 @@ def _edge_rows(
     }
     if is_multi:
         columns[free_column("key", found)] = _column("the keys of edges", keys)
-    return _Rows(label, pa.table({**columns, **found}), (src, dst), list(found))
+    return _TypeRows(label, pa.table({**columns, **found}), (src, dst), list(found))
 
 
 # -- types -----------------------------------------------------------------------------------------------
@@ -310,7 +311,7 @@ def _fixed(array: pa.Array) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(inner.take(pa.array(places)), lengths["min"], mask=missing)
 
 
-def _create(con: duckdb.DuckDBPyConnection, definition: PropertyGraph, rows: _Rows) -> PropertyGraph:
+def _create(con: duckdb.DuckDBPyConnection, definition: PropertyGraph, rows: _TypeRows) -> PropertyGraph:
     """Make the table of a type, fill it, and return the definition with it."""
     label = rows.label
     table = tables.free_name(con, label if isinstance(label, str) else "__".join(label))

@@ -25,10 +25,11 @@ from dbgnn.graph import Graph
 from dbgnn.progress import Bar
 from dbgnn.schema import EdgeTable, PropertyGraph, VertexTable
 from dbgnn.schema.catalog import check_tables
+from dbgnn.schema.model import Label
 from dbgnn.schema.reserved import unasked
 from dbgnn.sql import quote
 from dbgnn.stores import tables
-from dbgnn.stores.binding import Label, key_columns
+from dbgnn.stores.binding import key_columns
 from dbgnn.translated import translated
 from dbgnn.writeback.write import column_kinds
 

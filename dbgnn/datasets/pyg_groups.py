@@ -20,7 +20,8 @@ from dbgnn.arrow import as_tensor, sql_type
 from dbgnn.datasets.new_graph import check_columns, check_name
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema import EdgeType
-from dbgnn.stores.binding import EDGE, NODE, Label
+from dbgnn.schema.model import Label
+from dbgnn.stores.binding import EDGE, NODE
 
 Array: TypeAlias = Tensor | np.ndarray[Any, Any]
 

@@ -15,9 +15,10 @@ from dbgnn import documents, files
 from dbgnn.display import Listed
 from dbgnn.documents import MalformedError, shown
 from dbgnn.encoders.document import BOUNDS, fitted_of, from_dict, function_names, to_dict
-from dbgnn.encoders.encoder import Encoder, FitRows, FittedEncoder, Label
+from dbgnn.encoders.encoder import Encoder, FitRows, FittedEncoder
 from dbgnn.encoders.functions import Apply
 from dbgnn.errors import DataError, DbgnnError, SchemaError, UnknownNameError, near_misses
+from dbgnn.schema.model import Label
 from dbgnn.terminal import one_line
 
 _FORMAT, _VERSION = "dbgnn encoders", 1

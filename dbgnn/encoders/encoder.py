@@ -15,11 +15,8 @@ from torch import Tensor
 from dbgnn.encoders.arrays import Flags, fill_nulls, null_rows, plain, text_of
 from dbgnn.encoders.nulls import NullValueError
 from dbgnn.errors import DataError, SchemaError, UnknownNameError, near_misses
-from dbgnn.schema.model import EdgeType
+from dbgnn.schema.model import Label
 from dbgnn.sql import quote
-
-#: A node type, or an edge type.
-Label: TypeAlias = str | EdgeType
 
 #: What fitting found: nothing but what JSON holds.
 State: TypeAlias = dict[str, Any]

@@ -10,7 +10,7 @@ from sqlglot import TokenType
 
 from dbgnn.errors import CopyError, DbgnnError, ResourceError
 from dbgnn.ingest.statement import PlainCopy, copy_tokens, plain_copy
-from dbgnn.ingest.target import Target, find_target
+from dbgnn.ingest.target import CopyTarget, find_target
 from dbgnn.schema.render import shown
 from dbgnn.sql import literal
 
@@ -22,7 +22,7 @@ _FULL = ("No space left", "quota", "File too large")
 
 
 def insert_error(
-    error: duckdb.Error, failure: Exception | None, con: duckdb.DuckDBPyConnection, target: Target, files: str
+    error: duckdb.Error, failure: Exception | None, con: duckdb.DuckDBPyConnection, target: CopyTarget, files: str
 ) -> DbgnnError | None:
     """Translate an error of the INSERT behind a COPY of npy files; None where Database knows better.
 
@@ -49,7 +49,7 @@ def insert_error(
     return None
 
 
-def _constraint_remedy(text: str, con: duckdb.DuckDBPyConnection, target: Target) -> str:
+def _constraint_remedy(text: str, con: duckdb.DuckDBPyConnection, target: CopyTarget) -> str:
     if "foreign key" in text.lower():
         return "Load the table it refers to first, or leave these rows out."
     if "NOT NULL" in text:

@@ -17,7 +17,7 @@ from sqlglot import Token
 from dbgnn import files
 from dbgnn.errors import CopyError, UnknownNameError
 from dbgnn.ingest.statement import plain_copy
-from dbgnn.ingest.target import Column, Target, find_target
+from dbgnn.ingest.target import CopyTarget, TargetColumn, find_target
 from dbgnn.schema.render import shown
 from dbgnn.sql import literal
 
@@ -98,7 +98,7 @@ def check_header(con: duckdb.DuckDBPyConnection, tokens: Sequence[Token]) -> Non
         return
 
 
-def _bad_header(target: Target, file: str, columns: Sequence[Column], first: Sequence[str | None]) -> CopyError:
+def _bad_header(target: CopyTarget, file: str, columns: Sequence[TargetColumn], first: Sequence[str | None]) -> CopyError:
     listed = ",".join(column.name for column in columns)
     line = ",".join("" if cell is None else cell[:_SHOWN] for cell in first[:_SHOWN])
     line = line if len(line) <= _SHOWN else line[:_SHOWN] + "…"
@@ -110,7 +110,7 @@ def _bad_header(target: Target, file: str, columns: Sequence[Column], first: Seq
     )
 
 
-def _check_length(target: Target, file: str) -> None:
+def _check_length(target: CopyTarget, file: str) -> None:
     """Refuse a file whose first line DuckDB would search for minutes: 300 MB without a line feed took it 80 s."""
     if file.lower().endswith((".gz", ".zst")):
         return
@@ -171,11 +171,11 @@ def _first_row(con: duckdb.DuckDBPyConnection, file: str, dialect: dict[str, str
     return rows[0] if rows else None
 
 
-def _is_header(first: Sequence[str | None], columns: Sequence[Column]) -> bool:
+def _is_header(first: Sequence[str | None], columns: Sequence[TargetColumn]) -> bool:
     return all(cell is not None and cell.strip().lower() == c.name.lower() for cell, c in zip(first, columns, strict=True))
 
 
-def _is_row(con: duckdb.DuckDBPyConnection, first: Sequence[str | None], columns: Sequence[Column]) -> bool:
+def _is_row(con: duckdb.DuckDBPyConnection, first: Sequence[str | None], columns: Sequence[TargetColumn]) -> bool:
     """Whether COPY keeps the line: it reads as values, and the columns are not all text (if so, an empty field decides)."""
     if all(c.leaf == "varchar" and not c.dims for c in columns):
         return first[0] is None

@@ -11,9 +11,9 @@ import pyarrow as pa
 
 from dbgnn.errors import CopyError
 from dbgnn.ingest.duckdb_errors import insert_error
-from dbgnn.ingest.npy import Array, Source, batch_rows, check_source, open_array
+from dbgnn.ingest.npy import Array, NpySource, batch_rows, check_source, open_array
 from dbgnn.ingest.statement import CopyStatement
-from dbgnn.ingest.target import Column, Target, find_target
+from dbgnn.ingest.target import CopyTarget, TargetColumn, find_target
 from dbgnn.ingest.while_writing import write_settings
 from dbgnn.progress import Bar
 from dbgnn.schema.render import shown
@@ -74,8 +74,8 @@ def _path(con: duckdb.DuckDBPyConnection, file: str) -> str:
 
 
 def _assign(
-    statement: CopyStatement, target: Target, arrays: list[Array]
-) -> tuple[tuple[Column, ...], list[Array], Sequence[str]]:
+    statement: CopyStatement, target: CopyTarget, arrays: list[Array]
+) -> tuple[tuple[TargetColumn, ...], list[Array], Sequence[str]]:
     """Say which array fills which column; an edge index becomes two."""
     columns = target.columns if statement.columns is None else target.pick(statement.columns)
     files = statement.files
@@ -97,11 +97,11 @@ def _assign(
     )
 
 
-def _names(columns: Sequence[Column]) -> str:
+def _names(columns: Sequence[TargetColumn]) -> str:
     return "(" + ", ".join(c.name for c in columns) + ")"
 
 
-def _check_required(target: Target, columns: tuple[Column, ...]) -> None:
+def _check_required(target: CopyTarget, columns: tuple[TargetColumn, ...]) -> None:
     if missing := [c for c in target.columns if c.required and c not in columns]:
         raise CopyError(
             f"COPY {target}: column {missing[0].name!r} is NOT NULL, has no default and no file. "
@@ -112,7 +112,7 @@ def _check_required(target: Target, columns: tuple[Column, ...]) -> None:
 class _Rows:
     """The batches of a COPY, made while DuckDB asks for them, in a thread of its choosing."""
 
-    def __init__(self, sources: tuple[Source, ...], bar: Bar) -> None:
+    def __init__(self, sources: tuple[NpySource, ...], bar: Bar) -> None:
         self._sources = sources
         self._bar = bar
         self.failure: Exception | None = None
@@ -134,7 +134,7 @@ class _Rows:
             self._bar.update(stop - start)
 
 
-def _insert(con: duckdb.DuckDBPyConnection, target: Target, sources: tuple[Source, ...], *, show: bool) -> int:
+def _insert(con: duckdb.DuckDBPyConnection, target: CopyTarget, sources: tuple[NpySource, ...], *, show: bool) -> int:
     in_transaction = _in_transaction(con)
     arrays = any(s.column.dims for s in sources)
     total = len(sources[0].array)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from dbgnn import files
 from dbgnn.errors import CopyError
 from dbgnn.ingest.npy_header import RecordsError, read_header
-from dbgnn.ingest.target import Column
+from dbgnn.ingest.target import TargetColumn
 
 Array = NDArray[Any]
 
@@ -63,7 +63,7 @@ _TEXTS = ("varchar", "enum", "uuid")
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class NpySource:
     """The rows of one column.
 
     Attributes:
@@ -74,7 +74,7 @@ class Source:
         where: Table, file and column, for messages.
     """
 
-    column: Column
+    column: TargetColumn
     file: str
     array: Array
     dtype: np.dtype[Any]
@@ -178,7 +178,7 @@ def _unreadable(file: str, reason: str) -> str:
     return f"{file!r} has a damaged npy header ({reason}). Write it again with np.save."
 
 
-def check_source(array: Array, column: Column, file: str, table: str) -> Source:
+def check_source(array: Array, column: TargetColumn, file: str, table: str) -> NpySource:
     """Check that every value of ``array`` goes into ``column`` unchanged; whole-file checks read it once.
 
     Raises:
@@ -188,10 +188,10 @@ def check_source(array: Array, column: Column, file: str, table: str) -> Source:
     shape, dims = array.shape[1:], column.dims
     if len(shape) != len(dims) or any(want not in (None, have) for want, have in zip(dims, shape, strict=True)):
         raise CopyError(f"{where}: {_shape_remedy(array, column)}")
-    return Source(column, file, array, _check_values(array, column.leaf, where), where)
+    return NpySource(column, file, array, _check_values(array, column.leaf, where), where)
 
 
-def _shape_remedy(array: Array, column: Column) -> str:
+def _shape_remedy(array: Array, column: TargetColumn) -> str:
     wanted = ", ".join(["N", *("any" if d is None else str(d) for d in column.dims)])
     text = f"the file has shape {array.shape}, the column takes [{wanted}]. "
     leaf = column.sql_type.split("[")[0]
@@ -346,7 +346,7 @@ def _check_text(array: Array, where: str) -> None:
         _refuse(where, chunk, bad, start, "with a NUL character inside, where it would be cut. Take it out before saving.")
 
 
-def batch_rows(sources: tuple[Source, ...]) -> int:
+def batch_rows(sources: tuple[NpySource, ...]) -> int:
     """Rows of one batch: a row group, or fewer where copies would pass :data:`COPY_LIMIT`."""
     copied = sum(source.copied_row_bytes for source in sources)
     rows = ROW_GROUP

@@ -14,7 +14,7 @@ from dbgnn.sql import quote, quote_all
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TargetColumn:
     """A column of the table.
 
     Attributes:
@@ -33,13 +33,13 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class CopyTarget:
     """A table of the database with its columns in order, generated ones left out."""
 
     catalog: str
     schema: str
     name: str
-    columns: tuple[Column, ...]
+    columns: tuple[TargetColumn, ...]
 
     @property
     def sql(self) -> str:
@@ -54,7 +54,7 @@ class Target:
     def __str__(self) -> str:
         return self.name if self.schema == "main" else f"{self.schema}.{self.name}"
 
-    def pick(self, names: Sequence[str]) -> tuple[Column, ...]:
+    def pick(self, names: Sequence[str]) -> tuple[TargetColumn, ...]:
         """Return the columns with these names, in this order; names are case-insensitive as in SQL.
 
         Raises:
@@ -74,7 +74,7 @@ class Target:
         return tuple(picked)
 
 
-def find_target(con: duckdb.DuckDBPyConnection, parts: tuple[str, ...]) -> Target:
+def find_target(con: duckdb.DuckDBPyConnection, parts: tuple[str, ...]) -> CopyTarget:
     """Look a table up by the parts of its name as written.
 
     ``a.b`` is table b of schema a, or else table b of the attached database a, as in DuckDB. A name without
@@ -100,7 +100,7 @@ def find_target(con: duckdb.DuckDBPyConnection, parts: tuple[str, ...]) -> Targe
     by_lower = {(t[0].lower(), t[1].lower(), t[2].lower()): (t[0], t[1], t[2]) for t in tables}
     for place in places:
         if found := by_lower.get((place[0].lower(), place[1].lower(), name.lower())):
-            return Target(*found, _columns(con, found))
+            return CopyTarget(*found, _columns(con, found))
     views = con.execute("SELECT 1 FROM duckdb_views() WHERE NOT internal AND lower(view_name) = lower(?)", [name]).fetchall()
     if views:
         raise CopyError(f"{'.'.join(parts)!r} is a view; COPY fills tables.")
@@ -111,7 +111,7 @@ def find_target(con: duckdb.DuckDBPyConnection, parts: tuple[str, ...]) -> Targe
     )
 
 
-def _columns(con: duckdb.DuckDBPyConnection, table: tuple[str, str, str]) -> tuple[Column, ...]:
+def _columns(con: duckdb.DuckDBPyConnection, table: tuple[str, str, str]) -> tuple[TargetColumn, ...]:
     rows = con.execute(
         """
         SELECT column_name, data_type, NOT is_nullable AND column_default IS NULL AS required
@@ -125,7 +125,7 @@ def _columns(con: duckdb.DuckDBPyConnection, table: tuple[str, str, str]) -> tup
     described = con.execute(f"SELECT {quote_all(row[0] for row in rows)} FROM {qualified} LIMIT 0").description or []
     con.fetchall()  # an unfinished result would hold the connection
     return tuple(
-        Column(name, sql_type, *_unnest(description[1]), required=required)
+        TargetColumn(name, sql_type, *_unnest(description[1]), required=required)
         for (name, sql_type, required), description in zip(rows, described, strict=True)
     )
 

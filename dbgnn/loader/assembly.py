@@ -12,7 +12,7 @@ from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler.base import SamplerOutput
 
 from dbgnn.sampling.output import forget
-from dbgnn.stores.binding import Label
+from dbgnn.schema.model import Label
 from dbgnn.stores.feature_store import NODE_ID, column_name
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def attach(out: Any, features: Features) -> None:
 def assemble(loader: NeighborLoader, out: Any) -> Data | HeteroData:
     """Return the mini-batch of a sampler's output: its features are those attached, or else fetched now."""
     features: Features | None = vars(out).pop(_FETCHED, None)
-    store: Any = _Nodes(loader.data[0]) if features is None else _Attached(loader.data[0], features)
+    store: Any = _NodeStore(loader.data[0]) if features is None else _Attached(loader.data[0], features)
     # What `NodeLoader.filter_fn` reads of a loader. It would transform before the edge features are there.
     view = SimpleNamespace(
         data=(store, _EdgeTypes(loader.data[0])),
@@ -54,7 +54,7 @@ def assemble(loader: NeighborLoader, out: Any) -> Data | HeteroData:
     return batch
 
 
-class _Nodes:
+class _NodeStore:
     """As much of a feature store as PyG asks for. It lists nodes only: edges are fetched here, for any sampler's output."""
 
     def __init__(self, store: DuckDBFeatureStore) -> None:

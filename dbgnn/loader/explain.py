@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from dbgnn.display import Text
+from dbgnn.display import PrintedText
 from dbgnn.plans.planner import Plan, size
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _PLANS = {
 }
 
 
-def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline, workers: str | None = None) -> Text:
+def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline, workers: str | None = None) -> PrintedText:
     """Return the text.
 
     Args:
@@ -45,7 +45,7 @@ def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline, wor
     lines += [f"  {name:<32}{estimated:>14}{actual:>14}" for name, estimated, actual in _figures(plan, stats, pipeline)]
     if not stats.num_steps:
         lines.append("  (no step was made yet)")
-    return Text("\n".join(lines))
+    return PrintedText("\n".join(lines))
 
 
 def _figures(plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> list[tuple[str, str, str]]:

@@ -16,7 +16,7 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.sampler import BaseSampler, NodeSamplerInput
 from torch_geometric.sampler.base import HeteroSamplerOutput, SamplerOutput, SubgraphType
 
-from dbgnn.display import Listed, Text
+from dbgnn.display import Listed, PrintedText
 from dbgnn.errors import DbgnnError, RequestError, StaleIndexError
 from dbgnn.graph import Graph
 from dbgnn.loader.assembly import assemble
@@ -391,7 +391,7 @@ class NeighborLoader(Listed, Attributes):
         """Return what the steps so far took: time by part, bytes, hit rate, memory. It counts later steps too."""
         return self._stats
 
-    def explain(self, *, sql: bool = False) -> Text:
+    def explain(self, *, sql: bool = False) -> PrintedText:
         """Return what the loader does and why, with estimated and, once it ran, actual sizes: ``print(loader.explain())``.
 
         Args:
@@ -412,7 +412,7 @@ class NeighborLoader(Listed, Attributes):
                 sampler.statements(topology) if isinstance(sampler, NeighborSampler) else [(f"{sampler!r} sends its own", "")]
             )
             text += "".join(f"\n\n-- {what}\n{statement}" for what, statement in shown)
-        return Text(text)
+        return PrintedText(text)
 
     def pack(self, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
         """Sample and fetch the next ``epochs`` epochs, and keep them as files for :class:`dbgnn.PackedLoader`.

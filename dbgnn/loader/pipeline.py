@@ -26,7 +26,7 @@ from dbgnn.errors import RequestError
 from dbgnn.loader.ahead import Ahead
 from dbgnn.loader.assembly import attach
 from dbgnn.plans.buffers import Buffers
-from dbgnn.plans.fetched import Cold, Fetched, Join, Reader, Request, Shared, Taken, cold_ids
+from dbgnn.plans.fetched import Cold, Fetched, Join, Request, RowReader, Shared, Taken, cold_ids
 from dbgnn.plans.hot import HotRows
 from dbgnn.plans.planner import Asked, Pilot, Plan, plan, rows_of
 from dbgnn.plans.rows_in_memory import Served
@@ -34,8 +34,8 @@ from dbgnn.plans.spooled import Spooled
 from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler
-from dbgnn.stores.binding import Label
-from dbgnn.stores.request import Ids
+from dbgnn.schema.model import Label
+from dbgnn.stores.request import Ids64
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Pipeline:
         requests = [self._request(batch, served) for batch in found.batches]
         assert self._hot is not None
         hot = self._hot.rows(requests, served, found.topology, clock)
-        reader = Reader(self.store, found.topology, clock)
+        reader = RowReader(self.store, found.topology, clock)
         cold: Cold = Join(reader)
         if chosen.plan != "join":
             if not chosen.prefetch:  # memory is short, and no other thread is making a mini-batch
@@ -249,7 +249,7 @@ class Pipeline:
             supers.close()
 
 
-def _rows_of_output(out: Any, served: Served) -> Ids:
+def _rows_of_output(out: Any, served: Served) -> Ids64:
     """Return the ids of one type in PyG's output, which has no names if it is homogeneous.
 
     Raises:
@@ -263,7 +263,7 @@ def _rows_of_output(out: Any, served: Served) -> Ids:
             f"After transform_sampler_output the ids of {served.label!r} are {found}, and it has {served.num_rows:,}, "
             "counted from 0."
         )
-    rows: Ids = ids.numpy()
+    rows: Ids64 = ids.numpy()
     return rows
 
 

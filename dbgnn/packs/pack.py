@@ -23,7 +23,7 @@ from dbgnn.documents import shown
 from dbgnn.errors import DataError, DbgnnError, RequestError
 from dbgnn.packs.pack_check import Claims
 from dbgnn.packs.pack_files import MANIFEST, NAMES, ORDER, Manifest, StoredFile, part_path, state_of, whole
-from dbgnn.packs.pack_format import Batch, Part, PartWriter
+from dbgnn.packs.pack_format import DataBatch, Part, PartWriter
 from dbgnn.packs.pack_order import read_order, write_order
 from dbgnn.progress import Bar
 from dbgnn.sampling.numbered import NumberedBatch
@@ -261,7 +261,7 @@ class PackedLoader(Listed):
         for batch in self._read(start, start + self._manifest.epochs[epoch]):
             yield batch if self.transform is None else self.transform(batch)
 
-    def _read(self, start: int, stop: int) -> Iterator[Batch]:
+    def _read(self, start: int, stop: int) -> Iterator[DataBatch]:
         """Yield the mini-batches ``start … stop - 1`` of the pack."""
         first = 0
         for number, part in enumerate(self._manifest.parts):

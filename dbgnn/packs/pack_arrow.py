@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from dbgnn.documents import MalformedError
 
-Ends: TypeAlias = npt.NDArray[np.int64]
+RowEnds: TypeAlias = npt.NDArray[np.int64]
 
 _MAGIC = b"ARROW1"
 _BEGIN = 8
@@ -64,7 +64,7 @@ class ArrowFile:
     def __len__(self) -> int:
         return len(self.blocks)
 
-    def rows(self, number: int) -> Ends:
+    def rows(self, number: int) -> RowEnds:
         """Return where the rows of a record batch lie in the file: row i from ``ends[i]`` to ``ends[i + 1]``.
 
         Returns:
@@ -79,7 +79,7 @@ class ArrowFile:
         except struct.error as error:
             raise MalformedError(f"has metadata that point out of themselves ({error})") from error
 
-    def _rows(self, metadata: memoryview, start: int, body: int) -> Ends:
+    def _rows(self, metadata: memoryview, start: int, body: int) -> RowEnds:
         batch = _message(metadata, _RECORD_BATCH, body)
         if batch.at(3):
             raise MalformedError("is compressed, and packs are not")
@@ -99,7 +99,7 @@ class ArrowFile:
             raise MalformedError(f"has {data_size:,} bytes of rows from byte {data:,} on in {body:,} bytes")
         # A copy, so that what is checked stays as it is; what overflows is less than the one before.
         begin = start + data
-        ends: Ends = np.frombuffer(self.memory, dtype="<i8", count=length + 1, offset=start + first) + begin
+        ends: RowEnds = np.frombuffer(self.memory, dtype="<i8", count=length + 1, offset=start + first) + begin
         if ends[0] != begin or (ends[1:] < ends[:-1]).any() or ends[-1] > begin + data_size:
             raise MalformedError("has rows that do not follow each other within it")
         return ends

@@ -32,7 +32,7 @@ from dbgnn.packs.pack_arrow import ArrowFile
 from dbgnn.packs.pack_check import Claims, check_batch, check_bool
 from dbgnn.packs.pack_files import damaged
 
-Batch: TypeAlias = Data | HeteroData
+DataBatch: TypeAlias = Data | HeteroData
 
 #: The schema of all Arrow files of a pack.
 SCHEMA = pa.schema([pa.field("bytes", pa.large_binary(), nullable=False)])
@@ -75,7 +75,7 @@ class PartWriter:
     def write(
         self,
         file: BinaryIO,
-        batches: Iterator[Batch],
+        batches: Iterator[DataBatch],
         *,
         first: int,
         until: int,
@@ -104,7 +104,7 @@ class PartWriter:
                     break
         return count
 
-    def _record(self, batch: Batch, *, at: int, name: str, claims: Claims) -> pa.RecordBatch:
+    def _record(self, batch: DataBatch, *, at: int, name: str, claims: Claims) -> pa.RecordBatch:
         """Return a batch as record batch that will begin at byte ``at`` of its file; refuse what reading would refuse."""
         text, tensors = _describe(batch, name)
         try:
@@ -151,7 +151,7 @@ def column(ends: np.ndarray[Any, Any], memory: np.ndarray[Any, Any]) -> pa.Recor
     return pa.record_batch([pa.Array.from_buffers(pa.large_binary(), len(ends) - 1, buffers)], schema=SCHEMA)
 
 
-def _describe(batch: Batch, name: str) -> tuple[bytes, list[Tensor]]:
+def _describe(batch: DataBatch, name: str) -> tuple[bytes, list[Tensor]]:
     """Return what a batch is, as JSON that names its tensors by number, and the tensors."""
     if type(batch) not in {Data, HeteroData}:
         raise DataError(
@@ -245,7 +245,7 @@ class Part:
             except ValueError as error:
                 raise self._damaged(number, error) from error
 
-    def read(self, start: int, stop: int) -> Iterator[Batch]:
+    def read(self, start: int, stop: int) -> Iterator[DataBatch]:
         """Yield the batches ``start … stop - 1``.
 
         Raises:
@@ -262,7 +262,7 @@ class Part:
     def _damaged(self, number: int, error: ValueError) -> DataError:
         return damaged(self._path, f"holds a mini-batch {number} that is none: it {error}")
 
-    def _batch(self, number: int, *, new: bool = False) -> Batch:
+    def _batch(self, number: int, *, new: bool = False) -> DataBatch:
         """Return a batch; of a ``new`` one the truth values are looked at, too."""
         rows = self._rows.rows(number)
         if not 2 <= len(rows) <= _BOUNDS.values:
@@ -274,8 +274,8 @@ class Part:
         return _batch(content[0], content[1])
 
 
-def _batch(name: str, stores: Any) -> Batch:
-    batch: Batch = Data() if name == "Data" else HeteroData()
+def _batch(name: str, stores: Any) -> DataBatch:
+    batch: DataBatch = Data() if name == "Data" else HeteroData()
     if not isinstance(stores, list) or (name == "Data" and len(stores) != 1):
         raise MalformedError(f"is {name} of {shown(stores)}")
     seen: set[Any] = set()
@@ -374,7 +374,7 @@ def _is_hashable(key: Any) -> bool:
     return key is None or isinstance(key, str | int | float) or (isinstance(key, tuple) and all(map(_is_hashable, key)))
 
 
-def _store(batch: Batch, key: Any) -> Any:
+def _store(batch: DataBatch, key: Any) -> Any:
     """Return the storage of a key, made if it is not there; PyG's warnings about names came when the batch was packed."""
     if isinstance(batch, Data) or key is None:
         return batch.stores[0]

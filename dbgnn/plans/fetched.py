@@ -18,15 +18,15 @@ from torch import Tensor
 from dbgnn.clock import Clock
 from dbgnn.plans.buffers import Buffers
 from dbgnn.plans.rows_in_memory import RowsInMemory, Served
-from dbgnn.stores.binding import Label
-from dbgnn.stores.request import Ids
+from dbgnn.schema.model import Label
+from dbgnn.stores.request import Ids64
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore
     from dbgnn.topology import Topology
 
 #: The rows that a mini-batch needs: ids by node or edge type, with duplicates where the mini-batch has them.
-Request: TypeAlias = Mapping[Label, Ids]
+Request: TypeAlias = Mapping[Label, Ids64]
 
 
 @dataclass(slots=True)
@@ -52,14 +52,14 @@ class Cold(Protocol):
     def together(self, labels: Sequence[Label]) -> AbstractContextManager[None]:
         """Within, rows of these types are read."""
 
-    def read(self, batch: int, served: Served, ids: Ids, pos: Ids | None, outs: Sequence[Tensor], clock: Clock) -> None:
+    def read(self, batch: int, served: Served, ids: Ids64, pos: Ids64 | None, outs: Sequence[Tensor], clock: Clock) -> None:
         """Write the rows ``ids`` that mini-batch number ``batch`` asked for into ``outs``, at ``pos`` (None: 0, 1, …)."""
 
     def close(self) -> None:
         """Free what it holds."""
 
 
-class Reader:
+class RowReader:
     """Reads rows of one state of the graph.
 
     Args:
@@ -72,7 +72,7 @@ class Reader:
         self.store, self.topology, self.clock = store, topology, clock
 
     def read(
-        self, served: Served, ids: Ids, outs: Sequence[Tensor], *, pos: Ids | None = None, clock: Clock | None = None
+        self, served: Served, ids: Ids64, outs: Sequence[Tensor], *, pos: Ids64 | None = None, clock: Clock | None = None
     ) -> None:
         """Write rows into ``outs``, at ``pos`` (None: 0, 1, …)."""
         clock = self.clock if clock is None else clock
@@ -83,14 +83,14 @@ class Reader:
 class Join:
     """Cold rows by one SQL join per mini-batch and type."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: RowReader) -> None:
         self._reader = reader
 
     def together(self, labels: Sequence[Label]) -> AbstractContextManager[None]:
         """See `Cold.together`."""
         return self._reader.store.reading(self._reader.topology, labels)
 
-    def read(self, batch: int, served: Served, ids: Ids, pos: Ids | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - every batch by itself
+    def read(self, batch: int, served: Served, ids: Ids64, pos: Ids64 | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - every batch by itself
         """See `Cold.read`."""
         self._reader.read(served, ids, outs, pos=pos, clock=clock)
 
@@ -101,7 +101,7 @@ class Join:
 class Shared:
     """Cold rows of a whole super-batch in RAM, brought by one pass over each table."""
 
-    def __init__(self, reader: Reader, buffers: Buffers, cold: Mapping[Served, Sequence[Ids]]) -> None:
+    def __init__(self, reader: RowReader, buffers: Buffers, cold: Mapping[Served, Sequence[Ids64]]) -> None:
         self._rows: dict[Label, RowsInMemory] = {}
         for served, batches in cold.items():
             ids = distinct(batches, served.num_rows)
@@ -114,7 +114,7 @@ class Shared:
         """See `Cold.together`."""
         return nullcontext()
 
-    def read(self, batch: int, served: Served, ids: Ids, pos: Ids | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - all batches share
+    def read(self, batch: int, served: Served, ids: Ids64, pos: Ids64 | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - all batches share
         """See `Cold.read`."""
         with clock("scatter"):
             rows = self._rows[served.label]
@@ -150,7 +150,7 @@ class Fetched:
         """Return the features of one mini-batch; of each once."""
         taken = Taken()
         request, self._requests[batch] = self._requests[batch], {}
-        cold: list[tuple[Served, Ids, Ids | None, list[Tensor]]] = []
+        cold: list[tuple[Served, Ids64, Ids64 | None, list[Tensor]]] = []
         for served in self._served:
             ids = request[served.label]
             outs = [self._buffers.empty((len(ids), *c.shape), c.dtype) for c in served.columns]
@@ -167,7 +167,7 @@ class Fetched:
                     self._cold.read(batch, served, missed, pos, outs, clock)
         return taken
 
-    def _fill(self, served: Served, ids: Ids, outs: Sequence[Tensor], clock: Clock) -> tuple[Ids, Ids | None]:
+    def _fill(self, served: Served, ids: Ids64, outs: Sequence[Tensor], clock: Clock) -> tuple[Ids64, Ids64 | None]:
         """Write the hot rows of one type; return the ids of the others, and where they go (None: 0, 1, …)."""
         hot = self._hot.get(served.label)
         if hot is None or not len(ids):
@@ -187,13 +187,13 @@ class Fetched:
         self._cold.close()
 
 
-def cold_ids(requests: Sequence[Request], served: Served, hot: RowsInMemory | None) -> list[Ids]:
+def cold_ids(requests: Sequence[Request], served: Served, hot: RowsInMemory | None) -> list[Ids64]:
     """Return, per mini-batch, the ids of a type that are not hot, in the order of the request."""
     asked = [request[served.label] for request in requests]
     return asked if hot is None else [ids[hot.find(ids) < 0] for ids in asked]
 
 
-def distinct(batches: Sequence[Ids], num_rows: int) -> Ids:
+def distinct(batches: Sequence[Ids64], num_rows: int) -> Ids64:
     """Return every id once, ascending, as int64."""
     total = sum(map(len, batches))
     if num_rows > 64 * total:  # a bit per row would be more than the ids

@@ -17,8 +17,8 @@ from dbgnn.arrow import empty
 from dbgnn.clock import Clock
 from dbgnn.plans.fetched import Request
 from dbgnn.plans.rows_in_memory import RowsInMemory, Served
-from dbgnn.stores.binding import Label
-from dbgnn.stores.request import Ids
+from dbgnn.schema.model import Label
+from dbgnn.stores.request import Ids64
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore
@@ -40,7 +40,7 @@ class HotRows:
         self.store, self.cache_bytes = store, cache_bytes
         self._lock = threading.Lock()  # two epochs of one loader may run at once
         self._pid = os.getpid()
-        self._chosen: dict[Label, Ids] = {}
+        self._chosen: dict[Label, Ids64] = {}
         self._chosen_of: object = None
         self._rows: dict[Label, RowsInMemory] = {}
         self._rows_of: object = None
@@ -82,7 +82,7 @@ class HotRows:
         return rows
 
 
-def _choose(requests: Sequence[Request], nodes: Sequence[Served], cache_bytes: int) -> dict[Label, Ids]:
+def _choose(requests: Sequence[Request], nodes: Sequence[Served], cache_bytes: int) -> dict[Label, Ids64]:
     """Return the ids to keep by node type: all, if they fit, or those asked for most, and each type its share of the bytes."""
     if sum(s.num_bytes for s in nodes) <= cache_bytes:
         return {s.label: np.arange(s.num_rows) for s in nodes}
@@ -96,7 +96,7 @@ def _choose(requests: Sequence[Request], nodes: Sequence[Served], cache_bytes: i
     return chosen
 
 
-def _most_asked(batches: Sequence[Ids], num_rows: int, count: int) -> Ids:
+def _most_asked(batches: Sequence[Ids64], num_rows: int, count: int) -> Ids64:
     """Return the ids, ascending, of the ``count`` rows that most mini-batches ask for."""
     asked = np.zeros(num_rows, dtype=np.int32)
     for ids in batches:

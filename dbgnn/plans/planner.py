@@ -16,8 +16,8 @@ import numpy as np
 from dbgnn.errors import RequestError
 from dbgnn.plans.limits import MemoryLimit, memory_limit
 from dbgnn.plans.rows_in_memory import Served
-from dbgnn.stores.binding import Label
-from dbgnn.stores.request import Ids
+from dbgnn.schema.model import Label
+from dbgnn.stores.request import Ids64
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
@@ -117,7 +117,7 @@ class Plan:
     pilot: Pilot
 
 
-def rows_of(subgraph: Subgraph, label: Label) -> Ids:
+def rows_of(subgraph: Subgraph, label: Label) -> Ids64:
     """Return the ids of one type in a sampled mini-batch: nodes, or edges by edge id."""
     return subgraph.node[label] if isinstance(label, str) else subgraph.edge[label]
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dbgnn.arrow import opaque
 from dbgnn.schema import Column
-from dbgnn.stores.binding import Label
-from dbgnn.stores.request import Ids
+from dbgnn.schema.model import Label
+from dbgnn.stores.request import Ids64
 
 #: Rows of a type up to which a direct-address table finds them: 4 bytes each. Beyond, a search in the sorted ids.
 _TABLE_LIMIT = 1 << 26
@@ -65,7 +65,7 @@ class RowsInMemory:
         tensors: Per column, ``[n, *shape]``.
     """
 
-    def __init__(self, served: Served, ids: Ids, tensors: Sequence[Tensor]) -> None:
+    def __init__(self, served: Served, ids: Ids64, tensors: Sequence[Tensor]) -> None:
         self.tensors = list(tensors)
         self._rows = [opaque(tensor) for tensor in tensors]
         self._slots: Any = None
@@ -82,7 +82,7 @@ class RowsInMemory:
         found_by = self._sorted.nbytes + self._order.nbytes if self._slots is None else self._slots.nbytes
         return int(sum(t.nbytes for t in self.tensors) + found_by)
 
-    def find(self, ids: Ids) -> Ids:
+    def find(self, ids: Ids64) -> Ids64:
         """Return where each id is, -1 where it is not."""
         if self._slots is not None:
             return np.asarray(self._slots[ids])
@@ -91,7 +91,7 @@ class RowsInMemory:
         at = np.minimum(np.searchsorted(self._sorted, ids), len(self._sorted) - 1)
         return np.where(self._sorted[at] == ids, self._order[at], -1)
 
-    def forget(self, ids: Ids) -> None:
+    def forget(self, ids: Ids64) -> None:
         """Find these rows no more; for its maker alone."""
         if self._slots is not None:
             self._slots[ids] = -1
@@ -99,13 +99,13 @@ class RowsInMemory:
             kept = ~np.isin(self._sorted, ids)
             self._sorted, self._order = self._sorted[kept], self._order[kept]
 
-    def take(self, slots: Ids, outs: Sequence[Tensor], pos: Ids | None = None) -> None:
+    def take(self, slots: Ids64, outs: Sequence[Tensor], pos: Ids64 | None = None) -> None:
         """Write the rows at ``slots`` into ``outs``, one tensor per column, at ``pos`` (None: 0, 1, …)."""
         for rows, out in zip(self._rows, outs, strict=True):
             move(rows, slots, opaque(out), pos)
 
 
-def move(rows: np.ndarray[Any, Any], index: Ids, out: np.ndarray[Any, Any], pos: Ids | None = None) -> None:
+def move(rows: np.ndarray[Any, Any], index: Ids64, out: np.ndarray[Any, Any], pos: Ids64 | None = None) -> None:
     """Do ``out[pos] = rows[index]`` on opaque rows, without a copy between; ``pos`` None: one after the other.
 
     ``np.take`` in clip mode writes straight into ``out`` (463 k rows of 512 bytes: 37 ms; ``out[:] = rows[index]`` 77 ms).

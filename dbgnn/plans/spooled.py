@@ -26,10 +26,10 @@ from dbgnn import files
 from dbgnn.arrow import empty, opaque
 from dbgnn.clock import Clock
 from dbgnn.errors import ResourceError
-from dbgnn.plans.fetched import Reader, distinct
+from dbgnn.plans.fetched import RowReader, distinct
 from dbgnn.plans.rows_in_memory import RowsInMemory, Served, move, width
-from dbgnn.stores.binding import Label
-from dbgnn.stores.request import Ids
+from dbgnn.schema.model import Label
+from dbgnn.stores.request import Ids64
 
 _Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -50,8 +50,8 @@ class _Part:
         offset: Where its first column begins in the file; the others follow.
     """
 
-    ranks: Ids
-    order: Ids
+    ranks: Ids64
+    order: Ids64
     offset: int
 
 
@@ -67,7 +67,7 @@ class Spooled:
         ResourceError: The disk is full, or the folder cannot be written to.
     """
 
-    def __init__(self, reader: Reader, cold: Mapping[Served, Sequence[Ids]], folder: str) -> None:
+    def __init__(self, reader: RowReader, cold: Mapping[Served, Sequence[Ids64]], folder: str) -> None:
         self._folder = folder
         self._parts: dict[tuple[int, Served], _Part] = {}
         self._end = 0
@@ -92,7 +92,7 @@ class Spooled:
         """Bytes written."""
         return self._end
 
-    def _pack(self, reader: Reader, served: Served, batches: Sequence[Ids]) -> None:
+    def _pack(self, reader: RowReader, served: Served, batches: Sequence[Ids64]) -> None:
         with reader.clock("scatter"):
             ids = distinct(batches, served.num_rows)
             ids = ids[np.argsort(reader.store.rowids(served.label, ids), kind="stable")]  # in the order of the table
@@ -107,7 +107,7 @@ class Spooled:
                 for part in parts:
                     self._write(part, served, views, start)
 
-    def _plan(self, served: Served, ids: Ids, batches: Sequence[Ids]) -> list[_Part]:
+    def _plan(self, served: Served, ids: Ids64, batches: Sequence[Ids64]) -> list[_Part]:
         """Lay out the file: where every mini-batch's rows go, and in which order."""
         by_rank = RowsInMemory(served, ids, [])
         parts = []
@@ -153,7 +153,7 @@ class Spooled:
         """See `Cold.together`."""
         return nullcontext()
 
-    def read(self, batch: int, served: Served, ids: Ids, pos: Ids | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - known since the pass
+    def read(self, batch: int, served: Served, ids: Ids64, pos: Ids64 | None, outs: Sequence[Tensor], clock: Clock) -> None:  # noqa: ARG002 - known since the pass
         """See `Cold.read`."""
         part = self._parts[batch, served]
         offset = part.offset

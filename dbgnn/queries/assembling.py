@@ -23,7 +23,7 @@ from dbgnn.queries.dangling import dangling_error, num_dangling
 from dbgnn.queries.node_keys import NodeKeys
 from dbgnn.queries.pairs import EdgeSplit, check_pairs, reverse_types
 from dbgnn.queries.query_columns import allowed, attribute, key_values, named, row_bytes, tensor_column
-from dbgnn.queries.query_model import EdgeQuery, Label, NodeQuery, Options
+from dbgnn.queries.query_model import EdgeQuery, NodeQuery, Options
 from dbgnn.queries.read_only import Params, check_query, columns_named, described, names_bound, query_errors
 from dbgnn.queries.reverse import add_reverse
 from dbgnn.queries.sinks import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried_keys, numbered, read
@@ -32,6 +32,7 @@ from dbgnn.schema import EdgeType, transaction
 from dbgnn.schema.catalog import folded
 from dbgnn.schema.key_values import key_rows, shown_key, shown_value
 from dbgnn.schema.keys import key_types, kind_of
+from dbgnn.schema.model import Label
 from dbgnn.schema.types import tensor_type
 from dbgnn.sql import check_filter, quote
 

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
-from dbgnn.queries.query_model import EdgeQuery, Label, NodeQuery
+from dbgnn.queries.query_model import EdgeQuery, NodeQuery
 from dbgnn.queries.read_only import ROWID, query_errors
 from dbgnn.schema import (
     EdgeTable,
@@ -25,6 +25,7 @@ from dbgnn.schema import (
 )
 from dbgnn.schema.catalog import current_database
 from dbgnn.schema.keys import compared, same, vertex_key_types
+from dbgnn.schema.model import Label
 from dbgnn.schema.reserved import IN_MEMORY, refuse_unasked
 from dbgnn.sql import check_filter, quote, quote_all
 

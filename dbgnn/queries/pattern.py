@@ -142,7 +142,7 @@ class _Source:
 def _sources(con: duckdb.DuckDBPyConnection, definition: PropertyGraph, query: Query) -> list[_Source]:
     """Return what the SELECT list can see of FROM."""
     ctes = {folded(entry["key"]) for entry in query.node["cte_map"]["map"]}
-    find = _Catalog(con).find
+    find = _NameLookup(con).find
     parts: tuple[Role, ...] = (*definition.vertices, *definition.edges)
     sources = []
     for part in _named(query.node["from_table"]):
@@ -171,7 +171,7 @@ def _named(part: Tree) -> Iterator[Tree]:
             yield part
 
 
-class _Catalog:
+class _NameLookup:
     """Which table a name in a query leads to, by DuckDB's rules."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 from dbgnn.schema import EdgeType
-
-#: The name of a node type, or an edge type.
-Label: TypeAlias = str | EdgeType
+from dbgnn.schema.model import Label
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ Source of the terms: SQL/PGQ (ISO/IEC 9075-16:2023), ``CREATE PROPERTY GRAPH``.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.sql import quote
@@ -14,8 +15,11 @@ from dbgnn.terminal import one_line
 #: A PyG edge type: (source node type, relation, destination node type).
 EdgeType = tuple[str, str, str]
 
+#: The name of a node type (its label) or of an edge type, in the property graph.
+Label: TypeAlias = str | EdgeType
 
-def shown_type(label: str | EdgeType) -> str:
+
+def shown_type(label: Label) -> str:
     """Return a node or edge type for people, such as ``user-rated-movie``, on one line."""
     return one_line(label if isinstance(label, str) else "-".join(label))
 

@@ -9,13 +9,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from dbgnn import schema
 from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
 from dbgnn.schema import Column, EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import all_columns
+from dbgnn.schema.model import Label
 from dbgnn.schema.reserved import refuse_unasked
 from dbgnn.schema.types import served
 from dbgnn.topology import EdgeIndex, Topology, VertexIndex
@@ -23,9 +24,6 @@ from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.database import Database
-
-#: The name of a node type (its label) or of an edge type, in the property graph.
-Label: TypeAlias = str | EdgeType
 
 #: The graph that an empty database starts, and the labels where PyG gives none (``group_name=None``, ``edge_type=None``).
 NEW_GRAPH = "graph"

@@ -21,10 +21,11 @@ from dbgnn.display import Listed, warn
 from dbgnn.errors import RequestError, SchemaError, UnknownNameError
 from dbgnn.sampling.output import edge_ids, forget
 from dbgnn.schema import Column
+from dbgnn.schema.model import Label
 from dbgnn.stores import features, key_lookup
-from dbgnn.stores.binding import Binding, Label, Source
+from dbgnn.stores.binding import Binding, Source
 from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
-from dbgnn.stores.request import Ids, Rows, rows_of
+from dbgnn.stores.request import Ids64, Rows, rows_of
 from dbgnn.stores.steady import Steady
 from dbgnn.topology import Topology
 from dbgnn.translated import translated
@@ -193,14 +194,14 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         self,
         label: Label,
         columns: Sequence[Column],
-        ids: Ids,
+        ids: Ids64,
         outs: Sequence[Tensor],
         *,
         topology: Topology,
-        pos: Ids | None = None,
+        pos: Ids64 | None = None,
         clock: Clock | None = None,
         nulls: str = "error",
-    ) -> Ids:
+    ) -> Ids64:
         """Write rows of some columns into tensors that the caller made; what loaders read with.
 
         Args:
@@ -220,7 +221,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             StaleIndexError: The graph changed, so that the ids are other rows now, or a column has another type.
         """
 
-        def read(source: Source, kinds: Sequence[pa.DataType]) -> Ids:
+        def read(source: Source, kinds: Sequence[pa.DataType]) -> Ids64:
             rows, db = Rows(ids), self._binding.db
             fills = self._fills.get(label, {})
             found = gather_into(db, source, columns, rows, outs, fills, pos=pos, clock=clock, kinds=kinds)
@@ -249,7 +250,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         """Return what stands for NULL in the columns of a type, by column."""
         return dict(self._fills.get(label, {}))
 
-    def rowids(self, label: Label, ids: Ids) -> Ids:
+    def rowids(self, label: Label, ids: Ids64) -> Ids64:
         """Return the rowids of rows in the table of their type, int64 ``[n]``: the order in which a scan meets them."""
         return self._steady.read(label, lambda source: rowids(self._binding.db, source, ids))
 
@@ -442,7 +443,7 @@ def _is_node_id(source: Source, name: str) -> bool:
     return name == NODE_ID and isinstance(source.label, str)
 
 
-def _by_position(ids: Ids, pos: Ids | None) -> Ids:
+def _by_position(ids: Ids64, pos: Ids64 | None) -> Ids64:
     """Return the id at every position, 0 where there is none."""
     if pos is None:
         return ids

@@ -24,7 +24,7 @@ from dbgnn.clock import Clock
 from dbgnn.errors import DataError, StaleIndexError
 from dbgnn.schema import Column
 from dbgnn.stores.key_lookup import keys_of
-from dbgnn.stores.request import Ids, Rows
+from dbgnn.stores.request import Ids64, Rows
 from dbgnn.stores.select import REQUEST, passes_for, request_table, select_rows
 from dbgnn.topology import damaged, ids_within
 
@@ -64,7 +64,7 @@ def gather_into(
     outs: Sequence[Tensor],
     fills: Mapping[str, float],
     *,
-    pos: Ids | None = None,
+    pos: Ids64 | None = None,
     clock: Clock | None = None,
     kinds: Sequence[pa.DataType] | None = None,
 ) -> dict[str, Tensor]:
@@ -143,7 +143,7 @@ def _stream_errors() -> Iterator[None]:
         raise (duckdb.InterruptException if "INTERRUPT" in text.upper() else kind)(text) from error
 
 
-def rowids(db: Database, source: Source, ids: Ids) -> Ids:
+def rowids(db: Database, source: Source, ids: Ids64) -> Ids64:
     """Return the rowids of rows: int64 ``[len(ids)]``, in their order."""
     if source.map_table is None:
         return ids
@@ -158,7 +158,7 @@ def rowids(db: Database, source: Source, ids: Ids) -> Ids:
     return out
 
 
-def raise_nulls(db: Database, source: Source, nulls: Mapping[str, Tensor], ids: Callable[[], Ids]) -> None:
+def raise_nulls(db: Database, source: Source, nulls: Mapping[str, Tensor], ids: Callable[[], Ids64]) -> None:
     """Raise a `DataError` that names the first of the rows whose values are NULL, if there are any.
 
     Args:

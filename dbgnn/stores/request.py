@@ -15,7 +15,7 @@ from torch import Tensor, uint8
 
 from dbgnn.errors import RequestError
 
-Ids: TypeAlias = NDArray[np.int64]
+Ids64: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Rows:
         is_mask: The index was a mask.
     """
 
-    ids: range | Ids
+    ids: range | Ids64
     scalar: bool = False
     is_mask: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def array(self) -> Ids:
+    def array(self) -> Ids64:
         """Return the ids as an int64 array ``[n]``."""
         return np.arange(self.ids.start, self.ids.stop) if isinstance(self.ids, range) else self.ids
 
@@ -157,7 +157,7 @@ def _as_array(index: object, group: object) -> NDArray[Any]:
         ) from None
 
 
-def _checked(array: NDArray[Any], num_rows: int, group: object) -> Ids:
+def _checked(array: NDArray[Any], num_rows: int, group: object) -> Ids64:
     if array.dtype.kind not in "iuO":
         shown = f", such as {array[0]}" if len(array) else ""
         raise RequestError(

@@ -12,7 +12,7 @@ from dbgnn.schema import Column
 from dbgnn.schema.key_values import carried
 from dbgnn.schema.keys import same, sql_type_of
 from dbgnn.sql import quote
-from dbgnn.stores.request import Ids
+from dbgnn.stores.request import Ids64
 
 if TYPE_CHECKING:
     from dbgnn.stores.binding import Source
@@ -70,7 +70,7 @@ def passes_for(num_rows: int, columns: Sequence[Column], requested: int) -> int:
     return 2 if widest >= 64 and 0.55 < per_vector / widest < 0.85 else 1
 
 
-def request_table(ids: Ids, pos: Ids | None = None) -> pa.Table:
+def request_table(ids: Ids64, pos: Ids64 | None = None) -> pa.Table:
     """Return the ids as the Arrow table `REQUEST`; ``pos``: where each goes, by default one after the other."""
     return pa.table({"id": ids, "pos": np.arange(len(ids)) if pos is None else pos})
 

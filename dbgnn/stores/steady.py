@@ -24,7 +24,8 @@ from dbgnn.topology import are_as_indexed, same_ids
 from dbgnn.translated import translated
 
 if TYPE_CHECKING:
-    from dbgnn.stores.binding import Binding, Label, Source
+    from dbgnn.schema.model import Label
+    from dbgnn.stores.binding import Binding, Source
     from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 
 _T = TypeVar("_T")

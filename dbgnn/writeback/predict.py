@@ -30,10 +30,11 @@ from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError
 from dbgnn.progress import Bar
 from dbgnn.schema import TableName
 from dbgnn.schema.catalog import OWN_SCHEMA, own_table
+from dbgnn.schema.model import Label
 from dbgnn.schema.registry import transaction
 from dbgnn.sql import literal, quote
-from dbgnn.stores.binding import Label, Source
-from dbgnn.stores.request import Ids, rows_of
+from dbgnn.stores.binding import Source
+from dbgnn.stores.request import Ids64, rows_of
 from dbgnn.translated import translated
 from dbgnn.writeback.side import find_schema, path_of
 from dbgnn.writeback.staging import Target
@@ -259,7 +260,7 @@ class _Asked:
             return None
         return cls(nodes, by_id=input_id is not None)
 
-    def check(self, ids: Ids, input_id: Any, label: Label) -> None:
+    def check(self, ids: Ids64, input_id: Any, label: Label) -> None:
         """Raise if a transform has put other nodes in the place of the seeds."""
         if not isinstance(input_id, Tensor):
             return
@@ -275,7 +276,7 @@ class _Asked:
         )
 
 
-def _seeds(batch: Any, source: Source, asked: _Asked | None) -> Ids:
+def _seeds(batch: Any, source: Source, asked: _Asked | None) -> Ids64:
     """Return the ids of a mini-batch's seeds: int64 ``[n]``, with the duplicates it has."""
     store = batch
     if isinstance(batch, HeteroData):
@@ -335,7 +336,7 @@ class _Stage:
             self._of = {"graph": graph.name, "label": label, "into": into, "weights": weights, "ids": _ids_are(graph)}
             self._name, self._kinds = "", dict[str, str]()
             self._known, self._asked = (np.zeros(self.target.source.num_rows, dtype=bool) for _ in range(2))
-            self._parts: list[tuple[Ids, Tensor]] = []
+            self._parts: list[tuple[Ids64, Tensor]] = []
             self._flushed = time.monotonic()
             self._find(resume=resume)
 
@@ -379,12 +380,12 @@ class _Stage:
             [OWN_SCHEMA],
         ).fetchall()
 
-    def asks(self, ids: Ids) -> bool:
+    def asks(self, ids: Ids64) -> bool:
         """Note the seeds of a mini-batch; return whether one of them has no prediction yet."""
         self._asked[ids] = True
         return not self._known[ids].all()
 
-    def add(self, ids: Ids, values: Tensor) -> None:
+    def add(self, ids: Ids64, values: Tensor) -> None:
         """Take the predictions of a mini-batch, but those of nodes that have one; ``values`` is ``[len(ids), …]``."""
         distinct, first = np.unique(ids, return_index=True)
         new = ~self._known[distinct]

@@ -19,7 +19,7 @@ from dbgnn.sql import quote
 from dbgnn.stores.binding import Source
 from dbgnn.stores.features import rewriting
 from dbgnn.stores.key_lookup import ids_of
-from dbgnn.stores.request import Ids, refuse_numbers_as_mask, rows_of
+from dbgnn.stores.request import Ids64, refuse_numbers_as_mask, rows_of
 from dbgnn.stores.tables import writing_uncompressed
 from dbgnn.translated import translated
 from dbgnn.writeback.staging import ASIDE, Target
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dbgnn.graph import Graph
 
 #: What one column of a write may be.
-Values: TypeAlias = Tensor | np.ndarray[Any, Any] | pa.Array | pa.ChunkedArray
+WrittenValues: TypeAlias = Tensor | np.ndarray[Any, Any] | pa.Array | pa.ChunkedArray
 
 #: The Arrow table registered for a part, and the temporary table that parts gather in.
 PART, _STAGED = "dbgnn_part", "temp.dbgnn_staged"
@@ -40,7 +40,7 @@ _PART_BYTES = 32 << 20
 def write_back(
     graph: Graph,
     label: Any,
-    columns: Mapping[str, Values],
+    columns: Mapping[str, WrittenValues],
     *,
     n_id: Any = None,
     keys: Any = None,
@@ -99,7 +99,7 @@ def write_back(
 def write_rows(
     graph: Graph,
     label: Any,
-    parts: Iterable[tuple[Ids, Mapping[str, Values]]],
+    parts: Iterable[tuple[Ids64, Mapping[str, WrittenValues]]],
     *,
     into: str | None = None,
     on_conflict: str = "update",
@@ -131,17 +131,17 @@ def write_rows(
     return _write(target, arrow, total=None, progress=False)
 
 
-def _ids(graph: Graph, source: Source, n_id: Any, keys: Any) -> Ids:
+def _ids(graph: Graph, source: Source, n_id: Any, keys: Any) -> Ids64:
     if keys is None:
         refuse_numbers_as_mask(n_id, source.num_rows, f"write_back: n_id of {source.label!r}")
         return rows_of(n_id, source.num_rows, source.label).array()
     if not isinstance(source.label, str):
         raise RequestError(f"keys are for node types; name rows of {source.label!r} by e_id, with n_id=.")
-    ids: Ids = ids_of(graph.db, source, keys).numpy()
+    ids: Ids64 = ids_of(graph.db, source, keys).numpy()
     return ids
 
 
-def to_arrow(name: str, values: Values) -> pa.Array | pa.ChunkedArray:
+def to_arrow(name: str, values: WrittenValues) -> pa.Array | pa.ChunkedArray:
     """Return a column as Arrow; shares the memory of a contiguous tensor on the CPU.
 
     Raises:
@@ -155,7 +155,7 @@ def to_arrow(name: str, values: Values) -> pa.Array | pa.ChunkedArray:
         raise SchemaError(f"Column {name!r}: {error}") from error
 
 
-def _cut(ids: Ids, arrays: Mapping[str, Any]) -> Iterator[tuple[Ids, dict[str, Any]]]:
+def _cut(ids: Ids64, arrays: Mapping[str, Any]) -> Iterator[tuple[Ids64, dict[str, Any]]]:
     """Cut one large part into smaller ones."""
     row_bytes = sum(array.nbytes for array in arrays.values()) // max(len(ids), 1)
     step = max(1, _PART_BYTES // max(row_bytes, 1))
@@ -163,7 +163,9 @@ def _cut(ids: Ids, arrays: Mapping[str, Any]) -> Iterator[tuple[Ids, dict[str, A
         yield ids[start : start + step], {name: array.slice(start, step) for name, array in arrays.items()}
 
 
-def _write(target: Target, parts: Iterable[tuple[Ids, Mapping[str, Any]]], *, total: int | None, progress: bool | None) -> int:
+def _write(
+    target: Target, parts: Iterable[tuple[Ids64, Mapping[str, Any]]], *, total: int | None, progress: bool | None
+) -> int:
     """Gather the parts in a temporary table, which spills, and move them from there."""
     db = target.graph.db
     shown = db.settings.progress if progress is None else progress
@@ -202,7 +204,9 @@ def create(con: duckdb.DuckDBPyConnection, what: str, kinds: Mapping[str, str]) 
     con.execute(f"CREATE {what} (id BIGINT{''.join(f', c{i} {kind}' for i, kind in enumerate(kinds.values()))})")
 
 
-def append(con: duckdb.DuckDBPyConnection, staged: str, kinds: Mapping[str, str], ids: Ids, arrays: Mapping[str, Any]) -> None:
+def append(
+    con: duckdb.DuckDBPyConnection, staged: str, kinds: Mapping[str, str], ids: Ids64, arrays: Mapping[str, Any]
+) -> None:
     """Append rows to a staged table.
 
     Raises:

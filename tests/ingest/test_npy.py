@@ -268,14 +268,14 @@ def test_a_file_that_becomes_shorter_while_it_is_read(con: Con, folder: Path, mo
     np.save("a.npy", np.arange(400_000, dtype=">i8"))  # copied batch by batch: DuckDB has no page of the file
     statement = parse_copy("COPY t FROM 'a.npy'")
     assert statement is not None
-    arrow = npy_files.Source.arrow
+    arrow = npy_files.NpySource.arrow
 
-    def cut(source: npy_files.Source, start: int, stop: int) -> pa.Array:
+    def cut(source: npy_files.NpySource, start: int, stop: int) -> pa.Array:
         if start == 2 * npy_files.ROW_GROUP:
             os.truncate("a.npy", 5000)
         return arrow(source, start, stop)
 
-    monkeypatch.setattr(npy_files.Source, "arrow", cut)
+    monkeypatch.setattr(npy_files.NpySource, "arrow", cut)
     with pytest.raises(CopyError, match=r"COPY t: 'a\.npy'.*: the file was cut short while it was read.*No row was kept"):
         run_copy(con, statement, progress=False)
     assert con.execute("SELECT count(*) FROM t").fetchall() == [(0,)]
