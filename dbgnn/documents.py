@@ -39,7 +39,7 @@ class Bounds:
     values: int
 
 
-def check(text: bytes, bounds: Bounds) -> None:
+def check_bounds(text: bytes, bounds: Bounds) -> None:
     """Check the size of a document and the number of its values.
 
     Raises:
@@ -58,7 +58,7 @@ def parse(text: bytes, bounds: Bounds, decoder: json.JSONDecoder = _DECODER) -> 
     Raises:
         ValueError: It is no JSON in UTF-8, is too large or too deep, or holds too many values; the message says which.
     """
-    check(text, bounds)
+    check_bounds(text, bounds)
     if bounds.depth is not None and text.count(b"[") + text.count(b"{") > bounds.depth:
         _check_depth(text, bounds.depth)
     try:
@@ -87,7 +87,7 @@ def _check_depth(text: bytes, limit: int) -> None:
             raise MalformedError(f"has more than {limit} lists or objects in each other")
 
 
-def shown(value: Any) -> str:
+def shortened(value: Any) -> str:
     """Return a value of a document for an error: on one line, cut where it is long."""
     if isinstance(value, list | dict) and len(value) > _SHOWN:
         return f"{'a list' if isinstance(value, list) else 'an object'} of {len(value):,}"

@@ -18,7 +18,7 @@ from dbgnn.errors import ConnectionError
 from dbgnn.identity import identity_of, is_forked, paths_open
 from dbgnn.result import end_what_is_read
 from dbgnn.sql import literal, quote
-from dbgnn.translated import damaged, is_damaged
+from dbgnn.translated import damaged_file, is_damaged
 
 #: What DuckDB's logs of a file are called behind its name.
 WRITE_AHEAD_LOGS = (".wal", ".wal.checkpoint", ".wal.recovery")
@@ -199,7 +199,7 @@ def _connection_error(settings: Settings, error: duckdb.Error) -> ConnectionErro
             "dbgnn.connect(path, read_only=True) in both."
         )
     if is_damaged(error) or isinstance(error, duckdb.SerializationException):
-        return damaged(repr(path), error)
+        return damaged_file(repr(path), error)
     if "lock" in text:
         return ConnectionError(
             f"{path!r} is locked by another process: {text}. A file open for writing excludes every other "

@@ -106,7 +106,7 @@ def translated(database: Opened) -> Iterator[None]:
                 f"with temp_directory on a disk with room, or raise memory_limit. DuckDB says: {error}"
             ) from error
         if is_damaged(error):
-            raise damaged(str(database), error) from error
+            raise damaged_file(str(database), error) from error
         raise
     except duckdb.ConnectionException as error:
         raise ConnectionError(f"{database!s}: the DuckDB connection is closed or in use elsewhere: {error}") from error
@@ -120,7 +120,7 @@ def translated(database: Opened) -> Iterator[None]:
         raise
     except duckdb.Error as error:
         if is_damaged(error):
-            raise damaged(str(database), error) from error
+            raise damaged_file(str(database), error) from error
         raise
 
 
@@ -129,7 +129,7 @@ def is_damaged(error: duckdb.Error) -> bool:
     return any(sign in str(error) for sign in _DAMAGED)
 
 
-def damaged(database: str, error: duckdb.Error) -> ConnectionError:
+def damaged_file(database: str, error: duckdb.Error) -> ConnectionError:
     """Return the error for a file whose contents DuckDB cannot read."""
     said = " ".join(str(error).split())
     return ConnectionError(f"{database} is damaged, or DuckDB did not write it. Use a copy that is whole. DuckDB says: {said}")

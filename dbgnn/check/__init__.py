@@ -18,8 +18,8 @@ from dbgnn.check.topology import (
     check_duplicates,
     check_end,
     check_isolated,
-    check_keys,
     check_loops,
+    check_vertex_keys,
     edge_rows,
     group_end,
 )
@@ -173,7 +173,7 @@ class _Checker:
                 yield part.finding("error", "type", column.name, total, total, text, remedy=f"Convert it. {DECLARE_AGAIN}")
 
     def _keys(self, part: Checked) -> Iterator[Finding]:
-        found = list(check_keys(self.con, part))
+        found = list(check_vertex_keys(self.con, part))
         self.nodes[part.label] = self.num_rows[part.label] - sum(f.count for f in found)
         yield from found
 

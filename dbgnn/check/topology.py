@@ -59,7 +59,7 @@ def edge_rows(graph: PropertyGraph, edge: EdgeTable) -> str:
     return f"(SELECT *, rowid FROM {edge.table.sql} WHERE {_all_there(optional)})" if optional else edge.table.sql
 
 
-def check_keys(con: duckdb.DuckDBPyConnection, part: Checked) -> Iterator[Finding]:
+def check_vertex_keys(con: duckdb.DuckDBPyConnection, part: Checked) -> Iterator[Finding]:
     """Yield NULL and repeated keys of a vertex table, by two scans of its key columns."""
     column, total = ", ".join(part.keys), _count(con, part)
     is_null = " OR ".join(f"{quote(name)} IS NULL" for name in part.keys)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dbgnn import schema
 from dbgnn.database import Database
-from dbgnn.datasets.new_graph import check_columns, check_name, check_target, free_column, free_graph_name
+from dbgnn.datasets.new_graph import check_attribute_names, check_name, check_target, free_column, free_graph_name
 from dbgnn.display import warn
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.graph import Graph
@@ -100,7 +100,7 @@ def from_networkx(
     con = db.cursor()
     with translated(db):
         definition = PropertyGraph(free_graph_name(con, name), homogeneous=node_type is None and edge_type is None)
-        with tables.writing_uncompressed(con), tables.transaction(con):
+        with tables.writing_uncompressed(con), tables.lending_transaction(con):
             for each in [*nodes, *edges]:
                 definition = _create(con, definition, each)
             schema.save(con, definition)
@@ -271,7 +271,7 @@ def _columns(attributes: list[Mapping[Any, Any]], chosen: list[str], what: str) 
     """Return the attributes of the nodes or edges of one type, by name, as Arrow columns."""
     there = {name for own in attributes for name in own}
     names = [name for name in chosen if name in there]
-    check_columns(f"G.{what}s", names)
+    check_attribute_names(f"G.{what}s", names)
     return {name: _column(f"the attribute {name!r} of {what}s", [own.get(name) for own in attributes]) for name in names}
 
 

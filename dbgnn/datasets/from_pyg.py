@@ -101,7 +101,7 @@ def _write(
     counts = {group.label: group.count for group in found}
     bar = Bar(total=sum(counts.values()), desc="from_pyg", unit=" rows", unit_scale=True, disable=not progress)
     definition = empty
-    with bar, tables.writing_uncompressed(con), tables.transaction(con):
+    with bar, tables.writing_uncompressed(con), tables.lending_transaction(con):
         for group in found:
             element = _element(con, group, wanted.get(group.label))
             definition = definition.with_vertex(element) if isinstance(element, VertexTable) else definition.with_edge(element)

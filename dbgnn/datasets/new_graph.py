@@ -43,7 +43,7 @@ def check_name(name: object, what: str) -> None:
         raise SchemaError(f"{what} is {name!r}; it must be a text, not empty, without NUL and lone surrogates.")
 
 
-def check_columns(at: str, names: Iterable[str]) -> None:
+def check_attribute_names(at: str, names: Iterable[str]) -> None:
     """Raise :class:`SchemaError` if the attributes of a type cannot be columns of one table; ``at`` is the type in Python."""
     seen: dict[str, str] = {}
     for name in names:

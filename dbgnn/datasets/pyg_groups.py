@@ -17,7 +17,7 @@ from torch_geometric import EdgeIndex, Index
 from torch_geometric.data import Data, HeteroData
 
 from dbgnn.arrow import as_tensor, sql_type
-from dbgnn.datasets.new_graph import check_columns, check_name
+from dbgnn.datasets.new_graph import check_attribute_names, check_name
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema import EdgeType
 from dbgnn.schema.model import Label
@@ -166,7 +166,7 @@ def _columns(at: str, attributes: Mapping[str, Any], count: int, what: str) -> d
             if name in given:
                 raise SchemaError(f"{at} has two columns {name!r}, one of them in the TensorFrame {at}.{key}. Rename one.")
             given[name] = part
-    check_columns(at, given)
+    check_attribute_names(at, given)
     _check_no_matrix(at, given)
     return {key: _column(_part(at, key), value, count, what) for key, value in given.items()}
 

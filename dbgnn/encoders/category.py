@@ -75,7 +75,7 @@ class Categories:
     def codes(self, array: pa.Array, name: str) -> Codes:
         """Return the code of every value of a column without NULL, int64 ``[n]``; -1: it is none of these."""
         array = canonical(array, name)
-        if (kind := kind_of(array.type)) != self.kind:
+        if (kind := arrow_kind(array.type)) != self.kind:
             raise SchemaError(f"Column {name!r} holds values of kind {kind!r}; its categories are of kind {self.kind!r}.")
         if array.type != self.values.type:  # int64 and uint64: what the other cannot hold is no category
             bound = pa.scalar(_LARGEST if pa.types.is_uint64(array.type) else 0, array.type)
@@ -122,7 +122,7 @@ class CategoryEncoder(ColumnEncoder):
         sql_type = rows.sql_type(self.name)
         expression = self.expression(sql_type)
         arrow_type = rows.arrow_type(expression)
-        kind = kind_of(canonical(pa.array([], arrow_type), self.name).type)
+        kind = arrow_kind(canonical(pa.array([], arrow_type), self.name).type)
         values = self._distinct(rows, expression) if self.categories is None else list(self.categories)
         if self.null == "fill":
             known = [_as_kind(kind, v) for v in values]
@@ -263,14 +263,14 @@ class MultiHot(CategoryEncoder):
         one = pa.array([scalar(self.fill, arrow_type).as_py()], arrow_type)
         if sql_type.endswith("]"):
             one = pa.ListArray.from_arrays(pa.array([0, 1], pa.int32()), one)
-        return split(one, self.sep, self.name)[1]
+        return pieces_of(one, self.sep, self.name)[1]
 
     def values(self, state: State) -> Callable[[pa.Array, Flags | None], Tensor]:
         """Return the function that makes the vectors."""
         categories = Categories.from_state(state)
 
         def values(array: pa.Array, missing: Flags | None) -> Tensor:
-            rows, pieces = split(array, self.sep, self.name)
+            rows, pieces = pieces_of(array, self.sep, self.name)
             codes = self.known(
                 categories.codes(pieces, self.name), pieces, len(categories), None if missing is None else missing[rows]
             )
@@ -280,7 +280,7 @@ class MultiHot(CategoryEncoder):
         return values
 
 
-def split(array: pa.Array, sep: str, name: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]], pa.Array]:
+def pieces_of(array: pa.Array, sep: str, name: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]], pa.Array]:
     """Return the pieces of text, or the elements of lists, and the row of each."""
     lists = pc.split_pattern(array, pattern=sep) if is_text(array.type) else array
     if not is_list(lists.type):
@@ -332,7 +332,7 @@ def in_python(array: pa.Array, name: str) -> list[Any]:
     return values
 
 
-def kind_of(kind: pa.DataType) -> str:
+def arrow_kind(kind: pa.DataType) -> str:
     """Return the kind of a `canonical` array."""
     if pa.types.is_boolean(kind):
         return "bool"

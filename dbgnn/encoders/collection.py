@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from dbgnn import documents, files
 from dbgnn.display import Listed
-from dbgnn.documents import MalformedError, shown
+from dbgnn.documents import MalformedError, shortened
 from dbgnn.encoders.document import BOUNDS, fitted_of, from_dict, function_names, to_dict
 from dbgnn.encoders.encoder import Encoder, FitRows, FittedEncoder
 from dbgnn.encoders.functions import Apply
@@ -135,11 +135,11 @@ class Encoders(Listed):
         try:
             document = documents.parse(text, BOUNDS)
             if not isinstance(document, dict) or not {"format", "version", "encoders"} <= document.keys():
-                raise MalformedError(f"says {shown(document)}")
+                raise MalformedError(f"says {shortened(document)}")
             if document["format"] != _FORMAT or type(document["version"]) is not int or document["version"] != _VERSION:
                 raise DataError(
                     f"This dbgnn reads documents of encoders of version {_VERSION}; this one says that it is "
-                    f"{shown(document['format'])}, version {shown(document['version'])}."
+                    f"{shortened(document['format'])}, version {shortened(document['version'])}."
                 )
             return cls._from_entries(document["encoders"], dict(callables or {}))
         except DbgnnError:
@@ -252,12 +252,12 @@ def _encoder(label: Label, name: str, given: object) -> Encoder:
 def _check_entries(entries: Any) -> None:
     """Raise unless this is a list of what a document says of one encoder each."""
     if not isinstance(entries, list):
-        raise MalformedError(f"has {shown(entries)} for its encoders")
+        raise MalformedError(f"has {shortened(entries)} for its encoders")
     for number, entry in enumerate(entries):
         if not isinstance(entry, dict) or not {"label", "attribute", "encoder"} <= entry.keys() <= _ENTRY:
-            raise MalformedError(f"says {shown(entry)} of encoder {number}")
+            raise MalformedError(f"says {shortened(entry)} of encoder {number}")
         if not isinstance(entry["attribute"], str):
-            raise MalformedError(f"has {shown(entry['attribute'])} for the attribute of encoder {number}")
+            raise MalformedError(f"has {shortened(entry['attribute'])} for the attribute of encoder {number}")
 
 
 @contextmanager

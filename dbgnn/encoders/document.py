@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from dbgnn.arrow import DTYPES
-from dbgnn.documents import Bounds, MalformedError, shown
+from dbgnn.documents import Bounds, MalformedError, shortened
 from dbgnn.encoders.category import CategoryEncoder, MultiHot, OneHot, Ordinal
 from dbgnn.encoders.dates import LINEAR, Datetime
 from dbgnn.encoders.encoder import Encoder, FittedEncoder
@@ -122,9 +122,9 @@ def from_dict(entry: Any, callables: Mapping[str, Callable[..., Any]]) -> Encode
         SchemaError: Its options do not go together.
     """
     if not isinstance(entry, dict) or not isinstance(name := entry.get("encoder"), str):
-        raise MalformedError(f"has {shown(entry)} where an encoder should be")
+        raise MalformedError(f"has {shortened(entry)} where an encoder should be")
     if name not in KINDS:
-        raise MalformedError(f"names an encoder {shown(name)}{near_misses(shown(name).strip(chr(39)), KINDS)}")
+        raise MalformedError(f"names an encoder {shortened(name)}{near_misses(shortened(name).strip(chr(39)), KINDS)}")
     kind = KINDS[name]
     known = {field.name for field in fields(kind)} - {"called"}  # type: ignore[arg-type] # every encoder is a dataclass
     options: dict[str, Any] = {}
@@ -132,9 +132,9 @@ def from_dict(entry: Any, callables: Mapping[str, Callable[..., Any]]) -> Encode
         if option == "encoder":
             continue
         if option not in known:
-            raise MalformedError(f"gives {name} the option {shown(option)}, which it does not have")
+            raise MalformedError(f"gives {name} the option {shortened(option)}, which it does not have")
         if not _OPTIONS[option](value):
-            raise MalformedError(f"gives {name} {option}={shown(value)}")
+            raise MalformedError(f"gives {name} {option}={shortened(value)}")
         options[option] = (
             tuple(from_dict(v, callables) if isinstance(v, dict) else v for v in value) if isinstance(value, list) else value
         )
@@ -174,20 +174,20 @@ def fitted_of(encoder: Encoder, found: Any) -> FittedEncoder:
         MalformedError: That is nothing that fitting the encoder finds.
     """
     if not isinstance(found, dict) or found.keys() != {"rows", "where", "state"}:
-        raise MalformedError(f"says {shown(found)} of what was fitted")
+        raise MalformedError(f"says {shortened(found)} of what was fitted")
     rows, where, state = found["rows"], found["where"], found["state"]
     if not _is_count(_MOST)(rows) or not (where is None or _is_text(where)):
-        raise MalformedError(f"was fitted on {shown(rows)} rows where {shown(where)}")
+        raise MalformedError(f"was fitted on {shortened(rows)} rows where {shortened(where)}")
     _check_state(encoder, state)
     try:
         return FittedEncoder(encoder, state, rows, where)
     except (ValueError, TypeError, OverflowError, pa.ArrowException) as error:
-        raise MalformedError(f"says that fitting found {shown(state)}: {error}") from error
+        raise MalformedError(f"says that fitting found {shortened(state)}: {error}") from error
 
 
 def _check_state(encoder: Encoder, state: Any) -> None:
     if not isinstance(state, dict) or not _is_state(encoder, state):
-        raise MalformedError(f"says that fitting {type(encoder).__name__} found {shown(state)}")
+        raise MalformedError(f"says that fitting {type(encoder).__name__} found {shortened(state)}")
 
 
 def _is_state(encoder: Encoder, state: dict[str, Any]) -> bool:

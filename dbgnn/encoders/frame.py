@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dbgnn.encoders.arrays import as_floats, fill_nulls, is_list, is_text, is_time, null_rows, numbers, plain
-from dbgnn.encoders.category import Categories, MultiHot, Ordinal, split
+from dbgnn.encoders.category import Categories, MultiHot, Ordinal, pieces_of
 from dbgnn.encoders.dates import Datetime
 from dbgnn.encoders.encoder import Encoder, Encoding, FitRows, State, as_names, choice, column_sql
 from dbgnn.encoders.functions import Text
@@ -146,7 +146,7 @@ class Frame(Encoder):
             gone = np.zeros(0, dtype=np.int64) if missing is None else np.flatnonzero(missing)
             if missing is not None:
                 array = fill_nulls(array, None)  # noqa: PLW2901 - what stands there is left out below
-            rows, pieces = split(array, self.sep, name)
+            rows, pieces = pieces_of(array, self.sep, name)
             if missing is not None:
                 rows, pieces = rows[~missing[rows]], pieces.filter(pa.array(~missing[rows]))
             found = function(pieces).numpy()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dbgnn.display import PrintedText
-from dbgnn.plans.planner import Plan, size
+from dbgnn.plans.planner import Plan, binary_size
 
 if TYPE_CHECKING:
     from dbgnn.loader.pipeline import Pipeline
@@ -33,7 +33,7 @@ def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline, wor
         ("plan", f"{plan.plan}: {_PLANS[plan.plan]}", "plan"),
         ("super-batch", f"{plan.super_batch} mini-batches, {plan.statement} of them in one statement per hop", "super_batch"),
         ("prefetch", f"{plan.prefetch} mini-batches" if plan.prefetch else "0: no threads", "prefetch"),
-        ("hot rows", size(plan.cache_bytes) if plan.cache_bytes else "none", "cache_bytes"),
+        ("hot rows", binary_size(plan.cache_bytes) if plan.cache_bytes else "none", "cache_bytes"),
     ]
     lines = [loader] if workers is None else [loader, f"  {'workers':<14}{workers}"]
     for name, text, argument in chosen:
@@ -61,11 +61,11 @@ def _figures(plan: Plan, stats: LoaderStats, pipeline: Pipeline) -> list[tuple[s
     return [
         ("nodes a mini-batch", count(plan.pilot.nodes), mean(total.nodes, count)),
         ("edges a mini-batch", count(plan.pilot.edges), mean(total.edges, count)),
-        ("features a mini-batch", size(plan.batch_bytes), mean(total.bytes_used, size)),
-        ("moved for features, a mini-batch", size(plan.read_bytes), "-"),
-        ("read in all, a mini-batch", "-", mean(total.bytes_read, size)),
-        ("hot rows", size(plan.cache_bytes), size(pipeline.hot_bytes)),
+        ("features a mini-batch", binary_size(plan.batch_bytes), mean(total.bytes_used, binary_size)),
+        ("moved for features, a mini-batch", binary_size(plan.read_bytes), "-"),
+        ("read in all, a mini-batch", "-", mean(total.bytes_read, binary_size)),
+        ("hot rows", binary_size(plan.cache_bytes), binary_size(pipeline.hot_bytes)),
         ("of rows, hot", "-", hits),
-        ("held beside memory_limit", size(plan.held_bytes), "-"),
-        ("peak memory of the process", "-", size(total.peak_rss) if steps else "-"),
+        ("held beside memory_limit", binary_size(plan.held_bytes), "-"),
+        ("peak memory of the process", "-", binary_size(total.peak_rss) if steps else "-"),
     ]

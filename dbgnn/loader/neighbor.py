@@ -30,7 +30,7 @@ from dbgnn.loader.stats import LoaderStats
 from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
 from dbgnn.loader.workers import Workers, check_workers
 from dbgnn.packs.pack import write as write_pack
-from dbgnn.plans.planner import Asked, check
+from dbgnn.plans.planner import Asked, check_asked
 from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 from dbgnn.schema.names import renamed_columns
@@ -212,7 +212,7 @@ class NeighborLoader(Listed, Attributes):
             given["cache_bytes"] = parse_bytes(self.data[0].graph.db, "cache_bytes", given["cache_bytes"])
         if self._threads and given["prefetch"] == "auto" and self._threads.prefetch is not None:
             given["prefetch"] = self._threads.prefetch
-        asked = check(Asked(**{name: None if value == "auto" else value for name, value in given.items()}))
+        asked = check_asked(Asked(**{name: None if value == "auto" else value for name, value in given.items()}))
         # One at a time is what these mean; to ask for it is fine.
         plain = (asked.super_batch or 1) == 1 and not asked.prefetch and asked.plan in {None, "join"} and not asked.cache_bytes
         if not self._is_ahead and not plain:

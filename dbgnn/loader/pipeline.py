@@ -28,7 +28,7 @@ from dbgnn.loader.assembly import attach
 from dbgnn.plans.buffers import Buffers
 from dbgnn.plans.fetched import Cold, Fetched, Join, Request, RowReader, Shared, Taken, cold_ids
 from dbgnn.plans.hot import HotRows
-from dbgnn.plans.planner import Asked, Pilot, Plan, plan, rows_of
+from dbgnn.plans.planner import Asked, Pilot, Plan, ids_of, make_plan
 from dbgnn.plans.rows_in_memory import Served
 from dbgnn.plans.spooled import Spooled
 from dbgnn.sampling.khop import Subgraph
@@ -116,7 +116,7 @@ class Pipeline:
         if self._plan is None:
             topology = self.store.graph.topology()
             served = self.served(topology)
-            self._plan = plan(
+            self._plan = make_plan(
                 self.store.graph.db, topology, served, self._pilot(topology, served, batch_size), self.asked, num_batches
             )
             self._hot = HotRows(self.store, self._plan.cache_bytes)
@@ -217,7 +217,7 @@ class Pipeline:
         """Return the rows that a mini-batch needs."""
         if self.transform_output is None and self.sampler.subgraph_type != SubgraphType.bidirectional:
             assert batch.subgraph is not None
-            return {s.label: rows_of(batch.subgraph, s.label) for s in served}
+            return {s.label: ids_of(batch.subgraph, s.label) for s in served}
         self._finish(batch)
         return {s.label: _rows_of_output(batch.out, s) for s in served}
 

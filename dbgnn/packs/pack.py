@@ -19,7 +19,7 @@ from torch import Tensor
 
 from dbgnn import files
 from dbgnn.display import Listed
-from dbgnn.documents import shown
+from dbgnn.documents import shortened
 from dbgnn.errors import DataError, DbgnnError, RequestError
 from dbgnn.packs.pack_check import Claims
 from dbgnn.packs.pack_files import MANIFEST, NAMES, ORDER, Manifest, StoredFile, part_path, state_of, whole
@@ -201,7 +201,9 @@ def _compare(folder: Path, packed: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise if the loader is not the one that began the pack."""
     names = [name for name in dict.fromkeys([*packed, *now]) if packed.get(name) != now.get(name)]
     if names:
-        differences = "; ".join(f"{name}: {shown(packed.get(name))} there, {shown(now.get(name))} now" for name in names)
+        differences = "; ".join(
+            f"{name}: {shortened(packed.get(name))} there, {shortened(now.get(name))} now" for name in names
+        )
         raise DbgnnError(
             f"{str(folder)!r} holds the pack of another loader; they differ in {differences}. Use a loader like the one that "
             "began it, or pack into another folder."

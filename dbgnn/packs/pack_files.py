@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import xxhash
 
 from dbgnn import documents, files
-from dbgnn.documents import MalformedError, shown
+from dbgnn.documents import MalformedError, shortened
 from dbgnn.errors import DataError, DbgnnError, ResourceError
 from dbgnn.packs.pack_check import Claims
 
@@ -65,12 +65,12 @@ class StoredFile:
             MalformedError: It is not said as packs say it; the message says what is.
         """
         if not isinstance(entry, dict) or entry.keys() != {"batches", "bytes", "xxh3_64"}:
-            raise MalformedError(f"describes a file by {shown(entry)}")
+            raise MalformedError(f"describes a file by {shortened(entry)}")
         for name, at_least in (("batches", least), ("bytes", 1)):
             if type(entry[name]) is not int or not at_least <= entry[name] < _LARGEST:
-                raise MalformedError(f"says that a file has {shown(entry[name])} {name}")
+                raise MalformedError(f"says that a file has {shortened(entry[name])} {name}")
         if not isinstance(entry["xxh3_64"], str) or _CHECKSUM.fullmatch(entry["xxh3_64"]) is None:
-            raise MalformedError(f"says that a file has the checksum {shown(entry['xxh3_64'])}")
+            raise MalformedError(f"says that a file has the checksum {shortened(entry['xxh3_64'])}")
         return cls(**entry)
 
     @contextmanager
@@ -86,7 +86,7 @@ class StoredFile:
             raise no_file(path, error) from error
         with file:
             if (found := os.fstat(file.fileno()).st_size) != self.bytes:
-                raise damaged(path, f"has {found:,} bytes where {self.bytes:,} were written")
+                raise damaged_pack(path, f"has {found:,} bytes where {self.bytes:,} were written")
             if verify:
                 self.verify(file, path)
             yield file
@@ -98,7 +98,7 @@ class StoredFile:
             DataError: It holds other bytes.
         """
         if _checksum(file) != self.xxh3_64:
-            raise damaged(path, "does not hold what was written to it: its checksum is wrong")
+            raise damaged_pack(path, "does not hold what was written to it: its checksum is wrong")
 
 
 def state_of(file: BinaryIO) -> tuple[int, ...]:
@@ -126,10 +126,10 @@ def no_file(path: Path, error: OSError) -> DataError:
             f"There is no pack in {str(path.parent)!r}: {MANIFEST} cannot be read ({error.strerror}). Make one with "
             "loader.pack(path)."
         )
-    return damaged(path, f"cannot be read ({error.strerror})")
+    return damaged_pack(path, f"cannot be read ({error.strerror})")
 
 
-def damaged(path: Path, what: str) -> DataError:
+def damaged_pack(path: Path, what: str) -> DataError:
     """Return the error for a file of a pack."""
     return DataError(f"The pack {str(path.parent)!r} is damaged: {path.name} {what}. Delete the folder and pack again.")
 
@@ -217,21 +217,21 @@ class Manifest:
         try:
             content = documents.parse(text, _BOUNDS)
         except ValueError as error:
-            raise damaged(path, f"is no JSON ({error})") from error
+            raise damaged_pack(path, f"is no JSON ({error})") from error
         if not isinstance(content, dict) or content.get("format") != _FORMAT:
             raise DataError(f"{str(path)!r} is not the manifest of a dbgnn pack. Make a pack with loader.pack(path).")
         content.pop("xxh3_64", None)
         if _render(content) != text:  # holds for manifests of every version, so it comes first
-            raise damaged(path, "does not hold what was written to it: its checksum is wrong")
+            raise damaged_pack(path, "does not hold what was written to it: its checksum is wrong")
         if type(version := content.get("version")) is not int or version != _VERSION:
             raise DataError(
-                f"The pack {str(folder)!r} was made by a newer dbgnn: {MANIFEST} says version {shown(version)}, this dbgnn "
+                f"The pack {str(folder)!r} was made by a newer dbgnn: {MANIFEST} says version {shortened(version)}, this dbgnn "
                 f"reads version {_VERSION}. Upgrade dbgnn, or pack again with this one."
             )
         try:
             manifest = cls._read(content)
         except ValueError as error:
-            raise damaged(path, str(error)) from error
+            raise damaged_pack(path, str(error)) from error
         for number, part in enumerate(manifest.parts):
             with part.open(part_path(folder, number), verify=False):
                 pass
@@ -240,14 +240,14 @@ class Manifest:
     @classmethod
     def _read(cls, content: dict[str, Any]) -> Manifest:
         if names := content.keys() ^ {"format", "version", "loader", "epochs", "order", "parts"}:
-            raise MalformedError(f"lacks, or should not have, {shown(min(names))}")
+            raise MalformedError(f"lacks, or should not have, {shortened(min(names))}")
         loader, epochs, parts = content["loader"], content["epochs"], content["parts"]
         if not isinstance(loader, dict):
-            raise MalformedError(f"says {shown(loader)} of the loader")
+            raise MalformedError(f"says {shortened(loader)} of the loader")
         if not isinstance(epochs, list) or not epochs or not all(type(n) is int and 0 <= n < _LARGEST for n in epochs):
-            raise MalformedError(f"has {shown(epochs)} for the numbers of mini-batches of its epochs")
+            raise MalformedError(f"has {shortened(epochs)} for the numbers of mini-batches of its epochs")
         if not isinstance(parts, list):
-            raise MalformedError(f"has {shown(parts)} for its parts")
+            raise MalformedError(f"has {shortened(parts)} for its parts")
         made = cls(
             loader,
             tuple(epochs),

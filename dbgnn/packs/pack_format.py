@@ -26,11 +26,11 @@ from torch_geometric.data.storage import EdgeStorage, NodeStorage
 
 from dbgnn import documents
 from dbgnn.arrow import DTYPES
-from dbgnn.documents import MalformedError, shown
+from dbgnn.documents import MalformedError, shortened
 from dbgnn.errors import DataError
 from dbgnn.packs.pack_arrow import ArrowFile
 from dbgnn.packs.pack_check import Claims, check_batch, check_bool
-from dbgnn.packs.pack_files import damaged
+from dbgnn.packs.pack_files import damaged_pack
 
 DataBatch: TypeAlias = Data | HeteroData
 
@@ -108,7 +108,7 @@ class PartWriter:
         """Return a batch as record batch that will begin at byte ``at`` of its file; refuse what reading would refuse."""
         text, tensors = _describe(batch, name)
         try:
-            documents.check(text, _BOUNDS)
+            documents.check_bounds(text, _BOUNDS)
         except ValueError as error:
             raise DataError(
                 f"{name}: what it holds beside its tensors {error}, the most that a pack takes. Make tensors of long lists, or "
@@ -229,9 +229,9 @@ class Part:
             self._rows = ArrowFile.of(memoryview(self._mapping))
             self._values = _Values(self._mapping)
         except (OSError, ValueError) as error:
-            raise damaged(path, str(error)) from error
+            raise damaged_pack(path, str(error)) from error
         if len(self._rows) != count:
-            raise damaged(path, f"holds {len(self._rows):,} mini-batches where {count:,} were written")
+            raise damaged_pack(path, f"holds {len(self._rows):,} mini-batches where {count:,} were written")
 
     def check(self, claims: Claims) -> None:
         """Read all batches, and compare each with what the manifest says of nodes and edges.
@@ -260,7 +260,7 @@ class Part:
             del batch  # or its memory would not be free until the next one is there
 
     def _damaged(self, number: int, error: ValueError) -> DataError:
-        return damaged(self._path, f"holds a mini-batch {number} that is none: it {error}")
+        return damaged_pack(self._path, f"holds a mini-batch {number} that is none: it {error}")
 
     def _batch(self, number: int, *, new: bool = False) -> DataBatch:
         """Return a batch; of a ``new`` one the truth values are looked at, too."""
@@ -270,28 +270,28 @@ class Part:
         ends = rows.tolist()
         content = self._values.read(ends, new=new)
         if not isinstance(content, list) or len(content) != 2 or content[0] not in ("Data", "HeteroData"):
-            raise MalformedError(f"is described as {shown(content)}")
+            raise MalformedError(f"is described as {shortened(content)}")
         return _batch(content[0], content[1])
 
 
 def _batch(name: str, stores: Any) -> DataBatch:
     batch: DataBatch = Data() if name == "Data" else HeteroData()
     if not isinstance(stores, list) or (name == "Data" and len(stores) != 1):
-        raise MalformedError(f"is {name} of {shown(stores)}")
+        raise MalformedError(f"is {name} of {shortened(stores)}")
     seen: set[Any] = set()
     for entry in stores:
         if not isinstance(entry, list) or len(entry) != 3:
-            raise MalformedError(f"has the store {shown(entry)}")
+            raise MalformedError(f"has the store {shortened(entry)}")
         key, values, private = entry
         if not isinstance(values, dict) or not isinstance(private, dict):
-            raise MalformedError(f"has a store {shown(key)} of {shown(values)} and {shown(private)}")
+            raise MalformedError(f"has a store {shortened(key)} of {shortened(values)} and {shortened(private)}")
         if not _is_key(key, name, len(seen)) or key in seen:
-            raise MalformedError(f"has the store {shown(key)} after {len(seen)} others")
+            raise MalformedError(f"has the store {shortened(key)} after {len(seen)} others")
         seen.add(key)
         store = _store(batch, key)
         for attribute in private:
             if not isinstance(attribute, str) or attribute[:1] != "_" or attribute in _INTERNAL or hasattr(store, attribute):
-                raise MalformedError(f"has {shown(attribute)} where private attributes are")
+                raise MalformedError(f"has {shortened(attribute)} where private attributes are")
         store._mapping.update(values)
         vars(store).update(private)
     return batch
@@ -329,25 +329,25 @@ class _Values:
                 return tuple(items)
             if type(items := said.get("dict")) is list:
                 return _dict(items)
-        raise MalformedError(f"holds {shown(said)}, which is no value of a batch")
+        raise MalformedError(f"holds {shortened(said)}, which is no value of a batch")
 
     def _tensor(self, said: Any, name: Any, shape: Any) -> Tensor:
         number = self._used = self._used + 1
         if type(said) is not int or said != number or number + 1 >= len(self._ends):
-            raise MalformedError(f"names the tensor {shown(said)} where {number} of {len(self._ends) - 2} should be")
+            raise MalformedError(f"names the tensor {shortened(said)} where {number} of {len(self._ends) - 2} should be")
         if type(name) is not str or (dtype := _DTYPES.get(name)) is None:
-            raise MalformedError(f"has a tensor of the dtype {shown(name)}")
+            raise MalformedError(f"has a tensor of the dtype {shortened(name)}")
         if type(shape) is not list or len(shape) > _DIMS:
-            raise MalformedError(f"has a tensor of the shape {shown(shape)}")
+            raise MalformedError(f"has a tensor of the shape {shortened(shape)}")
         count, largest = 1, dtype.itemsize
         for n in shape:
             if type(n) is not int or n < 0:
-                raise MalformedError(f"has a tensor of the shape {shown(shape)}")
+                raise MalformedError(f"has a tensor of the shape {shortened(shape)}")
             count *= n
             largest *= n or 1
         start, size = self._ends[number], count * dtype.itemsize
         if largest >= _LARGEST or not size <= self._ends[number + 1] - start < size + 2 * _ALIGNMENT:
-            raise MalformedError(f"has a tensor of {name} {shown(shape)} in {self._ends[number + 1] - start:,} bytes")
+            raise MalformedError(f"has a tensor of {name} {shortened(shape)} in {self._ends[number + 1] - start:,} bytes")
         if start % _ALIGNMENT:
             raise MalformedError(f"has a tensor that begins at byte {start:,}, between two places for one")
         if not count:
@@ -362,10 +362,10 @@ def _dict(items: list[Any]) -> dict[Any, Any]:
     made: dict[Any, Any] = {}
     for item in items:
         if type(item) is not list or len(item) != 2:
-            raise MalformedError(f"holds {shown(item)} where a key and its value should be")
+            raise MalformedError(f"holds {shortened(item)} where a key and its value should be")
         key = item[0]
         if (type(key) is not str and not _is_hashable(key)) or key in made:
-            raise MalformedError(f"holds {shown(key)} for a key")
+            raise MalformedError(f"holds {shortened(key)} for a key")
         made[key] = item[1]
     return made
 

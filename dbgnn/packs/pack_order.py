@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from dbgnn.documents import MalformedError
 from dbgnn.packs.pack_arrow import ArrowFile
-from dbgnn.packs.pack_files import damaged
+from dbgnn.packs.pack_files import damaged_pack
 from dbgnn.packs.pack_format import SCHEMA, column
 from dbgnn.sampling.numbered import NumberedBatch
 
@@ -53,15 +53,15 @@ def read_order(file: BinaryIO, path: Path, start: int, *, counts: Sequence[int],
     try:
         order = ArrowFile.of(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
     except ValueError as error:
-        raise damaged(path, str(error)) from error
+        raise damaged_pack(path, str(error)) from error
     if len(order) != len(counts):
-        raise damaged(path, f"holds {len(order):,} epochs where {len(counts):,} were drawn")
+        raise damaged_pack(path, f"holds {len(order):,} epochs where {len(counts):,} were drawn")
     try:
         for epoch, count in enumerate(counts):
             yield from itertools.islice(_batches(order, epoch, count, seeds), start, None)
             start = max(start - count, 0)
     except MalformedError as error:
-        raise damaged(path, str(error)) from error
+        raise damaged_pack(path, str(error)) from error
 
 
 def _batches(order: ArrowFile, epoch: int, count: int, seeds: int) -> Iterator[NumberedBatch]:

@@ -65,7 +65,7 @@ class Pilot:
     def of(cls, subgraphs: Sequence[Subgraph], served: Sequence[Served]) -> Pilot:
         """Measure sampled mini-batches."""
         n = max(1, len(subgraphs))
-        asked = {s.label: [rows_of(subgraph, s.label) for subgraph in subgraphs] for s in served}
+        asked = {s.label: [ids_of(subgraph, s.label) for subgraph in subgraphs] for s in served}
         return cls(
             nodes=sum(len(ids) for sub in subgraphs for ids in sub.node.values()) / n,
             edges=sum(len(ids) for sub in subgraphs for ids in sub.edge.values()) / n,
@@ -117,12 +117,12 @@ class Plan:
     pilot: Pilot
 
 
-def rows_of(subgraph: Subgraph, label: Label) -> Ids64:
+def ids_of(subgraph: Subgraph, label: Label) -> Ids64:
     """Return the ids of one type in a sampled mini-batch: nodes, or edges by edge id."""
     return subgraph.node[label] if isinstance(label, str) else subgraph.edge[label]
 
 
-def check(asked: Asked) -> Asked:
+def check_asked(asked: Asked) -> Asked:
     """Return what was asked for, with Python's own integers, if it makes sense.
 
     Raises:
@@ -143,7 +143,7 @@ def check(asked: Asked) -> Asked:
     return Asked(plan=asked.plan, **numbers)
 
 
-def plan(
+def make_plan(
     db: Database, topology: Topology, served: Sequence[Served], pilot: Pilot, asked: Asked, num_batches: int | None
 ) -> Plan:
     """Choose what was not asked for.
@@ -170,7 +170,9 @@ def plan(
     prefetch = None if asked.prefetch is None else min(asked.prefetch, num_batches or 1 << 10)
     if prefetch is None:
         prefetch = 2 if 4 * handed_bytes <= room / 2 else 1 if 4 * handed_bytes <= room else 0
-        why["prefetch"] = f"a mini-batch takes {size(handed_bytes)}, and {size(room)} may be used beside the tables"
+        why["prefetch"] = (
+            f"a mini-batch takes {binary_size(handed_bytes)}, and {binary_size(room)} may be used beside the tables"
+        )
     alive = 2 if prefetch else 1  # super-batches: one is handed out while the next is made
     rest = max(room - (prefetch + 2) * handed_bytes, WORKING_BYTES / 6)
 
@@ -208,7 +210,7 @@ def plan(
     super_batch = sizes[chosen]
     statement = min(statement, super_batch)
     if asked.super_batch is None:
-        why["super_batch"] = f"a sampled mini-batch takes {size(sample_bytes)}, {pilot.edges:,.0f} edges"
+        why["super_batch"] = f"a sampled mini-batch takes {binary_size(sample_bytes)}, {pilot.edges:,.0f} edges"
     held = (prefetch + 2) * handed_bytes + alive * super_batch * sample_bytes + cache + slots + 40 * statement * pilot.edges
     return Plan(
         super_batch=super_batch,
@@ -235,14 +237,14 @@ def _shared_size(room: float, served: Sequence[Served], pilot: Pilot, sample_byt
 
 
 def _why_plan(*, fits: bool, features: int, index: int, limit: MemoryLimit, reads: Mapping[str, float]) -> str:
-    held = f"features ({size(features)}) and index ({size(index)})"
+    held = f"features ({binary_size(features)}) and index ({binary_size(index)})"
     if fits:
         return f"{held} fit in memory_limit ({limit.text})"
-    costs = ", ".join(f"{name} {size(reads[name])}" for name in PLANS)
+    costs = ", ".join(f"{name} {binary_size(reads[name])}" for name in PLANS)
     return f"{held} do not fit in memory_limit ({limit.text}); a mini-batch would read and write: {costs}"
 
 
-def size(num_bytes: float) -> str:
+def binary_size(num_bytes: float) -> str:
     """Return a number of bytes for people, such as ``1.5 GiB``."""
     for unit in ("B", "KiB", "MiB"):
         if num_bytes < 1024:

@@ -22,11 +22,11 @@ from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, nea
 from dbgnn.queries.dangling import dangling_error, num_dangling
 from dbgnn.queries.node_keys import NodeKeys
 from dbgnn.queries.pairs import EdgeSplit, check_pairs, reverse_types
-from dbgnn.queries.query_columns import allowed, attribute, key_values, named, row_bytes, tensor_column
+from dbgnn.queries.query_columns import allowed, attribute, key_values, query_name, row_bytes, tensor_column
 from dbgnn.queries.query_model import EdgeQuery, NodeQuery, Options
 from dbgnn.queries.read_only import Params, check_query, columns_named, described, names_bound, query_errors
 from dbgnn.queries.reverse import add_reverse
-from dbgnn.queries.sinks import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried_keys, numbered, read
+from dbgnn.queries.sinks import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried_keys, numbered, read_into
 from dbgnn.queries.splits import ColumnSplit, PredicateSplit, Split
 from dbgnn.schema import EdgeType, transaction
 from dbgnn.schema.catalog import folded
@@ -250,7 +250,7 @@ class Reader:
     ) -> list[Sink]:
         """Return what becomes of the columns that are no keys: encoders, split, time, and the others as they are."""
         label, served = query.label, query.served
-        where = named(query)
+        where = query_name(query)
         sinks: list[Sink] = []
         used: set[str] = set(keys) if served is None else set()
         in_split: set[str] = set()
@@ -305,7 +305,7 @@ class Reader:
         width = sum(row_bytes(tensor_type(name, kind)) for name, kind in types.items())
         progress = self._options.progress
         try:
-            return read(self._con, text, params, sinks, joins=joins, row_bytes=width, where=where, progress=progress)
+            return read_into(self._con, text, params, sinks, joins=joins, row_bytes=width, where=where, progress=progress)
         except NullValueError as error:
             kinds = [types[key] for key in keys]
             sql = f"SELECT {carried_keys(keys, kinds)} FROM {numbered(text)} WHERE q.{POS} = {int(error.row)}"

@@ -168,11 +168,11 @@ def to_heterodata(
             if hops:
                 raise SchemaError("hops needs seeds, such as seeds=('paper', \"year = 2020\").")
             with python_tables(con, texts), transaction(con):
-                return Reader(con, opts).data(*induced.plan(con, definition, checked, selected=columns, keys=keys))
+                return Reader(con, opts).data(*induced.queries_of(con, definition, checked, selected=columns, keys=keys))
         starts = induced.conditions(con, definition, induced.check_seeds(definition, seeds, hops), "seeds")
         hood = induced.reached(con, definition, starts, hops, checked)
         with python_tables(con, texts), transaction(con), hood as (chosen, marked):
-            queries = induced.plan(con, definition, checked, selected=columns, chosen=chosen, seeds=marked, keys=keys)
+            queries = induced.queries_of(con, definition, checked, selected=columns, chosen=chosen, seeds=marked, keys=keys)
             return Reader(con, opts).data(*queries)
 
 
@@ -207,7 +207,7 @@ def _by_pattern(
     opts = _options(db, TypeNames.of_graph(definition, con), options)
     with transaction(con), match(con, definition, query, params) as found:
         chosen: dict[Any, str] = {**found.nodes, **found.edges}
-        return Reader(con, opts).data(*induced.plan(con, definition, {}, selected=columns, chosen=chosen, keys=keys))
+        return Reader(con, opts).data(*induced.queries_of(con, definition, {}, selected=columns, chosen=chosen, keys=keys))
 
 
 def _by_type(

@@ -58,7 +58,7 @@ def conditions(
     return checked
 
 
-def plan(
+def queries_of(
     con: duckdb.DuckDBPyConnection,
     definition: PropertyGraph,
     where: Mapping[Label, str],
@@ -202,7 +202,7 @@ def reached(
         where: Checked conditions that nodes and edges must meet.
 
     Yields:
-        What `plan` takes as ``chosen`` (every type of the graph), and as ``seeds``.
+        What `queries_of` takes as ``chosen`` (every type of the graph), and as ``seeds``.
     """
     tables = {v.label: f"temp.dbgnn_reached_{uuid.uuid4().hex}" for v in definition.vertices}
     try:

@@ -33,13 +33,13 @@ def allowed(name: str, query: NodeQuery | EdgeQuery) -> str:
     if is_read(name) and not (name == _OF_EDGES and isinstance(query, EdgeQuery)):
         other = quote(name + "_")
         raise SchemaError(
-            f"Attribute {name!r} of {named(query)} has a name that PyG uses for something else; rename it: in a query "
+            f"Attribute {name!r} of {query_name(query)} has a name that PyG uses for something else; rename it: in a query "
             f"{quote(name)} AS {other}; of an encoder or attribute, {name + '_'!r}."
         )
     return name
 
 
-def named(query: NodeQuery | EdgeQuery) -> str:
+def query_name(query: NodeQuery | EdgeQuery) -> str:
     """Return what messages call a query."""
     return f"{'nodes' if isinstance(query, NodeQuery) else 'edges'} {query.label!r}"
 

@@ -191,7 +191,7 @@ def carried_keys(names: Sequence[str], types: Sequence[str]) -> str:
     return ", ".join(carried(f"q.{quote(name)}", kind) for name, kind in zip(names, types, strict=True))
 
 
-def read(
+def read_into(
     con: duckdb.DuckDBPyConnection,
     text: str,
     params: Params,

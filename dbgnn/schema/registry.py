@@ -165,7 +165,7 @@ def save(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> None:
             ) from error
 
 
-def remove(con: duckdb.DuckDBPyConnection, name: str) -> None:
+def remove_graph(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Remove the graph of this very name and the entries of its index; its tables stay."""
     with transaction(con):
         con.execute(f"DELETE FROM {own_table(con, 'graphs')} WHERE name = ?", [name])

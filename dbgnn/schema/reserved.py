@@ -13,7 +13,7 @@ from dbgnn.schema.catalog import all_columns, first_row, foreign_keys
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import current, is_inferred
 from dbgnn.schema.render import shown, shown_table
-from dbgnn.schema.types import Column, named, served
+from dbgnn.schema.types import Column, named_columns, served
 from dbgnn.schema.written import written
 
 _Label: TypeAlias = str | EdgeType
@@ -106,7 +106,7 @@ def _types(
         if element.table not in types:
             continue
         if label in asked:
-            columns = {c.name: c for c in named(types[element.table])}
+            columns = {c.name: c for c in named_columns(types[element.table])}
             fetched = [columns[name] for name in asked[label] if name in columns]
             names = [columns[name].attr if name in columns else name for name in asked[label]]
         else:

@@ -20,7 +20,7 @@ from dbgnn.schema.catalog import (
 from dbgnn.schema.ddl import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
 from dbgnn.schema.keys import check_reference, vertex_key_types
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
-from dbgnn.schema.registry import find_graph, forget_index, graph_names, remove, save, stored, transaction
+from dbgnn.schema.registry import find_graph, forget_index, graph_names, remove_graph, save, stored, transaction
 from dbgnn.schema.remedy import remedy
 from dbgnn.schema.types import Column, tensor_columns
 from dbgnn.schema.written import written
@@ -38,7 +38,7 @@ def run(con: duckdb.DuckDBPyConnection, statement: Statement) -> None:
         known = find_graph(con, statement.name)
         if not isinstance(statement, CreateGraph):
             if known is not None:
-                remove(con, known)
+                remove_graph(con, known)
             elif not statement.if_exists:
                 names = graph_names(con)
                 raise UnknownNameError(f"There is no property graph {statement.name!r}" + near_misses(statement.name, names))

@@ -147,10 +147,10 @@ def _reason_of_lists(kind: str, sizes: tuple[str, ...]) -> str:
 
 def tensor_columns(con: duckdb.DuckDBPyConnection, table: TableName, exclude: Collection[str] = ()) -> list[Column]:
     """Return every column of the table but those in ``exclude``: its tensor, or the reason why there is none."""
-    return [column for column in named(columns(con, table)) if column.name not in exclude]
+    return [column for column in named_columns(columns(con, table)) if column.name not in exclude]
 
 
-def named(types: Mapping[str, str]) -> list[Column]:
+def named_columns(types: Mapping[str, str]) -> list[Column]:
     """Return the columns of a table, given by name and SQL type, under the names that PyG sees."""
     names = attribute_names(types)
     return [replace(tensor_type(name, sql_type), attr=names[name]) for name, sql_type in types.items()]
@@ -167,7 +167,7 @@ def served_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element
 
 def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str], back: Written) -> list[Column]:
     """Return :func:`served_columns` of an element whose table has columns of these SQL types; ``back`` was written back."""
-    found = named(types)
+    found = named_columns(types)
     listed = element.properties or ()
     roles = _key_roles(graph, element)
     other = None if element.properties is None else NOT_NAMED

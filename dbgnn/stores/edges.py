@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import duckdb
 
 
-def put(binding: Binding, edge_type: Any, edge_index: Any, layout: str, size: Sequence[int | None] | None) -> None:
+def put_edges(binding: Binding, edge_type: Any, edge_index: Any, layout: str, size: Sequence[int | None] | None) -> None:
     """Put all edges of a type, in the order given, which is the order of their ids.
 
     Args:
@@ -48,7 +48,7 @@ def put(binding: Binding, edge_type: Any, edge_index: Any, layout: str, size: Se
         _check_replaceable(con, known, label)
     indexed = _indexed(binding, [label[0], label[2]])  # before the transaction, which would not see an index built for it
     definition = replace(binding.definition, homogeneous=binding.definition.homogeneous or edge_type is None)
-    with tables.transaction(con):
+    with tables.lending_transaction(con):
         for ends in _ends(label, row, col, size, least):
             definition = _with_nodes(con, definition, label, *ends)
         table = known.table if known is not None else tables.free_name(con, "__".join(label))
@@ -64,12 +64,12 @@ def put(binding: Binding, edge_type: Any, edge_index: Any, layout: str, size: Se
     binding.rebuild()
 
 
-def remove(binding: Binding, label: EdgeType) -> None:
+def remove_edges(binding: Binding, label: EdgeType) -> None:
     """Take an edge type out of the graph; drop its table if ``put_edge_index`` made it."""
     con = binding.db.cursor()
     edge = binding.definition.edge(label)
     definition = replace(binding.definition, edges=tuple(e for e in binding.definition.edges if e.edge_type != label))
-    with tables.transaction(con):
+    with tables.lending_transaction(con):
         if edge.table not in tables_of(definition) and tables.comment_of(con, edge.table) == tables.EDGES_PUT:
             con.execute(f"DROP TABLE {edge.table.sql}")
         schema.save(con, definition)

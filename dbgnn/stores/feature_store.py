@@ -402,7 +402,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
     def _put_tensor(self, tensor: Tensor | np.ndarray[Any, Any], attr: TensorAttr) -> bool:
         """Write a column, or with an index some rows of one; creates table and column where absent. All or nothing."""
         with self._binding.writing("put_tensor"), translated(self._binding.db):
-            features.put(self._binding, attr.group_name, column_name(attr.attr_name), tensor, attr.index)
+            features.put_column(self._binding, attr.group_name, column_name(attr.attr_name), tensor, attr.index)
         return True
 
     def update_tensor(self, tensor: Tensor | np.ndarray[Any, Any], *args: Any, **kwargs: Any) -> bool:
@@ -426,7 +426,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
                     f"remove_tensor takes away all of {name!r} of {source.label!r}, and the index names {len(rows):,} of its "
                     f"{source.num_rows:,} rows; it must be None, or name every row. To change some, put_tensor."
                 )
-            features.remove(self._binding, source, column)
+            features.remove_column(self._binding, source, column)
             self._fills.get(source.label, {}).pop(column.name, None)
         return True
 

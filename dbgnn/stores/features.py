@@ -29,7 +29,7 @@ from dbgnn.stores.tables import VALUES
 from dbgnn.topology import damaged
 
 
-def put(binding: Binding, group: Any, name: str, values: Tensor | np.ndarray[Any, Any], index: Any) -> None:
+def put_column(binding: Binding, group: Any, name: str, values: Tensor | np.ndarray[Any, Any], index: Any) -> None:
     """Write ``values`` to the column ``name`` of a group; see `DuckDBFeatureStore.put_tensor`.
 
     Args:
@@ -96,7 +96,7 @@ def _taken(group: Any, name: str, other: str) -> SchemaError:
     )
 
 
-def remove(binding: Binding, source: Source, column: Column) -> None:
+def remove_column(binding: Binding, source: Source, column: Column) -> None:
     """Drop a column of a type's table, and take it out of the definition."""
     if column.name in source.keys:
         raise SchemaError(
@@ -105,7 +105,7 @@ def remove(binding: Binding, source: Source, column: Column) -> None:
     con = binding.db.cursor()
     definition = _with_property(binding.definition, source, column.name, present=False)
     try:
-        with tables.transaction(con):
+        with tables.lending_transaction(con):
             schema.unmark_written(con, source.table, [column.name])
             con.execute(f"ALTER TABLE {source.table.sql} DROP COLUMN {quote(column.name)}")
             _keep(con, binding.definition, definition)
@@ -130,7 +130,7 @@ def _put_new_group(binding: Binding, group: Any, name: str, tensor: Tensor, inde
     label = NODE if group is None else group
     vertex = new_vertex(con, binding.definition, label, "id_" if name.lower() == "id" else "id")
     definition = replace(binding.definition, homogeneous=binding.definition.homogeneous or group is None).with_vertex(vertex)
-    with tables.writing_uncompressed(con), tables.transaction(con):
+    with tables.writing_uncompressed(con), tables.lending_transaction(con):
         con.execute(f"CREATE TABLE {vertex.table.sql} ({quote(vertex.key[0])} BIGINT, {quote(name)} {kind})")
         tables.lend(con, pa.table({"id": np.arange(len(tensor)), "v": from_tensor(tensor)}))
         con.execute(f"INSERT INTO {vertex.table.sql} SELECT id, v FROM {VALUES}")
@@ -182,7 +182,7 @@ def _grown(binding: Binding, source: Source, count: int, index: Any) -> Source:
     ):
         return source
     if count > source.num_rows:
-        with tables.transaction(con):
+        with tables.lending_transaction(con):
             tables.add_nodes(con, source.table, source.element.key[0], source.num_rows, count)
         binding.rebuild()
     return binding.source(source.label)
@@ -242,7 +242,7 @@ def rewriting(con: duckdb.DuckDBPyConnection, table: TableName) -> Iterator[None
     set first, to what it was, makes their COMMIT fail.
     """
     comment, free = tables.comment_of(con, table), tables.bound_by(con, table) is None
-    with tables.transaction(con):
+    with tables.lending_transaction(con):
         if free:
             tables.set_comment(con, table, comment)
         yield

@@ -96,7 +96,7 @@ class DuckDBGraphStore(Listed, GraphStore):
     def _put_edge_index(self, edge_index: Any, edge_attr: EdgeAttr) -> bool:
         """Put all edges of a type; creates tables where absent, replaces edges put before. All or nothing."""
         with self._binding.writing("put_edge_index"), translated(self._binding.db):
-            edges.put(self._binding, edge_attr.edge_type, edge_index, edge_attr.layout.value, edge_attr.size)
+            edges.put_edges(self._binding, edge_attr.edge_type, edge_index, edge_attr.layout.value, edge_attr.size)
         return True
 
     def _remove_edge_index(self, edge_attr: EdgeAttr) -> bool:
@@ -109,7 +109,7 @@ class DuckDBGraphStore(Listed, GraphStore):
                 found = self._known(edge_attr.edge_type)
             except UnknownNameError:
                 return False
-            edges.remove(self._binding, found)
+            edges.remove_edges(self._binding, found)
         return True
 
     # -- processes -------------------------------------------------------------------------------------

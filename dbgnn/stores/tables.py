@@ -50,7 +50,7 @@ def writing_uncompressed(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 @contextmanager
-def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+def lending_transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Run the block in one transaction, and take back what it lent (`lend`) afterwards: an aborted transaction forbids it."""
     try:
         with schema.transaction(con):
@@ -61,7 +61,7 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 
 
 def lend(con: duckdb.DuckDBPyConnection, table: pa.Table) -> None:
-    """Register ``table`` under the name `VALUES` until the end of the `transaction`, or until the next one is lent."""
+    """Register ``table`` under the name `VALUES` until the end of the `lending_transaction`, or until the next one is lent."""
     con.complete()  # a fetchone() leaves its result open, and DuckDB then refuses to register
     con.register(VALUES, table)
 

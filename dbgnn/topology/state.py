@@ -24,7 +24,7 @@ from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex
 from dbgnn.topology.stored import (
     Stored,
     StoredPart,
-    fits,
+    has_its_columns,
     registry_fault,
     registry_rows,
     shapes,
@@ -152,7 +152,7 @@ def _is_registered(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, known: 
     there = shapes(con, file)
     if registry_fault(there) is not None or registry_rows(con, file, graph.name) != known.registered:
         return False
-    return all(fits(name, there) for row in known.registered for name in row[-2:] if name is not None)
+    return all(has_its_columns(name, there) for row in known.registered for name in row[-2:] if name is not None)
 
 
 def _holds_the_same(con: duckdb.DuckDBPyConnection, parts: Sequence[VertexIndex | EdgeIndex]) -> bool:

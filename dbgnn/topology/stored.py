@@ -210,14 +210,14 @@ def _part(graph: str, row: tuple[Any, ...], home: str, known: Mapping[str, Shape
     for table, pattern in ((map_table, _MAP), (adjacency, _ADJACENCY)):
         if table is not None and not pattern.fullmatch(table):
             raise _NotOurs(f"{table!r} is no name of an index table")
-        if table in known and not fits(table, known):
+        if table in known and not has_its_columns(table, known):
             raise _NotOurs(f"{_shown(table)} has other columns than dbgnn gives it")
     if adjacency is None and not name.startswith('"'):
         raise _NotOurs("it names no adjacency lists")
     return part
 
 
-def fits(name: str, known: Mapping[str, Shape]) -> bool:
+def has_its_columns(name: str, known: Mapping[str, Shape]) -> bool:
     """Whether an index table is there, with the columns that its name says."""
     return known.get(name) in ([_MAP_SHAPE] if _MAP.fullmatch(name) else _ADJACENCY_SHAPES)
 
