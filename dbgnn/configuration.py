@@ -44,7 +44,7 @@ _REOPENS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DatabaseSettings:
     """What `connect()` was asked for; enough to open the same database in another process.
 
     Its repr names the settings in ``config`` and not their values, which may be keys.
@@ -63,7 +63,7 @@ class Settings:
     def __repr__(self) -> str:
         shown = {f.name: getattr(self, f.name) for f in fields(self)}
         shown |= {"path": masked(self.path), "config": {name: MASK for name, _ in self.config}}
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+        return f"DatabaseSettings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
     def secret(self) -> str:
@@ -143,7 +143,7 @@ def check_untrusted(config: Mapping[str, str], *, read_only: bool | None, truste
             raise ResourceError(f"untrusted=True sets {name} by itself. Leave {name} out of config=, or untrusted=True.")
 
 
-def config_of(settings: Settings) -> dict[str, Any]:
+def config_of(settings: DatabaseSettings) -> dict[str, Any]:
     """Return the settings to open a database with, all but the lock."""
     config: dict[str, Any] = dict(settings.config)
     if settings.untrusted:
@@ -165,7 +165,7 @@ def lock_last(con: duckdb.DuckDBPyConnection, config: Mapping[str, str]) -> None
             con.execute(f"SET {LOCK} = {literal(str(value))}")
 
 
-def apply(connection: duckdb.DuckDBPyConnection, settings: Settings, *, owned: bool) -> None:
+def apply(connection: duckdb.DuckDBPyConnection, settings: DatabaseSettings, *, owned: bool) -> None:
     """Set what `connect()` was asked for, on a connection of our own with what our methods need, and last the lock."""
     if settings.memory_limit is not None:
         require(connection, f". Write text {_LIMITS}, or bytes as an int.", memory_limit=settings.memory_limit)

@@ -17,7 +17,7 @@ from typing import Self
 import duckdb
 import pyarrow as pa
 
-from dbgnn.configuration import UNTRUSTED, Settings, apply, lock_last, prefer
+from dbgnn.configuration import UNTRUSTED, DatabaseSettings, apply, lock_last, prefer
 from dbgnn.display import Listed
 from dbgnn.errors import ConnectionError, ResourceError
 from dbgnn.identity import FileIdentity, has_open, identity_of
@@ -43,7 +43,7 @@ _READY = 4
 class Cursors(Listed):
     """A DuckDB database that is open in this process; the base of `OpenDatabase`."""
 
-    def __init__(self, settings: Settings, *, connection: duckdb.DuckDBPyConnection | None = None) -> None:
+    def __init__(self, settings: DatabaseSettings, *, connection: duckdb.DuckDBPyConnection | None = None) -> None:
         self.settings = settings
         self._owns = connection is None
         self._lock = threading.Lock()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import duckdb
 
 from dbgnn import ingest, schema
-from dbgnn.configuration import AT_LEAST_ONE, Settings, bytes_of, check_untrusted, require, threads_of
+from dbgnn.configuration import AT_LEAST_ONE, DatabaseSettings, bytes_of, check_untrusted, require, threads_of
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError, SqlError
 from dbgnn.graph import Graph
 from dbgnn.masking import hidden_in_errors
@@ -85,7 +85,7 @@ def connect(
             raise ConnectionError(f"{path!r} holds a NUL character; the path of a file cannot.")
         # DuckDB follows links too; its log then lies beside the file itself.
         path = path if path.startswith(":memory:") else os.path.realpath(Path(path).expanduser())
-    settings = Settings(
+    settings = DatabaseSettings(
         path=path,
         read_only=read_only,
         memory_limit=bytes_of(memory_limit),
@@ -243,10 +243,10 @@ class Database(OpenDatabase):
 
 
 #: Databases opened by unpickling, one per file and process: a loader's stores and sampler share theirs.
-_reopened: weakref.WeakValueDictionary[Settings, Database] = weakref.WeakValueDictionary()
+_reopened: weakref.WeakValueDictionary[DatabaseSettings, Database] = weakref.WeakValueDictionary()
 
 
-def _reopen(settings: Settings, built_in_memory: Mapping[str, str | None]) -> Database:
+def _reopen(settings: DatabaseSettings, built_in_memory: Mapping[str, str | None]) -> Database:
     database = _reopened.get(settings)
     if database is None or database._closed or database._pid != os.getpid():
         database = _reopened[settings] = Database(settings)

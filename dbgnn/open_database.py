@@ -12,7 +12,7 @@ from typing import Self
 import duckdb
 
 from dbgnn import schema
-from dbgnn.configuration import Settings
+from dbgnn.configuration import DatabaseSettings
 from dbgnn.cursors import Cursors
 from dbgnn.errors import ConnectionError, SchemaError
 from dbgnn.opening import opened_as
@@ -33,7 +33,7 @@ class OpenDatabase(Cursors):
             ConnectionError: The connection is closed, or is being read by somebody.
         """
         path, read_only = opened_as(connection)
-        return cls(Settings(path=path, read_only=read_only, progress=progress, trusted=trusted), connection=connection)
+        return cls(DatabaseSettings(path=path, read_only=read_only, progress=progress, trusted=trusted), connection=connection)
 
     # -- what is under way -----------------------------------------------------------------------------
 

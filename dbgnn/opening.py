@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from dbgnn.configuration import Settings, config_of
+from dbgnn.configuration import DatabaseSettings, config_of
 from dbgnn.errors import ConnectionError
 from dbgnn.identity import identity_of, is_forked, paths_open
 from dbgnn.result import end_what_is_read
@@ -42,7 +42,7 @@ def opened_as(connection: duckdb.DuckDBPyConnection) -> tuple[str, bool]:
     return path, read_only
 
 
-def open_file(settings: Settings) -> duckdb.DuckDBPyConnection:
+def open_file(settings: DatabaseSettings) -> duckdb.DuckDBPyConnection:
     """Return a connection to the database of `connect()`, in a forked child in an instance of its own.
 
     Raises:
@@ -104,7 +104,7 @@ con.close()
 _PATIENCE = 60
 
 
-def _survive(settings: Settings) -> None:
+def _survive(settings: DatabaseSettings) -> None:
     """Raise :class:`ConnectionError` if a file ends the process that opens it, by having another one open it first.
 
     DuckDB reads nested expressions by recursion: a CHECK of 12,000 terms overflows a stack of 8 MB.
@@ -130,7 +130,7 @@ def _survive(settings: Settings) -> None:
         )
 
 
-def _check_beside(settings: Settings) -> None:
+def _check_beside(settings: DatabaseSettings) -> None:
     """Raise if what DuckDB keeps beside a file is no file: it would wait for a FIFO for ever, and write where a link leads."""
     for path in (settings.path + suffix for suffix in WRITE_AHEAD_LOGS):
         if os.path.lexists(path) and (os.path.islink(path) or not os.path.isfile(path)):
@@ -163,7 +163,7 @@ def _need_one_path(path: str) -> None:
         )
 
 
-def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:
+def _attach(settings: DatabaseSettings) -> duckdb.DuckDBPyConnection:
     """Open the file in a forked child, in an instance of its own.
 
     ``duckdb.connect(path)`` would find the parent's instance in DuckDB's cache, with threads that did
@@ -188,7 +188,7 @@ def _attach(settings: Settings) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _connection_error(settings: Settings, error: duckdb.Error) -> ConnectionError:
+def _connection_error(settings: DatabaseSettings, error: duckdb.Error) -> ConnectionError:
     path, text = settings.path, str(error)
     if "not a valid DuckDB database" in text or "in-memory database in read-only mode" in text:
         return ConnectionError(f"{path!r} is not a DuckDB database file.")

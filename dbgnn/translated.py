@@ -9,7 +9,7 @@ from typing import Protocol
 
 import duckdb
 
-from dbgnn.configuration import Settings
+from dbgnn.configuration import DatabaseSettings
 from dbgnn.errors import ConnectionError, ReadOnlyError, ResourceError
 from dbgnn.masking import hidden_in_errors
 from dbgnn.terminal import printable_errors
@@ -18,7 +18,7 @@ from dbgnn.terminal import printable_errors
 class Opened(Protocol):
     """A database that is open, as far as errors tell of it."""
 
-    settings: Settings
+    settings: DatabaseSettings
 
     @property
     def closed(self) -> bool:

@@ -137,6 +137,44 @@ def test_the_order_names_every_part() -> None:
     assert parts - {"__init__", "__pycache__"} == set(ORDER)
 
 
+def package_files() -> list[Path]:
+    """Every file of the package that has a name of its own."""
+    return [p for p in sorted((ROOT / "dbgnn").rglob("*.py")) if p.name not in {"__init__.py", "__main__.py"}]
+
+
+def named_in(path: Path) -> list[str]:
+    """Classes that a file defines at its top, and public names of types."""
+    found: list[str] = []
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef):
+            found.append(node.name)
+        elif (
+            isinstance(node, ast.AnnAssign)
+            and isinstance(node.target, ast.Name)
+            and "TypeAlias" in ast.unparse(node.annotation)
+        ):
+            found.append(node.target.id)
+        elif isinstance(node, ast.Assign):  # EdgeType = tuple[str, str, str]; constants are in capitals
+            found.extend(t.id for t in node.targets if isinstance(t, ast.Name) and re.fullmatch(r"[A-Z]\w*[a-z]\w*", t.id))
+    return found
+
+
+def test_a_name_leads_to_one_file() -> None:
+    paths: dict[str, list[str]] = {}
+    for path in package_files():
+        paths.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    assert [found for found in paths.values() if len(found) > 1] == []
+
+
+def test_a_name_leads_to_one_class() -> None:
+    paths: dict[str, list[str]] = {}
+    for path in package_files():
+        for name in named_in(path):
+            paths.setdefault(name, []).append(str(path.relative_to(ROOT)))
+    assert len(paths) > 100
+    assert {name: found for name, found in paths.items() if len(found) > 1} == {}
+
+
 def test_the_version_is_the_changelog_s() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert re.search(rf"^## {re.escape(dbgnn.__version__)}\b", changelog, re.MULTILINE)

@@ -85,7 +85,7 @@ File = Annotated[str, typer.Argument(metavar="FILE.duckdb", help="The DuckDB fil
 GraphName = Annotated[str | None, typer.Option("--graph", "-g", help="The property graph, where there are several.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")]
-MemoryLimit = Annotated[str | None, typer.Option(help="DuckDB's buffer memory, such as 4GB.")]
+MemoryOption = Annotated[str | None, typer.Option(help="DuckDB's buffer memory, such as 4GB.")]
 Trusted = Annotated[
     bool,
     typer.Option(
@@ -147,7 +147,7 @@ def check(
     as_json: Json = False,
     quiet: Quiet = False,
     trusted: Trusted = False,
-    memory_limit: MemoryLimit = None,
+    memory_limit: MemoryOption = None,
     threads: Threads = None,
 ) -> None:
     """Look for what makes training fail, or go wrong unseen. Writes nothing; exits with 1 where it found an error.
@@ -188,7 +188,7 @@ def build(
     force: Annotated[bool, typer.Option("--force", help="Build every part again, changed or not.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
-    memory_limit: MemoryLimit = None,
+    memory_limit: MemoryOption = None,
     threads: Threads = None,
 ) -> None:
     """Build the topology index, or bring it up to date."""
@@ -239,7 +239,7 @@ def copy(
     create: Annotated[bool, typer.Option("--create", help="Make the table, with the columns of the files (not npy).")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
-    memory_limit: MemoryLimit = None,
+    memory_limit: MemoryOption = None,
     threads: Threads = None,
 ) -> None:
     """Load files into a table, all of their rows or none."""
@@ -271,7 +271,7 @@ def execute(
     *,
     as_json: Json = False,
     quiet: Quiet = False,
-    memory_limit: MemoryLimit = None,
+    memory_limit: MemoryOption = None,
     threads: Threads = None,
 ) -> None:
     r"""Run SQL: DuckDB's own, and CREATE PROPERTY GRAPH. Shows the rows of the last statement, if it has any.
@@ -337,7 +337,7 @@ def query(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Save the HeteroData there (torch.save).")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
-    memory_limit: MemoryLimit = None,
+    memory_limit: MemoryOption = None,
     threads: Threads = None,
 ) -> None:
     """Select a part of the graph as a PyG HeteroData; show what it is, and save it.

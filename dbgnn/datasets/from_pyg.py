@@ -18,7 +18,7 @@ from dbgnn import schema
 from dbgnn.arrow import as_tensor, from_tensor
 from dbgnn.database import Database
 from dbgnn.datasets.new_graph import check_name, check_target, free_column, free_graph_name
-from dbgnn.datasets.pyg_groups import AS_ARROW, Array, Group, check_types, groups
+from dbgnn.datasets.pyg_groups import AS_ARROW, GivenArray, Group, check_types, groups
 from dbgnn.display import warn
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.graph import Graph
@@ -148,7 +148,7 @@ def _slices(group: Group) -> Iterator[slice]:
         yield slice(start, min(start + step, group.count))
 
 
-def _cut(value: Array | pa.Array, rows: slice) -> pa.Array:
+def _cut(value: GivenArray | pa.Array, rows: slice) -> pa.Array:
     return (
         value.slice(rows.start, rows.stop - rows.start) if isinstance(value, pa.Array) else from_tensor(as_tensor(value[rows]))
     )

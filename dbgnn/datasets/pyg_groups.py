@@ -23,7 +23,7 @@ from dbgnn.schema import EdgeType
 from dbgnn.schema.model import Label
 from dbgnn.stores.binding import EDGE, NODE
 
-Array: TypeAlias = Tensor | np.ndarray[Any, Any]
+GivenArray: TypeAlias = Tensor | np.ndarray[Any, Any]
 
 #: What a store of PyG may hold beside attributes: the number of nodes, and what `query_to_heterodata` counted.
 _NO_ATTRIBUTES = frozenset({"num_nodes", "num_dropped", "num_dangling"})
@@ -48,8 +48,8 @@ class Group:
     label: Label
     at: str
     count: int
-    columns: Mapping[str, tuple[Array | pa.Array, str]]
-    edge_index: Array | None = None
+    columns: Mapping[str, tuple[GivenArray | pa.Array, str]]
+    edge_index: GivenArray | None = None
 
 
 def groups(data: Data | HeteroData) -> Iterator[Group]:
@@ -158,7 +158,7 @@ def _num_edges(at: str, edge_index: Any) -> int:
     return int(shape[1])
 
 
-def _columns(at: str, attributes: Mapping[str, Any], count: int, what: str) -> dict[str, tuple[Array | pa.Array, str]]:
+def _columns(at: str, attributes: Mapping[str, Any], count: int, what: str) -> dict[str, tuple[GivenArray | pa.Array, str]]:
     """Check that every attribute can become a column, and return them with their SQL types."""
     given: dict[str, Any] = {}
     for key, value in attributes.items():
@@ -203,7 +203,7 @@ def _check_no_matrix(at: str, attributes: Mapping[str, Any]) -> None:
             )
 
 
-def _column(at: str, value: Any, count: int, what: str) -> tuple[Array | pa.Array, str]:
+def _column(at: str, value: Any, count: int, what: str) -> tuple[GivenArray | pa.Array, str]:
     """Check that an attribute can become a column of ``count`` rows, and return it with its SQL type."""
     if isinstance(value, list):
         return _listed(at, value, count, what)
@@ -241,7 +241,7 @@ def _listed(at: str, value: list[Any], count: int, what: str) -> tuple[pa.Array,
     return array.cast(pa.string()) if pa.types.is_null(array.type) else array, AS_ARROW
 
 
-def _plain(value: Array) -> Array:
+def _plain(value: GivenArray) -> GivenArray:
     """Return a tensor without what PyG's subclasses remember of it, such as whether it is sorted."""
     return value.as_tensor() if isinstance(value, (EdgeIndex, Index)) else value
 
