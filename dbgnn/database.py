@@ -216,7 +216,7 @@ class Database(OpenDatabase):
             homogeneous: Serve a graph of one vertex and one edge table without type names, so that
                 batches are ``Data`` instead of ``HeteroData``.
         """
-        from dbgnn.stores import open_stores  # noqa: PLC0415 - torch is imported only where tensors are asked for
+        from dbgnn.stores import definition_to_serve, open_stores  # noqa: PLC0415 - torch is imported only where tensors are asked for
 
         if isinstance(graph, int):
             graph, num_threads = None, graph
@@ -224,8 +224,10 @@ class Database(OpenDatabase):
             with translated(self):
                 require(self.cursor(), AT_LEAST_ONE, threads=str(threads_of(num_threads)))
         self.need_committed("A feature store")
-        home = self.home_of(graph) if graph is None or isinstance(graph, str) else graph.db
-        return open_stores(home, graph, columns=columns, homogeneous=homogeneous)
+        if graph is None or isinstance(graph, str):
+            home = self.home_of(graph)
+            graph = Graph(home, definition_to_serve(home, graph))
+        return open_stores(graph, columns=columns, homogeneous=homogeneous)
 
     def _need_write(self, what: str) -> None:
         if self.read_only:

@@ -97,8 +97,8 @@ def test_the_sql_parts_import_no_torch(tmp_path: Path) -> None:
 #: `database` hands statements and graphs on, and does so by imports inside its methods.
 ORDER = """terminal masking errors display progress files documents clock identity result session
   duckdb_functions parse_tree row_condition sql configuration translated opening shadows
-  cursors schema ingest open_database topology graph database check arrow sampling stores plans packs loader
-  encoders queries writeback datasets cli""".split()
+  cursors schema ingest open_database topology indexed_graph check arrow sampling stores plans packs loader
+  encoders queries writeback graph database datasets cli""".split()
 
 
 def imports_at_import_time(path: Path) -> set[str]:

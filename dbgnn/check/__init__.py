@@ -33,7 +33,7 @@ from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, Ve
 from dbgnn.schema.types import served
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
 
 __all__ = ["CheckReport", "Finding", "check"]
 
@@ -41,7 +41,7 @@ __all__ = ["CheckReport", "Finding", "check"]
 _Step = tuple[str, Callable[[], Iterator[Finding]]]
 
 
-def check(db: Database, definition: PropertyGraph, *, progress: bool, index: bool = False) -> CheckReport:
+def check(db: OpenDatabase, definition: PropertyGraph, *, progress: bool, index: bool = False) -> CheckReport:
     """Look for what makes training on a graph fail, or go wrong unseen; all tables are read in one transaction.
 
     The transaction is one of its own, as that of building and loading: what another has not committed yet is not looked at.

@@ -18,7 +18,7 @@ from torch_geometric.sampler.base import HeteroSamplerOutput, SamplerOutput, Sub
 
 from dbgnn.display import Listed, PrintedText
 from dbgnn.errors import DbgnnError, RequestError, StaleIndexError
-from dbgnn.graph import Graph
+from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.loader.assembly import assemble
 from dbgnn.loader.attributes import FREE, JUDGED, Attributes
 from dbgnn.loader.explain import explain
@@ -34,11 +34,11 @@ from dbgnn.plans.planner import Asked, check_asked
 from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 from dbgnn.schema.names import renamed_columns
+from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore, open_stores
 from dbgnn.stores.pair import stores_of
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
-    from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
     from dbgnn.topology import Topology
 
 
@@ -98,7 +98,7 @@ class NeighborLoader(Listed, Attributes):
 
     def __init__(
         self,
-        data: tuple[DuckDBFeatureStore, DuckDBGraphStore] | Graph,
+        data: tuple[DuckDBFeatureStore, DuckDBGraphStore] | IndexedGraph,
         num_neighbors: NumNeighborsType,
         input_nodes: object = None,
         input_time: Tensor | None = None,
@@ -130,8 +130,9 @@ class NeighborLoader(Listed, Attributes):
             raise DbgnnError("directed=False is PyG's old name for subgraph_type='induced'; use that.")
         if kwargs.get("batch_size", 1) is None:
             raise DbgnnError("batch_size=None makes no mini-batches; give a number, or a batch_sampler.")
-        if isinstance(data, Graph):
-            data = data.db.get_torch_geometric_remote_backend(data)
+        if isinstance(data, IndexedGraph):
+            data.db.need_committed("A feature store")
+            data = open_stores(data)
         data = stores_of(data)
         given: dict[str, Any] = {
             "replace": replace,

@@ -8,10 +8,10 @@ import sys
 
 import duckdb
 
-from dbgnn.database import Database
 from dbgnn.errors import RequestError
 from dbgnn.loader.pipeline import MiniBatch
 from dbgnn.loader.stats import StepStats
+from dbgnn.open_database import OpenDatabase
 from dbgnn.translated import translated
 
 #: ru_maxrss is in kilobytes on Linux, in bytes on macOS.
@@ -55,7 +55,7 @@ def bytes_read() -> int:
         os.close(counters)
 
 
-def parse_bytes(db: Database, name: str, text: str) -> int:
+def parse_bytes(db: OpenDatabase, name: str, text: str) -> int:
     """Return a number of bytes written as DuckDB writes them, such as ``"2GB"``."""
     try:
         with translated(db):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from dbgnn.errors import ConnectionError, RequestError
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
     from dbgnn.loader.neighbor import NeighborLoader
+    from dbgnn.open_database import OpenDatabase
 
 #: Torch's arguments that are about worker processes alone.
 _OF_PROCESSES = ("num_workers", "prefetch_factor", "persistent_workers", "multiprocessing_context")
 
 
-def opens_in_workers(db: Database) -> bool:
+def opens_in_workers(db: OpenDatabase) -> bool:
     """Whether other processes can open the database while this one has it open."""
     return db.read_only and not db.in_memory
 

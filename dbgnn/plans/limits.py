@@ -12,7 +12,7 @@ import duckdb
 from dbgnn.errors import ResourceError
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
 
 #: How DuckDB shows a number of bytes: ``476.8 MiB``. It does not read all of that back: PiB is too large for it.
 _SHOWN = re.compile(r"([\d.]+) (bytes?|[KMGTP]iB)")
@@ -32,7 +32,7 @@ class MemoryLimit:
     text: str
 
 
-def memory_limit(db: Database) -> MemoryLimit:
+def memory_limit(db: OpenDatabase) -> MemoryLimit:
     """Return DuckDB's ``memory_limit`` as it is set now; no limit (``-1``, ``none``) means the memory of the machine."""
     shown = str(db.cursor().execute("SELECT current_setting('memory_limit')").fetchall()[0][0])
     limit = read_bytes(shown)

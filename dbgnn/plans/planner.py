@@ -20,7 +20,7 @@ from dbgnn.schema.model import Label
 from dbgnn.stores.request import Ids64
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
     from dbgnn.sampling.khop import Subgraph
     from dbgnn.topology import Topology
 
@@ -144,7 +144,7 @@ def check_asked(asked: Asked) -> Asked:
 
 
 def make_plan(
-    db: Database, topology: Topology, served: Sequence[Served], pilot: Pilot, asked: Asked, num_batches: int | None
+    db: OpenDatabase, topology: Topology, served: Sequence[Served], pilot: Pilot, asked: Asked, num_batches: int | None
 ) -> Plan:
     """Choose what was not asked for.
 

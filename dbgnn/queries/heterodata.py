@@ -10,10 +10,10 @@ from typing import Any
 import duckdb
 from torch_geometric.data import Data, HeteroData
 
-from dbgnn.database import Database, connect
 from dbgnn.encoders import Encoders
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
-from dbgnn.graph import Graph
+from dbgnn.indexed_graph import IndexedGraph
+from dbgnn.open_database import OpenDatabase
 from dbgnn.parse_tree import walk
 from dbgnn.queries import induced
 from dbgnn.queries.assembling import Reader
@@ -27,13 +27,13 @@ from dbgnn.translated import translated
 
 
 def query_to_heterodata(
-    con: Database | duckdb.DuckDBPyConnection,
+    con: OpenDatabase | duckdb.DuckDBPyConnection,
     query: str | None = None,
     *,
     nodes: Mapping[str, str] | None = None,
     edges: Mapping[EdgeType, str] | None = None,
     keys: Mapping[str, str | Sequence[str]] | bool | None = None,
-    graph: Graph | str | None = None,
+    graph: IndexedGraph | str | None = None,
     columns: Mapping[Any, Sequence[str]] | None = None,
     params: Params = None,
     encoders: Any = None,
@@ -107,9 +107,9 @@ def query_to_heterodata(
         SchemaError: A column cannot become a tensor, or types of keys do not fit.
         DataError: NULL or duplicate keys, NULL features, dangling edges.
     """
-    if not isinstance(con, (Database, duckdb.DuckDBPyConnection)):
+    if not isinstance(con, (OpenDatabase, duckdb.DuckDBPyConnection)):
         raise TypeError(f"con must be a dbgnn.Database or a DuckDB connection, not {type(con).__name__}; see dbgnn.connect().")
-    db = con if isinstance(con, Database) else connect(con)
+    db = con if isinstance(con, OpenDatabase) else OpenDatabase.around(con)
     options = {
         "encoders": encoders,
         "fit": fit,
@@ -127,7 +127,7 @@ def query_to_heterodata(
     for name, mapping in (("nodes", nodes), ("edges", edges)):
         if not isinstance(mapping or {}, Mapping):
             raise SchemaError(f"{name} must be queries by type, {{'paper': 'SELECT …'}}, not {mapping!r}.")
-    if isinstance(graph, Graph) and not graph.db.is_same(db):
+    if isinstance(graph, IndexedGraph) and not graph.db.is_same(db):
         raise SchemaError(f"graph: {graph!r} is of {graph.db!s}, not of {db!s}.")
     texts = [query, *(nodes or {}).values(), *(edges or {}).values(), *_of_attributes(attributes)]
     con = db.idle_statements("query_to_heterodata")
@@ -135,7 +135,7 @@ def query_to_heterodata(
         if query is not None:
             if edges is not None or isinstance(keys, Mapping):
                 raise SchemaError("A pattern says by itself which nodes and edges there are; leave out edges= and keys={…}.")
-            definition = (db.graph(graph) if graph is None or isinstance(graph, str) else graph).definition
+            definition = db.which_graph(graph)[1] if graph is None or isinstance(graph, str) else graph.definition
             return _by_pattern(db, definition, query, keys, columns, params, options)
         if graph is not None or columns is not None:
             raise SchemaError("graph= and columns= are for a pattern; by type, the queries say which columns there are.")
@@ -146,7 +146,7 @@ def query_to_heterodata(
 
 
 def to_heterodata(
-    graph: Graph,
+    graph: IndexedGraph,
     where: Mapping[Any, str] | None = None,
     *,
     columns: Mapping[Any, Sequence[str]] | None = None,
@@ -176,7 +176,7 @@ def to_heterodata(
             return Reader(con, opts).data(*queries)
 
 
-def to_data(graph: Graph, where: Mapping[Any, str] | None = None, **options: Any) -> Data:
+def to_data(graph: IndexedGraph, where: Mapping[Any, str] | None = None, **options: Any) -> Data:
     """Return the same as :func:`to_heterodata` of a graph of one node and at most one edge type, as ``Data``."""
     definition = graph.definition
     if len(definition.vertices) != 1 or len(definition.edges) > 1:
@@ -199,7 +199,7 @@ def to_data(graph: Graph, where: Mapping[Any, str] | None = None, **options: Any
 
 
 def _by_pattern(
-    db: Database, definition: Any, query: str, keys: Any, columns: Any, params: Params, options: dict[str, Any]
+    db: OpenDatabase, definition: Any, query: str, keys: Any, columns: Any, params: Params, options: dict[str, Any]
 ) -> HeteroData:
     con = db.statements()
     db.need_catalog(con)
@@ -211,7 +211,7 @@ def _by_pattern(
 
 
 def _by_type(
-    db: Database,
+    db: OpenDatabase,
     nodes: Mapping[str, str],
     edges: Mapping[EdgeType, str],
     keys: Any,
@@ -277,7 +277,7 @@ def _filters(con: duckdb.DuckDBPyConnection, text: str) -> bool:
     )
 
 
-def _options(db: Database, names: TypeNames, given: dict[str, Any]) -> Options:
+def _options(db: OpenDatabase, names: TypeNames, given: dict[str, Any]) -> Options:
     """Return the options, with names of types resolved."""
     out: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
     out.setdefault("progress", db.settings.progress)

@@ -23,7 +23,7 @@ from dbgnn.sampling.relabel import Ids, id_type
 from dbgnn.topology import damaged, ids_within
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
     from dbgnn.topology import EdgeIndex
 
 Counts: TypeAlias = npt.NDArray[np.int32]
@@ -50,7 +50,7 @@ class Edges:
     edge: Ids
 
 
-def expand(db: Database, index: EdgeIndex, nodes: Ids, keys: Words, k: int, mode: Mode, clock: Clock) -> Edges:
+def expand(db: OpenDatabase, index: EdgeIndex, nodes: Ids, keys: Words, k: int, mode: Mode, clock: Clock) -> Edges:
     """Return at most ``k`` edges of every node.
 
     Args:
@@ -76,7 +76,7 @@ def expand(db: Database, index: EdgeIndex, nodes: Ids, keys: Words, k: int, mode
     return Edges(count, src, edge)
 
 
-def _run(db: Database, index: EdgeIndex, frontier: pa.Table, k: int, mode: Mode) -> pa.Table:
+def _run(db: OpenDatabase, index: EdgeIndex, frontier: pa.Table, k: int, mode: Mode) -> pa.Table:
     words = 1
     while True:
         try:

@@ -23,7 +23,7 @@ from dbgnn.schema.model import EdgeType
 from dbgnn.topology import ids_within
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
     from dbgnn.topology import EdgeIndex, Topology
 
 __all__ = ["Fanout", "KHop", "Subgraph"]
@@ -58,7 +58,7 @@ class Fanout:
 class KHop:
     """Samples k-hop neighbourhoods of a graph; safe to use from many threads."""
 
-    def __init__(self, db: Database, fanout: Fanout) -> None:
+    def __init__(self, db: OpenDatabase, fanout: Fanout) -> None:
         self.db, self.fanout = db, fanout
         self._kept = threading.local()
 

@@ -23,7 +23,7 @@ from torch_geometric.sampler.neighbor_sampler import edge_sample
 
 from dbgnn.display import Listed
 from dbgnn.errors import DbgnnError, FanoutError, RequestError, SchemaError
-from dbgnn.graph import Graph
+from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.sampling.hop import expand_sql, induce_sql
 from dbgnn.sampling.khop import KHop, Subgraph
 from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_output
@@ -70,7 +70,7 @@ class NeighborSampler(Listed, Settable):
             different length.
     """
 
-    graph: Graph
+    graph: IndexedGraph
     homogeneous: bool
     edge_types: list[EdgeType]
 
@@ -78,7 +78,7 @@ class NeighborSampler(Listed, Settable):
 
     def __init__(
         self,
-        data: tuple[DuckDBFeatureStore, DuckDBGraphStore] | Graph,
+        data: tuple[DuckDBFeatureStore, DuckDBGraphStore] | IndexedGraph,
         num_neighbors: NumNeighborsType,
         subgraph_type: SubgraphType | str = "directional",
         replace: bool = False,  # noqa: FBT001, FBT002 - PyG's signature
@@ -299,16 +299,16 @@ class NeighborSampler(Listed, Settable):
         return f"dbgnn.NeighborSampler({self.graph.name!r}, {shown}, {', '.join(options)}, seed={self.seed})"
 
 
-def _graph_of(data: object, *, homogeneous: bool) -> tuple[Graph, bool]:
+def _graph_of(data: object, *, homogeneous: bool) -> tuple[IndexedGraph, bool]:
     from dbgnn.stores.pair import stores_of  # noqa: PLC0415 - the stores' tests import the sampler
 
-    if isinstance(data, Graph):
+    if isinstance(data, IndexedGraph):
         return data, homogeneous or data.definition.homogeneous
     _, graph_store = stores_of(data)
     return graph_store.graph, graph_store.homogeneous
 
 
-def _per_edge_type(num_neighbors: NumNeighborsType, graph: Graph) -> tuple[dict[EdgeType, list[int]], int]:
+def _per_edge_type(num_neighbors: NumNeighborsType, graph: IndexedGraph) -> tuple[dict[EdgeType, list[int]], int]:
     """Return the fan-out of every edge type, in the graph's order, and the number of hops."""
     edge_types = graph.edge_types
     default: Sequence[int] | None = None
@@ -348,7 +348,7 @@ def _hops(values: object) -> list[int]:
     return hops
 
 
-def _by_edge_type(num_neighbors: Mapping[Any, Any], graph: Graph) -> dict[EdgeType, list[int]]:
+def _by_edge_type(num_neighbors: Mapping[Any, Any], graph: IndexedGraph) -> dict[EdgeType, list[int]]:
     """Return the fan-out of the edge types that are named."""
     given: dict[EdgeType, list[int]] = {}
     for key, values in num_neighbors.items():

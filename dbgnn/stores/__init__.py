@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dbgnn.stores.binding import bind
+from dbgnn.indexed_graph import IndexedGraph
+from dbgnn.stores.binding import bind, definition_to_serve
 from dbgnn.stores.feature_store import DuckDBFeatureStore, DuckDBTensorAttr
 from dbgnn.stores.graph_store import DuckDBGraphStore
 
-if TYPE_CHECKING:
-    from dbgnn.database import Database
-    from dbgnn.graph import Graph
-
-__all__ = ["DuckDBFeatureStore", "DuckDBGraphStore", "DuckDBTensorAttr", "open_stores"]
+__all__ = ["DuckDBFeatureStore", "DuckDBGraphStore", "DuckDBTensorAttr", "definition_to_serve", "open_stores"]
 
 
 def open_stores(
-    db: Database,
-    graph: Graph | str | None = None,
+    graph: IndexedGraph,
     *,
     columns: Mapping[Any, Sequence[str]] | None = None,
     homogeneous: bool = False,
@@ -26,16 +22,15 @@ def open_stores(
     """Return the two stores of a graph; what one of them writes the other one sees.
 
     Args:
-        db: The database.
-        graph: A graph, its name, or None: the only one, or on an empty database a new, empty one.
+        graph: The graph; the stores' own begins as it is.
         columns: Per node or edge type, the columns that loaders fetch, by the names that PyG sees; types not named fetch all
             theirs.
         homogeneous: Serve a graph of one vertex and at most one edge table without type names.
 
     Raises:
-        UnknownNameError: No such graph, type or column.
+        UnknownNameError: No such type or column.
         SchemaError: A selected column is no tensor, or the graph is not homogeneous. Or loaders would fetch a column whose name
             means something to PyG, such as ``batch``, and ``columns`` does not name it as it is served, ``batch_``.
     """
-    binding = bind(db, graph, columns, homogeneous=homogeneous)
+    binding = bind(graph, columns, homogeneous=homogeneous)
     return DuckDBFeatureStore(binding), DuckDBGraphStore(binding)

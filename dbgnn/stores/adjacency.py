@@ -12,11 +12,11 @@ from torch.utils.dlpack import from_dlpack
 from dbgnn.topology import damaged, ids_within
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
     from dbgnn.topology import EdgeIndex
 
 
-def csc(db: Database, index: EdgeIndex) -> tuple[Tensor, Tensor, Tensor]:
+def csc(db: OpenDatabase, index: EdgeIndex) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``(row, colptr, e_id)``: int64 ``[E]``, ``[num_dst + 1]``, ``[E]``; sorted by (destination, source, e_id)."""
     row = torch.empty(index.num_edges, dtype=torch.int64)
     e_id = torch.empty(index.num_edges, dtype=torch.int64)
@@ -47,7 +47,7 @@ def csc(db: Database, index: EdgeIndex) -> tuple[Tensor, Tensor, Tensor]:
     return row, colptr, e_id
 
 
-def csr(db: Database, index: EdgeIndex) -> tuple[Tensor, Tensor, Tensor]:
+def csr(db: OpenDatabase, index: EdgeIndex) -> tuple[Tensor, Tensor, Tensor]:
     """Return ``(rowptr, col, e_id)``: int64 ``[num_src + 1]``, ``[E]``, ``[E]``; sorted by (source, destination, e_id)."""
     row, colptr, e_id = csc(db, index)
     order = torch.sort(row, stable=True).indices
@@ -56,7 +56,7 @@ def csr(db: Database, index: EdgeIndex) -> tuple[Tensor, Tensor, Tensor]:
     return rowptr, _expanded(colptr)[order], e_id[order]
 
 
-def coo(db: Database, index: EdgeIndex) -> tuple[Tensor, Tensor, None]:
+def coo(db: OpenDatabase, index: EdgeIndex) -> tuple[Tensor, Tensor, None]:
     """Return ``(row, col, None)``: int64 ``[E]`` each, in the order of the edge ids."""
     row, colptr, e_id = csc(db, index)
     out_row, out_col = torch.empty_like(row), torch.empty_like(row)

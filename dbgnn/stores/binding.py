@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dbgnn import schema
 from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_misses
-from dbgnn.graph import Graph
+from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.schema import Column, EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.catalog import all_columns
 from dbgnn.schema.model import Label
@@ -23,7 +23,7 @@ from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
 
 #: The graph that an empty database starts, and the labels where PyG gives none (``group_name=None``, ``edge_type=None``).
 NEW_GRAPH = "graph"
@@ -121,22 +121,21 @@ class Binding:
     """The graph behind a pair of stores.
 
     Args:
-        db: The database.
-        definition: The property graph.
+        graph: The property graph, in its database.
         selection: Per label, the columns a loader fetches; labels not in it fetch all that are served.
         homogeneous: PyG sees no type names: keys are None.
     """
 
     def __init__(
         self,
-        db: Database,
-        definition: PropertyGraph,
+        graph: IndexedGraph,
         *,
         selection: Mapping[Label, tuple[str, ...]] | None = None,
         homogeneous: bool = False,
     ) -> None:
-        self.db = db
-        self.graph = Graph(db, definition)
+        definition = graph.definition
+        self.db = graph.db
+        self.graph = graph
         self.selection = dict(selection or {})
         self._homogeneous = homogeneous
         self._dangling = "error"
@@ -353,7 +352,7 @@ class Binding:
     def redefine(self, definition: PropertyGraph) -> None:
         """Serve another definition from now on; called after the transaction that saved it."""
         if definition != self.definition:
-            self.graph = Graph(self.db, definition)
+            self.graph = self.graph.redefined(definition)
 
     def select(self, label: Label, name: str, *, present: bool) -> None:
         """Add a column that was put to the selection of its type, or take one away that was removed."""
@@ -364,7 +363,7 @@ class Binding:
     # -- processes -------------------------------------------------------------------------------------
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _bind, (self.db, self.definition, self.selection, self._homogeneous)
+        return _bind, (self.graph, self.selection, self._homogeneous)
 
     def __str__(self) -> str:
         types = [repr(v.label) for v in self.definition.vertices] + [repr(e.edge_type) for e in self.definition.edges]
@@ -372,8 +371,8 @@ class Binding:
         return f"{kind} {self.graph.name!r} of {self.db!s}: {', '.join(types) or 'empty'}"
 
 
-def _bind(db: Database, definition: PropertyGraph, selection: dict[Label, tuple[str, ...]], homogeneous: bool) -> Binding:  # noqa: FBT001 - pickle passes by position
-    return Binding(db, definition, selection=selection, homogeneous=homogeneous)
+def _bind(graph: IndexedGraph, selection: dict[Label, tuple[str, ...]], homogeneous: bool) -> Binding:  # noqa: FBT001 - pickle passes by position
+    return Binding(graph, selection=selection, homogeneous=homogeneous)
 
 
 def key_columns(element: VertexTable | EdgeTable) -> tuple[str, ...]:
@@ -383,22 +382,21 @@ def key_columns(element: VertexTable | EdgeTable) -> tuple[str, ...]:
     return (*element.source_key, *(c for c in element.destination_key if c not in element.source_key))
 
 
-def find_definition(db: Database, graph: Graph | str | None) -> PropertyGraph:
+@keyboard_interrupts()
+def definition_to_serve(db: OpenDatabase, name: str | None) -> PropertyGraph:
     """Return the definition of the graph asked for; a new, empty one for None on a database without any table."""
-    if isinstance(graph, Graph):
-        return graph.definition
     con = db.cursor()
-    if graph is None and not schema.graph_names(con) and not schema.tables(con):
+    if name is None and not schema.graph_names(con) and not schema.tables(con):
         return PropertyGraph(NEW_GRAPH)
-    return schema.load(con, graph)
+    return schema.load(con, name)
 
 
 @keyboard_interrupts()
-def bind(db: Database, graph: Graph | str | None, columns: Mapping[Any, Sequence[str]] | None, *, homogeneous: bool) -> Binding:
-    """Return the binding for what `Database.get_torch_geometric_remote_backend` was asked for."""
-    definition = find_definition(db, graph)
+def bind(graph: IndexedGraph, columns: Mapping[Any, Sequence[str]] | None, *, homogeneous: bool) -> Binding:
+    """Return a binding for `open_stores`; its graph is its own, which puts may extend."""
+    definition = graph.definition
     if homogeneous and not definition.vertices:
         definition = replace(definition, homogeneous=True)
-    binding = Binding(db, definition, homogeneous=homogeneous)
+    binding = Binding(graph.redefined(definition), homogeneous=homogeneous)
     binding.select_columns(columns or {})
     return binding

@@ -31,7 +31,7 @@ from dbgnn.topology import Topology
 from dbgnn.translated import translated
 
 if TYPE_CHECKING:
-    from dbgnn.graph import Graph
+    from dbgnn.indexed_graph import IndexedGraph
     from dbgnn.stores.graph_store import DuckDBGraphStore
 
 #: The attribute that stands for a type without any tensor column: the ids themselves, which PyG's loaders
@@ -126,7 +126,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         self._steady = Steady(binding)
 
     @property
-    def graph(self) -> Graph:
+    def graph(self) -> IndexedGraph:
         """The graph as it is now; puts may have extended it."""
         return self._binding.graph
 

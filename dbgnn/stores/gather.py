@@ -29,14 +29,14 @@ from dbgnn.stores.select import REQUEST, passes_for, request_table, select_rows
 from dbgnn.topology import damaged, ids_within
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
     from dbgnn.stores.binding import Source
 
 #: Bytes of feature values per chunk of the stream, and the rows it may have.
 _CHUNK_BYTES, _CHUNK_ROWS = 4 << 20, (2048, 122_880)
 
 
-def gather(db: Database, source: Source, columns: Sequence[Column], rows: Rows, fills: Mapping[str, float]) -> list[Tensor]:
+def gather(db: OpenDatabase, source: Source, columns: Sequence[Column], rows: Rows, fills: Mapping[str, float]) -> list[Tensor]:
     """Return, per column, the values of ``rows`` as a fresh tensor ``[len(rows), *column.shape]``, in their order.
 
     Args:
@@ -57,7 +57,7 @@ def gather(db: Database, source: Source, columns: Sequence[Column], rows: Rows, 
 
 
 def gather_into(
-    db: Database,
+    db: OpenDatabase,
     source: Source,
     columns: Sequence[Column],
     rows: Rows,
@@ -143,7 +143,7 @@ def _stream_errors() -> Iterator[None]:
         raise (duckdb.InterruptException if "INTERRUPT" in text.upper() else kind)(text) from error
 
 
-def rowids(db: Database, source: Source, ids: Ids64) -> Ids64:
+def rowids(db: OpenDatabase, source: Source, ids: Ids64) -> Ids64:
     """Return the rowids of rows: int64 ``[len(ids)]``, in their order."""
     if source.map_table is None:
         return ids
@@ -158,7 +158,7 @@ def rowids(db: Database, source: Source, ids: Ids64) -> Ids64:
     return out
 
 
-def raise_nulls(db: Database, source: Source, nulls: Mapping[str, Tensor], ids: Callable[[], Ids64]) -> None:
+def raise_nulls(db: OpenDatabase, source: Source, nulls: Mapping[str, Tensor], ids: Callable[[], Ids64]) -> None:
     """Raise a `DataError` that names the first of the rows whose values are NULL, if there are any.
 
     Args:

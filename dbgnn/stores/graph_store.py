@@ -17,7 +17,7 @@ from dbgnn.stores.binding import Binding
 from dbgnn.translated import translated
 
 if TYPE_CHECKING:
-    from dbgnn.graph import Graph
+    from dbgnn.indexed_graph import IndexedGraph
 
 _READ = {EdgeLayout.COO: coo, EdgeLayout.CSC: csc, EdgeLayout.CSR: csr}
 
@@ -39,7 +39,7 @@ class DuckDBGraphStore(Listed, GraphStore):
         self._binding = binding
 
     @property
-    def graph(self) -> Graph:
+    def graph(self) -> IndexedGraph:
         """The graph as it is now; puts may have extended it."""
         return self._binding.graph
 

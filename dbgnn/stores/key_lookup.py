@@ -21,7 +21,7 @@ from dbgnn.stores.select import REQUEST, request_table, select_ids, select_keys,
 from dbgnn.topology import damaged
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
     from dbgnn.stores.binding import Source
 
 #: What may go wrong while a filter runs without being its fault.
@@ -34,7 +34,7 @@ _NOT_OF_THE_FILTER = (
 )
 
 
-def keys_of(db: Database, source: Source, rows: Rows) -> Any:
+def keys_of(db: OpenDatabase, source: Source, rows: Rows) -> Any:
     """Return the keys of ``rows``, in their order, duplicates kept.
 
     Returns:
@@ -51,14 +51,14 @@ def keys_of(db: Database, source: Source, rows: Rows) -> Any:
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
 
 
-def _key_types(db: Database, source: Source) -> tuple[str, ...]:
+def _key_types(db: OpenDatabase, source: Source) -> tuple[str, ...]:
     types = {name: column.sql_type for name, column in source.columns.items()}
     with db.relations() as cursor:
         found = dict(zip(dict.fromkeys(source.keys), key_types(cursor, source.table.sql, types, source.keys), strict=True))
     return tuple(found[name] for name in source.keys)
 
 
-def ids_of(db: Database, source: Source, keys: Any) -> Tensor:
+def ids_of(db: OpenDatabase, source: Source, keys: Any) -> Tensor:
     """Return the ids of ``keys`` as an int64 tensor ``[n]``, in their order, duplicates kept.
 
     Args:
@@ -122,7 +122,7 @@ def _transposed(source: Source, values: Any) -> list[Any]:
     return [list(column) for column in zip(*rows, strict=True)] if rows else [[] for _ in source.keys]
 
 
-def ids_where(db: Database, source: Source, condition: str) -> Tensor:
+def ids_where(db: OpenDatabase, source: Source, condition: str) -> Tensor:
     """Return the ids, ascending, of the rows for which a SQL condition over the table's columns is true.
 
     Raises:

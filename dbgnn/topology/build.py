@@ -38,7 +38,7 @@ from dbgnn.topology.stored import (
 from dbgnn.topology.table_state import ENGINE, end_keys, part_name, table_states
 
 if TYPE_CHECKING:
-    from dbgnn.database import Database
+    from dbgnn.open_database import OpenDatabase
 
 #: Numbers of index tables that no build has come to; a table that has one anyway does not say how to number on.
 _LARGE = 10**12
@@ -48,7 +48,7 @@ CHUNK = 1 << 20
 
 
 def build(
-    db: Database,
+    db: OpenDatabase,
     graph: PropertyGraph,
     *,
     dangling: str | None = None,

@@ -13,11 +13,11 @@ import pyarrow as pa
 from torch import Tensor
 
 from dbgnn import schema
-from dbgnn.database import Database
 from dbgnn.encoders.collection import Encoders
 from dbgnn.encoders.encoder import Encoder, FittedEncoder
 from dbgnn.encoders.nulls import NullValueError
 from dbgnn.errors import DataError, ReadOnlyError, SchemaError
+from dbgnn.open_database import OpenDatabase
 from dbgnn.progress import Bar
 from dbgnn.schema import VertexTable, is_reserved
 from dbgnn.schema.key_values import carried, key_rows, shown_key
@@ -30,14 +30,14 @@ from dbgnn.translated import translated
 from dbgnn.writeback.write import write_rows
 
 if TYPE_CHECKING:
-    from dbgnn.graph import Graph
+    from dbgnn.indexed_graph import IndexedGraph
 
 #: Rows per chunk: what an encoder makes of them, 1000 floats each, say, is held in memory twice.
 _CHUNK = 16_384
 
 
 def encode(
-    graph: Graph,
+    graph: IndexedGraph,
     label: str,
     attr_name: str,
     encoder: Encoder | Callable[..., Any],
@@ -102,7 +102,7 @@ def encode(
     return fitted
 
 
-def _remedy(db: Database, vertex: VertexTable, name: str) -> str:
+def _remedy(db: OpenDatabase, vertex: VertexTable, name: str) -> str:
     """Return what to do where the constraints of the table do not let it take the column."""
     copy = tables.free_name(db.cursor(), f"{vertex.table.name}_copy")
     statement = f"CREATE TABLE {shown_table(copy)} AS FROM {shown_table(vertex.table)}"

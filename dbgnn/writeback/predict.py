@@ -41,7 +41,7 @@ from dbgnn.writeback.staging import Target
 from dbgnn.writeback.write import PART, append, create, finish, lent
 
 if TYPE_CHECKING:
-    from dbgnn.graph import Graph
+    from dbgnn.indexed_graph import IndexedGraph
 
 #: Predictions are committed when so many bytes, or seconds, of them have gathered; and when an error ends the run. Not after
 #: every mini-batch: a loader reads its hot rows again, and checks the index, whenever something was committed to the file.
@@ -52,7 +52,7 @@ _COLUMN = "pred"
 
 
 def predict(
-    graph: Graph,
+    graph: IndexedGraph,
     model: Any,
     loader: Iterable[Any],
     into: str,
@@ -131,7 +131,7 @@ def _call(model: Any, batch: Any) -> Any:
         raise
 
 
-def _resolve(graph: Graph, into: str) -> tuple[str | None, str, str | None]:
+def _resolve(graph: IndexedGraph, into: str) -> tuple[str | None, str, str | None]:
     """Return node type, column, and side table that ``into`` names; the node type of a side table is that of the seeds."""
     if not into:
         raise SchemaError(f"into must be 'type.column', or the name of a side table, not {into!r}.")
@@ -155,7 +155,7 @@ def _resolve(graph: Graph, into: str) -> tuple[str | None, str, str | None]:
     return None, path[2] if len(path) == 3 else _COLUMN, ".".join(map(quote, path[:2]))
 
 
-def _check_loader(graph: Graph, loader: Any) -> None:
+def _check_loader(graph: IndexedGraph, loader: Any) -> None:
     """Raise if the loader reads another graph, in which an id may be another node."""
     data = getattr(loader, "data", None)
     other = getattr(data[0], "graph", None) if isinstance(data, tuple) and data else None
@@ -226,7 +226,7 @@ def _length(loader: Iterable[Any]) -> int | None:
 # -- mini-batches ----------------------------------------------------------------------------------------
 
 
-def _seed_type(graph: Graph, batch: Any) -> str:
+def _seed_type(graph: IndexedGraph, batch: Any) -> str:
     """Return the node type of a mini-batch's seeds."""
     types = graph.node_types
     if isinstance(batch, HeteroData):
@@ -327,7 +327,7 @@ class _Stage:
     """
 
     def __init__(
-        self, graph: Graph, label: str, into: str, column: str, side: str | None, weights: str, *, resume: bool
+        self, graph: IndexedGraph, label: str, into: str, column: str, side: str | None, weights: str, *, resume: bool
     ) -> None:
         with translated(graph.db):
             self.target = Target.of(graph, label, into=side)
@@ -449,7 +449,7 @@ def _read_comment(text: str | None) -> dict[str, Any]:
     return of if isinstance(of, dict) else {}
 
 
-def _ids_are(graph: Graph) -> str:
+def _ids_are(graph: IndexedGraph) -> str:
     """Return a text that is another one once nodes or edges came, went or changed."""
     topology = graph.topology()
     nodes = {label: index.keys for label, index in topology.vertices.items()}

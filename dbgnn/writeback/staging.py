@@ -26,7 +26,7 @@ from dbgnn.topology import Topology, same_ids, verify
 from dbgnn.writeback.side import side_table
 
 if TYPE_CHECKING:
-    from dbgnn.graph import Graph
+    from dbgnn.indexed_graph import IndexedGraph
 
 #: What `write_back` and `predict` can do instead.
 ASIDE = "Write to a side table with into='…', which is joined by key."
@@ -48,7 +48,7 @@ class Target:
         remedy: What the caller can do where that table does not take a column; for messages.
     """
 
-    graph: Graph
+    graph: IndexedGraph
     topology: Topology
     source: Source
     into: TableName | None = None
@@ -58,7 +58,7 @@ class Target:
 
     @staticmethod
     def of(
-        graph: Graph,
+        graph: IndexedGraph,
         label: Any,
         *,
         into: str | TableName | None,
@@ -80,7 +80,7 @@ class Target:
             raise SchemaError(f"on_conflict must be 'update' or 'error', not {on_conflict!r}.")
         if into == "":
             raise SchemaError(f"into='' names no side table for {label!r}; for columns of its own table, leave into out.")
-        binding = Binding(graph.db, graph.definition)
+        binding = Binding(graph.redefined(graph.definition))
         topology, source = binding.topology(), binding.source(binding.label(label, "write_back"))
         side = into if into is None or isinstance(into, TableName) else side_table(graph.db.cursor(), into)
         if side is not None and any(_same(side, table) for table in graph.definition.tables):

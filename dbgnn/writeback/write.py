@@ -25,7 +25,7 @@ from dbgnn.translated import translated
 from dbgnn.writeback.staging import ASIDE, Target
 
 if TYPE_CHECKING:
-    from dbgnn.graph import Graph
+    from dbgnn.indexed_graph import IndexedGraph
 
 #: What one column of a write may be.
 WrittenValues: TypeAlias = Tensor | np.ndarray[Any, Any] | pa.Array | pa.ChunkedArray
@@ -38,7 +38,7 @@ _PART_BYTES = 32 << 20
 
 
 def write_back(
-    graph: Graph,
+    graph: IndexedGraph,
     label: Any,
     columns: Mapping[str, WrittenValues],
     *,
@@ -97,7 +97,7 @@ def write_back(
 
 
 def write_rows(
-    graph: Graph,
+    graph: IndexedGraph,
     label: Any,
     parts: Iterable[tuple[Ids64, Mapping[str, WrittenValues]]],
     *,
@@ -131,7 +131,7 @@ def write_rows(
     return _write(target, arrow, total=None, progress=False)
 
 
-def _ids(graph: Graph, source: Source, n_id: Any, keys: Any) -> Ids64:
+def _ids(graph: IndexedGraph, source: Source, n_id: Any, keys: Any) -> Ids64:
     if keys is None:
         refuse_numbers_as_mask(n_id, source.num_rows, f"write_back: n_id of {source.label!r}")
         return rows_of(n_id, source.num_rows, source.label).array()

@@ -562,9 +562,7 @@ def test_explain_shows_the_statements_that_sample(hetero: Stores) -> None:
         "all among the nodes",
     ] * len(loader.node_sampler.edge_types)
     for text in shown[:2]:
-        loader.data[0].graph.db.sql(
-            text.partition("\n")[2].replace("frontier", '(SELECT 0 AS "at", 0 AS node, 7 AS key)')
-        ).fetchall()
+        loader.data[0].graph.db.arrow(text.partition("\n")[2].replace("frontier", '(SELECT 0 AS "at", 0 AS node, 7 AS key)'))
 
 
 @pytest.mark.parametrize(

@@ -321,7 +321,8 @@ def test_a_write_that_fails_half_way_is_undone(stores: Stores, monkeypatch: pyte
         with pytest.raises(KeyboardInterrupt):
             write()
     monkeypatch.undo()
-    assert fs.graph.db.sql("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'").fetchall() == [("p",)]
+    tables = fs.graph.db.arrow("SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'")
+    assert tables["table_name"].to_pylist() == ["p"]
     assert fs["p", "x", None].tolist() == [0, 0, 0]
     fs["new", "x", None] = torch.ones(2)
     assert fs["new", "x", None].tolist() == [1, 1]
