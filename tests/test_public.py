@@ -28,8 +28,9 @@ def imported_by(statement: str) -> set[str]:
 
 
 def public_members(cls: type) -> list[tuple[str, object]]:
-    """What ``cls`` itself defines under a public name."""
-    members = ((n, v) for n, v in vars(cls).items() if not n.startswith("_"))
+    """What ``cls``, or what it derives from in dbgnn, defines under a public name."""
+    bases = [base for base in reversed(cls.__mro__) if base.__module__.startswith("dbgnn.")]
+    members = ((n, v) for base in bases for n, v in vars(base).items() if not n.startswith("_"))
     return [(n, v.fget if isinstance(v, property) else v) for n, v in members if callable(v) or isinstance(v, property)]
 
 
@@ -93,43 +94,84 @@ def test_the_sql_parts_import_no_torch(tmp_path: Path) -> None:
     assert not imported_by(statement) & {"torch", "torch_geometric"}
 
 
-#: The order in which the parts build on each other; nothing imports what stands to the right of it.
-#: `database` hands statements and graphs on, and does so by imports inside its methods.
+#: The order in which the parts build on each other; nothing imports what stands to the right of it. The faces that users have
+#: come late: `graph` and `database` hand on to what is below, which knows an `IndexedGraph` and an `OpenDatabase`.
 ORDER = """terminal masking errors display progress files documents clock identity result session
   duckdb_functions parse_tree row_condition sql configuration translated opening shadows
-  cursors schema ingest open_database topology indexed_graph check arrow sampling stores plans packs loader
+  cursors schema ingest open_database topology indexed_graph check arrow stores sampling plans packs loader
   encoders queries writeback graph database datasets cli""".split()
 
+#: Types that are named upwards, for type checkers alone: both ends are one thing in two files.
+NAMED_UPWARDS = {
+    ("graph", "database"),  # the `Database` of a `Graph`, which its `graph()` gives
+    ("packs", "loader"),  # the `NeighborLoader` whose `pack()` is written there
+}
 
-def imports_at_import_time(path: Path) -> set[str]:
-    """Parts of dbgnn that ``path`` imports when it is imported: neither in functions nor for type checkers only."""
-    found: set[str] = set()
 
-    def visit(node: ast.AST) -> None:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            return
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-            return
-        if isinstance(node, ast.ImportFrom) and node.module == "dbgnn":
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dbgnn."):
-            found.add((node.module or "").split(".")[1])
-        elif isinstance(node, ast.Import):
-            found.update(a.name.split(".")[1] for a in node.names if a.name.startswith("dbgnn."))
-        for child in ast.iter_child_nodes(node):
-            visit(child)
+class Imports(ast.NodeVisitor):
+    """The modules of dbgnn that a file imports: at once, within functions, and for type checkers only."""
 
-    visit(ast.parse(path.read_text(encoding="utf-8")))
-    return found
+    def __init__(self, path: Path) -> None:
+        self.at_once: set[str] = set()
+        self.within: set[str] = set()
+        self.for_types: set[str] = set()
+        self._found = self.at_once
+        self.visit(ast.parse(path.read_text(encoding="utf-8")))
+
+    def _visit_into(self, found: set[str], node: ast.AST) -> None:
+        before, self._found = self._found, found
+        self.generic_visit(node)
+        self._found = before
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self._visit_into(self.within, node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
+        self._visit_into(self.within, node)
+
+    def visit_If(self, node: ast.If) -> None:
+        is_for_types = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        self._visit_into(self.for_types if is_for_types else self._found, node)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self._found.update(a.name for a in node.names if a.name.startswith("dbgnn."))
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        if node.module == "dbgnn":
+            self._found.update(f"dbgnn.{a.name}" for a in node.names)
+        elif (node.module or "").startswith("dbgnn."):
+            self._found.add(node.module or "")
+
+
+def files_of(part: str) -> list[Path]:
+    folder = ROOT / "dbgnn" / part
+    files = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
+    assert files
+    return files
+
+
+def upwards(part: str, modules: set[str]) -> set[str]:
+    """Those of some modules that stand to the right of a part."""
+    allowed = set(ORDER[: ORDER.index(part) + 1])
+    return {module for module in modules if module.split(".")[1] not in allowed}
 
 
 @pytest.mark.parametrize("part", ORDER)
 def test_imports_run_one_way(part: str) -> None:
-    folder = ROOT / "dbgnn" / part
-    files = sorted(folder.glob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
-    assert files
-    allowed = set(ORDER[: ORDER.index(part) + 1])
-    assert {(f.name, name) for f in files for name in imports_at_import_time(f) - allowed} == set()
+    for file in files_of(part):
+        found = Imports(file)
+        assert upwards(part, found.at_once | found.within) == set(), file
+        named = {(part, module.split(".")[1]) for module in upwards(part, found.for_types)}
+        assert named <= NAMED_UPWARDS, file
+
+
+def test_torch_is_the_only_reason_to_import_within_a_function() -> None:
+    """Whatever is imported late needs torch, and the part that imports it does not."""
+    late = [(part, module) for part in ORDER for f in files_of(part) for module in Imports(f).within]
+    assert late
+    asked = {f"dbgnn.{part}" for part, _ in late} | {module for _, module in late}
+    needs = {module: "torch" in imported_by(f"import {module}") for module in asked}
+    assert [(part, module) for part, module in late if needs[f"dbgnn.{part}"] or not needs[module]] == []
 
 
 def test_the_order_names_every_part() -> None:

@@ -18,7 +18,9 @@ from typer.core import TyperGroup
 import dbgnn
 from dbgnn import files
 from dbgnn.cli.given import assignments, columns_of, copy_statements, labelled
+from dbgnn.cli.info import describe_file, describe_text
 from dbgnn.cli.row_text import json_value, line, names_apart
+from dbgnn.cli.summary import summarize, summary_text
 from dbgnn.database import connect
 from dbgnn.errors import ConnectionError, DbgnnError
 from dbgnn.schema.model import shown_type
@@ -126,8 +128,6 @@ def info(file: File, *, graph: GraphName = None, as_json: Json = False, trusted:
 
     The file may be a stranger's: nothing in it acts, and no other file is read or written.
     """
-    from dbgnn.cli.info import describe_file, describe_text  # noqa: PLC0415
-
     with connect(file, read_only=True, untrusted=not trusted, trusted=trusted) as db:
         found = describe_file(db, graph)
     _tell(_dumps(found) if as_json else describe_text(found))
@@ -376,8 +376,6 @@ def query(
 
 
 def _tell_of(data: Any, output: Path | None, *, as_json: bool) -> None:
-    from dbgnn.cli.summary import summarize, summary_text  # noqa: PLC0415
-
     found = summarize(data)
     if output is not None:
         import torch  # noqa: PLC0415

@@ -11,9 +11,9 @@ from torch_geometric.data import Data, EdgeAttr, HeteroData
 from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler.base import SamplerOutput
 
-from dbgnn.sampling.output import forget
 from dbgnn.schema.model import Label
 from dbgnn.stores.feature_store import NODE_ID, column_name
+from dbgnn.stores.sampled_edges import forget
 
 if TYPE_CHECKING:
     from dbgnn.loader.neighbor import NeighborLoader

@@ -2,7 +2,8 @@
 
 PyG's loaders ask a feature store for every attribute it lists with ``out.node`` as index: a tensor, or if heterogeneous what
 it holds for the attribute's group. Edges have no other way in. So the node ids of a homogeneous output know the output, and
-`edge_ids` takes the ids of its edges from there; those of a heterogeneous one also answer for edge types.
+the store takes the ids of its edges from there (`stores/sampled_edges.py`); those of a heterogeneous one also answer for edge
+types.
 """
 
 from __future__ import annotations
@@ -20,34 +21,15 @@ from dbgnn.errors import RequestError
 from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.relabel import Ids
 from dbgnn.schema.model import EdgeType
+from dbgnn.stores.sampled_edges import FETCHED, EdgeIds, link
 
 #: Makes an uninitialised tensor of a shape and a dtype (by NumPy's name).
 Empty: TypeAlias = Callable[[tuple[int, ...], str], Tensor]
-
-#: The attribute of a tensor of node ids that says which output they are of.
-_OUTPUT = "_dbgnn_output"
-
-#: In an output whose features were fetched just now: who asks for its node ids next puts them into a mini-batch.
-_FETCHED = "_dbgnn_fetched"
 
 _BY_ITSELF = (
     "transform_sampler_output returned an output that it made by itself, so it cannot be said whether its edges are those "
     "whose features were fetched. Change the output that it is given, or use dataclasses.replace()."
 )
-
-
-class EdgeIds:
-    """The ids of sampled edges, where PyG expects an index of node ids.
-
-    Attributes:
-        ids: int64 ``[edges]``.
-    """
-
-    def __init__(self, ids: Tensor) -> None:
-        self.ids = ids
-
-    def size(self, dim: int) -> None:
-        """Return None, which PyG sets as the number of nodes of the edge type: so it sets none."""
 
 
 class _Nodes(dict[Any, Tensor]):
@@ -120,42 +102,13 @@ class Output(SamplerOutput):
     def node(self) -> Any:
         """Node ids."""
         ids = self.__dict__["node"]
-        if not self.__dict__.pop(_FETCHED, False) and isinstance(ids, Tensor):
-            setattr(ids, _OUTPUT, _Link(self))
+        if not self.__dict__.pop(FETCHED, False) and isinstance(ids, Tensor):
+            link(ids, self)
         return ids
 
     @node.setter
     def node(self, ids: Tensor) -> None:
         self.__dict__["node"] = ids
-
-
-class _Link:
-    """Which output node ids are of; it keeps nothing alive, and no copy of the ids has it."""
-
-    def __init__(self, out: Output | None = None) -> None:
-        self.out = None if out is None else weakref.ref(out)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Link, ()
-
-
-def edge_ids(index: Any) -> Tensor | None:
-    """Return the edge ids that an index set by PyG's loaders leads to; None if it leads to none."""
-    if isinstance(index, EdgeIds):
-        return index.ids
-    link: _Link | None = getattr(index, _OUTPUT, None)
-    out = None if link is None or link.out is None else link.out()
-    return None if out is None else out.edge
-
-
-def forget(index: Any) -> None:
-    """Take from node ids what leads to edge ids: they become a part of the mini-batch."""
-    link: _Link | None = getattr(index, _OUTPUT, None)
-    if link is not None:
-        delattr(index, _OUTPUT)
-        out = None if link.out is None else link.out()
-        if out is not None:
-            out.__dict__[_FETCHED] = True
 
 
 # -- making them -----------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.settings import Settable, Settings
 from dbgnn.schema.model import EdgeType, shown_type
+from dbgnn.stores.pair import stores_of
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
@@ -300,8 +301,6 @@ class NeighborSampler(Listed, Settable):
 
 
 def _graph_of(data: object, *, homogeneous: bool) -> tuple[IndexedGraph, bool]:
-    from dbgnn.stores.pair import stores_of  # noqa: PLC0415 - the stores' tests import the sampler
-
     if isinstance(data, IndexedGraph):
         return data, homogeneous or data.definition.homogeneous
     _, graph_store = stores_of(data)

@@ -19,13 +19,13 @@ from dbgnn.arrow import dtype_of
 from dbgnn.clock import Clock
 from dbgnn.display import Listed, warn
 from dbgnn.errors import RequestError, SchemaError, UnknownNameError
-from dbgnn.sampling.output import edge_ids, forget
 from dbgnn.schema import Column
 from dbgnn.schema.model import Label
 from dbgnn.stores import features, key_lookup
 from dbgnn.stores.binding import Binding, Source
 from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
 from dbgnn.stores.request import Ids64, Rows, rows_of
+from dbgnn.stores.sampled_edges import edge_ids, forget
 from dbgnn.stores.steady import Steady
 from dbgnn.topology import Topology
 from dbgnn.translated import translated
