@@ -89,6 +89,7 @@ class IndexedGraph(Listed):
             if self.db.read_only:
                 self.db.built_in_memory[self.name] = dangling
             self._verified = None
+            topology.forget_lists(self.db)
         return self
 
     def topology(self) -> Topology:

@@ -74,6 +74,9 @@ class Attributes(NodeLoader):
     weight_attr = OfSampler()
     is_sorted = OfSampler()
     seed = OfSampler()
+    mode = OfSampler()
+    time_window = OfSampler()
+    where = OfSampler()
 
     @property
     def node_sampler(self) -> BaseSampler:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
@@ -31,6 +31,7 @@ from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
 from dbgnn.loader.workers import Workers, check_workers
 from dbgnn.packs.pack import write as write_pack
 from dbgnn.plans.planner import Asked, check_asked
+from dbgnn.sampling.modes import Mode
 from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
 from dbgnn.schema.names import renamed_columns
@@ -56,8 +57,9 @@ class NeighborLoader(Listed, Attributes):
         input_nodes: The seeds: a node type; ids as list, range, array, tensor or pandas Series; a boolean mask in the same
             forms; a SQL predicate such as ``"split = 'train'"``; None for all; or a pair of a node type and one of these. The
             node type may be left out where there is only one.
-        replace, subgraph_type, disjoint: See :class:`dbgnn.NeighborSampler`.
-        input_time, temporal_strategy, time_attr, weight_attr: As in PyG; not supported yet.
+        replace, subgraph_type, disjoint, temporal_strategy, time_attr, weight_attr, mode, time_window, where: See
+            :class:`dbgnn.NeighborSampler`.
+        input_time: The times of the seeds; not supported yet.
         transform: Called with every batch.
         transform_sampler_output: Called with every sampler output.
         is_sorted: As in PyG, without effect.
@@ -122,6 +124,9 @@ class NeighborLoader(Listed, Attributes):
         prefetch: int | str = "auto",
         plan: str = "auto",
         cache_bytes: int | str = "auto",
+        mode: str | Mode | None = None,
+        time_window: Any = None,
+        where: Mapping[Any, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if input_time is not None:
@@ -143,6 +148,9 @@ class NeighborLoader(Listed, Attributes):
             "weight_attr": weight_attr,
             "is_sorted": is_sorted,
             "seed": seed,
+            "mode": mode,
+            "time_window": time_window,
+            "where": where,
         }
         if neighbor_sampler is None:
             neighbor_sampler = NeighborSampler(data, num_neighbors, **given)

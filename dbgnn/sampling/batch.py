@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -11,6 +11,7 @@ import numpy as np
 from dbgnn.errors import RequestError
 from dbgnn.sampling.hop import Counts
 from dbgnn.sampling.relabel import Ids, Numbering, Positions, id_type
+from dbgnn.sampling.roots import Roots
 from dbgnn.schema.model import EdgeType
 
 if TYPE_CHECKING:
@@ -72,8 +73,10 @@ class Nodes:
 class Batch:
     """One mini-batch being sampled."""
 
-    def __init__(self, topology: Topology, seeds: Mapping[str, Ids], *, disjoint: bool) -> None:
+    def __init__(self, topology: Topology, roots: Roots, *, disjoint: bool) -> None:
         self.disjoint = disjoint
+        self.excluded = roots.excluded
+        self.until = roots.times_by_tree()
         self.types: dict[str, Nodes] = {}
         self.induced: dict[EdgeType, Columns] = {}
         self._open: dict[EdgeType, tuple[Ids, Positions, Ids]] = {}
@@ -82,7 +85,7 @@ class Batch:
         trees = 0
         for label, index in topology.vertices.items():
             self.types[label] = Nodes(index.num_nodes, _NONE.astype(np.int64 if disjoint else id_type(index.num_nodes)))
-        for label, given in seeds.items():
+        for label, given in roots.seeds.items():
             num_nodes, ids = topology.vertices[label].num_nodes, np.asarray(given)
             bad = (ids < 0) | (ids >= num_nodes)
             if bad.any():

@@ -16,15 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbgnn.clock import Clock
-from dbgnn.sampling.modes import Mode
+from dbgnn.sampling.modes import ALL, Mode, Step
 from dbgnn.sampling.modes.draws import TOO_FEW
+from dbgnn.sampling.narrow import WHOLE, Narrowed, placed
 from dbgnn.sampling.random import Words
 from dbgnn.sampling.relabel import Ids, id_type
 from dbgnn.topology import damaged, ids_within
+from dbgnn.topology.times import Moments
 
 if TYPE_CHECKING:
     from dbgnn.open_database import OpenDatabase
     from dbgnn.topology import EdgeIndex
+    from dbgnn.topology.derived import Lists
 
 Counts: TypeAlias = npt.NDArray[np.int32]
 
@@ -50,23 +53,52 @@ class Edges:
     edge: Ids
 
 
-def expand(db: OpenDatabase, index: EdgeIndex, nodes: Ids, keys: Words, k: int, mode: Mode, clock: Clock) -> Edges:
+@dataclass(frozen=True, slots=True)
+class Frontier:
+    """The destinations of a hop; one may come more than once.
+
+    Attributes:
+        node: Their ids ``[n]``.
+        key: The random key of each.
+        until: Only edges of this time or an earlier one are eligible ``[n]``; None: time does not matter.
+        since: Only edges later than this, likewise.
+        excluded: For each, edge ids that are not eligible, a list or NULL; None: for none of them.
+    """
+
+    node: Ids
+    key: Words
+    until: Moments | None = None
+    since: Moments | None = None
+    excluded: pa.ListArray | None = None
+
+    def table(self) -> pa.Table:
+        """Return the relation ``frontier``."""
+        columns = {"at": np.arange(len(self.node), dtype=np.int32), "node": self.node, "key": self.key.astype(np.int64)}
+        more = {"until": self.until, "since": self.since, "excluded": self.excluded}
+        return pa.table(columns | {name: values for name, values in more.items() if values is not None})
+
+    @property
+    def narrowed(self) -> Narrowed:
+        """What narrows the lists of these nodes."""
+        return Narrowed(until=self.until is not None, since=self.since is not None, excluded=self.excluded is not None)
+
+
+def expand(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k: int, mode: Mode, clock: Clock) -> Edges:
     """Return at most ``k`` edges of every node.
 
     Args:
         db: The database.
         index: The edge type.
-        nodes: The destinations ``[n]``; one may come more than once.
-        keys: The random key of each.
+        lists: Its lists.
+        frontier: The nodes.
         k: Neighbours per node; -1: all.
         mode: Chooses them.
         clock: Told the time spent on ``sampling`` and ``grouping``.
     """
     with clock("sampling"):
-        frontier = pa.table({"at": np.arange(len(nodes), dtype=np.int32), "node": nodes, "key": keys.astype(np.int64)})
-        found = _run(db, index, frontier, k, mode)
+        found = _run(db, index, lists, frontier, k, mode)
     with clock("grouping"):
-        count = _counts(index, found, len(nodes))
+        count = _counts(index, found, len(frontier.node))
         start = np.cumsum(count, dtype=np.int64)
         total = int(start[-1]) if len(start) else 0
         start -= count
@@ -76,11 +108,11 @@ def expand(db: OpenDatabase, index: EdgeIndex, nodes: Ids, keys: Words, k: int, 
     return Edges(count, src, edge)
 
 
-def _run(db: OpenDatabase, index: EdgeIndex, frontier: pa.Table, k: int, mode: Mode) -> pa.Table:
-    words = 1
+def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k: int, mode: Mode) -> pa.Table:
+    words, table = 1, frontier.table()
     while True:
         try:
-            return db.arrow(expand_sql(index.adjacency, k, mode, words=words), frontier=frontier)
+            return db.arrow(expand_sql(lists, k, mode, frontier.narrowed, words=words), frontier=table)
         except duckdb.Error as error:
             if TOO_FEW not in str(error):
                 raise
@@ -117,27 +149,34 @@ def _place(rows: pa.RecordBatch, start: npt.NDArray[np.int64], count: Counts, sr
 # -- SQL -------------------------------------------------------------------------------------------------
 
 
-def expand_sql(adjacency: str, k: int, mode: Mode, *, words: int) -> str:
-    """Return the query of a hop: ``(at, src, edge)``, lists of at most ``k``, for ``frontier(at, node, key)``.
+def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, words: int) -> str:
+    """Return the query of a hop: ``(at, src, edge)``, lists of at most ``k``, for ``frontier(at, node, key, …)``.
 
     Args:
-        adjacency: Quoted name of the index table ``(dst, nbrs, eids)``.
+        lists: What the edge type's lists hold.
         k: Neighbours per node; -1: all.
         mode: Chooses them.
+        narrowed: What narrows the lists; `Frontier` has the columns for it.
         words: See `Mode.steps`.
     """
-    joined = f"""
-  SELECT f."at", f.key, a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg
-  FROM {adjacency} AS a JOIN frontier AS f ON a.dst = f.node"""
-    if k < 0:
-        return f'SELECT "at", nbrs AS src, eids AS edge\nFROM ({joined})'
+    weighted = mode.needs_weights and k > 0
     # One chain: a second use of `joined` would make DuckDB keep it, lists of hubs and all.
+    joined, steps, eligible = narrowed.steps(lists, weighted=weighted)
+    if k < 0 and eligible == ALL and not steps:
+        return f'SELECT "at", nbrs AS src, eids AS edge\nFROM ({joined})'
+    if k < 0:
+        steps.append(Step("chosen", f"{eligible.kept},\n    range(1, deg + 1) AS p"))
+    else:
+        steps += mode.steps(k, words, eligible)
+    if k < 0 or not mode.in_lists:
+        steps += placed(eligible)
     last, ctes = "joined", [f"joined AS ({joined})"]
-    for name, columns in mode.steps(k, words):
-        ctes.append(f"{name} AS (\n  SELECT {columns}\n  FROM {last})")
+    for name, columns, where in steps:
+        condition = f"\n  WHERE {where}" if where else ""
+        ctes.append(f"{name} AS (\n  SELECT {columns}\n  FROM {last}{condition})")
         last = name
-    steps = ",\n".join(ctes)
-    return f"""WITH {steps}
+    chain = ",\n".join(ctes)
+    return f"""WITH {chain}
 SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge
 FROM {last}"""
 

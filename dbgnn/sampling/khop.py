@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,18 +15,31 @@ import pyarrow as pa
 
 from dbgnn.clock import Clock
 from dbgnn.sampling.batch import Batch, Subgraph, split
-from dbgnn.sampling.hop import expand, induce_sql
-from dbgnn.sampling.modes import UNIFORM, Mode
-from dbgnn.sampling.random import Words, mix
+from dbgnn.sampling.hop import Frontier, expand, induce_sql
+from dbgnn.sampling.modes import UNIFORM, Counters, Mode
+from dbgnn.sampling.random import Words
 from dbgnn.sampling.relabel import TABLE_LIMIT, Ids, Numbering, SortedNumbering, TableNumbering, id_type
+from dbgnn.sampling.roots import Roots, excluded_lists
 from dbgnn.schema.model import EdgeType
 from dbgnn.topology import ids_within
+from dbgnn.topology.derived import PLAIN, Derivation, Lists, lists_of
+from dbgnn.topology.times import Moments, Window
 
 if TYPE_CHECKING:
     from dbgnn.open_database import OpenDatabase
-    from dbgnn.topology import EdgeIndex, Topology
+    from dbgnn.topology import Topology
 
-__all__ = ["Fanout", "KHop", "Subgraph"]
+__all__ = ["Fanout", "KHop", "Roots", "Subgraph"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    """One hop over one edge type: the numbers of both, neighbours per node, and the keys of the mini-batches."""
+
+    number: int
+    edge_type: int
+    k: int
+    keys: Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,8 @@ class Fanout:
         mode: Which of a node's edges a hop takes.
         disjoint: Every seed gets a subgraph of its own.
         induced: Return all edges among the sampled nodes.
+        lists: Per edge type, what the lists of each hop hold and leave out; those of types not named are whole.
+        window: In a sample by time, how long before the seed's time an edge may be, exclusive; None: for ever.
     """
 
     num_neighbors: Mapping[EdgeType, Sequence[int]]
@@ -47,11 +62,21 @@ class Fanout:
     mode: Mode = UNIFORM
     disjoint: bool = False
     induced: bool = False
+    lists: Mapping[EdgeType, Sequence[Derivation]] = field(default_factory=dict)
+    window: Window | None = None
+
+    def derivation(self, edge_type: EdgeType, hop: int) -> Derivation:
+        """Return what the lists of a hop are."""
+        hops = self.lists.get(edge_type)
+        return PLAIN if hops is None else hops[hop]
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the sample, as JSON has it."""
         by_type = [[list(edge_type), list(hops)] for edge_type, hops in self.num_neighbors.items()]
         own = {"num_neighbors": by_type, "num_hops": self.num_hops, "disjoint": self.disjoint, "induced": self.induced}
+        derived = [[list(edge_type), [d.identity() for d in hops]] for edge_type, hops in self.lists.items()]
+        own |= {"lists": derived} if derived else {}
+        own |= {"window": self.window.identity()} if self.window else {}
         return own | self.mode.identity()
 
 
@@ -65,29 +90,29 @@ class KHop:
     def sample(
         self,
         topology: Topology,
-        seeds: Sequence[Mapping[str, Ids]],
+        roots: Sequence[Roots],
         keys: Sequence[int],
         clock: Clock | None = None,
     ) -> list[Subgraph]:
-        """Sample one subgraph per entry of ``seeds``.
+        """Sample one subgraph per entry of ``roots``.
 
         Args:
             topology: The verified index.
-            seeds: Per batch, node ids by node type; duplicates are kept.
-            keys: Per batch, its 32-bit random key (see `random.fold`).
+            roots: Per mini-batch, what it starts from.
+            keys: Per mini-batch, its 32-bit random key (see `random.fold`).
             clock: Told the time spent on ``sampling``, ``grouping`` and ``relabelling``.
 
         Raises:
             RequestError: A seed is no node id.
+            DataError, StaleIndexError: See `topology.derived.lists_of`.
         """
         clock = Clock() if clock is None else clock
-        batches = [Batch(topology, batch, disjoint=self.fanout.disjoint) for batch in seeds]
+        batches = [Batch(topology, root, disjoint=self.fanout.disjoint) for root in roots]
         key = np.asarray(keys, dtype=np.uint32)
         for hop in range(self.fanout.num_hops):
             for number, (edge_type, ks) in enumerate(self.fanout.num_neighbors.items()):
                 if hop < len(ks) and ks[hop] != 0:
-                    hop_key = mix(mix(key ^ np.uint32(hop)) ^ np.uint32(number))
-                    self._expand(topology.edges[edge_type], batches, edge_type, ks[hop], hop_key, clock)
+                    self._expand(topology, batches, edge_type, _Hop(hop, number, ks[hop], key), clock)
             with clock("relabelling"):
                 for batch in batches:
                     batch.end_hop(self._numbering)
@@ -97,22 +122,38 @@ class KHop:
         with clock("relabelling"):
             return [batch.finish(induced=self.fanout.induced) for batch in batches]
 
-    def _expand(self, index: EdgeIndex, batches: list[Batch], edge_type: EdgeType, k: int, keys: Words, clock: Clock) -> None:
+    def _expand(self, topology: Topology, batches: list[Batch], edge_type: EdgeType, hop: _Hop, clock: Clock) -> None:
         ends = [batch.types[edge_type[2]] for batch in batches]
         sizes = [len(end.frontier) for end in ends]
         if not any(sizes):
             return
+        index = topology.edges[edge_type]
+        lists = lists_of(self.db, topology, index, self.fanout.derivation(edge_type, hop.number))
         with clock("sampling"):
             ids = np.concatenate([end.frontier for end in ends])
-            node, tree = split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.int32(0))
-            key = mix(mix(np.repeat(keys, sizes) ^ node.astype(np.uint32)) ^ tree.astype(np.uint32))
-        found = expand(self.db, index, node, key, k, self.fanout.mode, clock)
+            node, tree = split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.zeros(1, dtype=np.int32))
+            counters = Counters(hop.keys, sizes, hop.number, hop.edge_type, node, tree)
+            until, since = self._times(lists, batches, tree, sizes)
+            excluded = excluded_lists([batch.excluded.get(edge_type) for batch in batches], node, sizes)
+            frontier = Frontier(node, self.fanout.mode.keys(counters), until, since, excluded)
+        found = expand(self.db, index, lists, frontier, hop.k, self.fanout.mode, clock)
         with clock("grouping"):
             nodes = np.cumsum([0, *sizes])
             edges = np.insert(np.cumsum(found.count, dtype=np.int64), 0, 0)[nodes]
             for i, batch in enumerate(batches):
                 part = slice(edges[i], edges[i + 1])
                 batch.found(edge_type, found.count[nodes[i] : nodes[i + 1]], found.src[part], found.edge[part])
+
+    def _times(
+        self, lists: Lists, batches: list[Batch], tree: Ids, sizes: Sequence[int]
+    ) -> tuple[Moments, Moments | None] | tuple[None, None]:
+        """Return the time of every node's seed, and when its window begins."""
+        if lists.derivation.times is None:
+            return None, None
+        starts = np.cumsum([0, *(len(batch.until) for batch in batches[:-1])])
+        at = np.repeat(starts, sizes) + tree
+        until = np.concatenate([batch.until for batch in batches])
+        return until[at], None if self.fanout.window is None else self.fanout.window.before(until)[at]
 
     def _induce(self, topology: Topology, batches: list[Batch], edge_type: EdgeType, clock: Clock) -> None:
         # A seed given twice is one node at the source end; at the destination end both copies keep their edges.

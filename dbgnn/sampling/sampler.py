@@ -25,13 +25,16 @@ from dbgnn.display import Listed
 from dbgnn.errors import DbgnnError, FanoutError, RequestError, SchemaError
 from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.sampling.hop import expand_sql, induce_sql
-from dbgnn.sampling.khop import KHop, Subgraph
+from dbgnn.sampling.khop import KHop, Roots, Subgraph
+from dbgnn.sampling.modes import Mode
+from dbgnn.sampling.narrow import Narrowed
 from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_output
 from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.settings import Settable, Settings
 from dbgnn.schema.model import EdgeType, shown_type
 from dbgnn.stores.pair import stores_of
+from dbgnn.topology.derived import lists_of
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
@@ -63,7 +66,15 @@ class NeighborSampler(Listed, Settable):
         disjoint: Every seed gets a subgraph of its own; ``batch`` says which.
         seed: The seed of the random numbers.
         homogeneous: For a :class:`dbgnn.Graph`: serve it without type names. Stores know it themselves.
-        temporal_strategy, time_attr, weight_attr: As in PyG; time and weights are not supported yet.
+        time_attr: The column that says when: of node tables, of edge tables, or of both. A seed then has a time, subgraphs are
+            disjoint, and no node or edge that is later than its seed is sampled. Types without the column are timeless.
+        temporal_strategy: ``"uniform"``, or ``"last"``: the latest ones.
+        weight_attr: The column of edge tables that says how likely an edge is drawn; types without it are uniform.
+        mode: Another way to choose, by name or as an object (see `MODES`); None: what the arguments above mean.
+        time_window: How long before the seed's time a node or edge may be, in the unit of integer times, or such as
+            ``"30 days"``; None: for ever.
+        where: Conditions by node type, edge type, or middle of an edge type, over the columns of its table: only edges for
+            which they are true are taken.
         is_sorted, share_memory: Taken for PyG's sake, without effect: the index is sorted and shared already.
 
     Raises:
@@ -92,6 +103,9 @@ class NeighborSampler(Listed, Settable):
         *,
         seed: int = 0,
         homogeneous: bool = False,
+        mode: str | Mode | None = None,
+        time_window: Any = None,
+        where: Mapping[Any, Any] | None = None,
     ) -> None:
         graph, homogeneous = _graph_of(data, homogeneous=homogeneous)
         self.__dict__.update(graph=graph, homogeneous=homogeneous, edge_types=graph.edge_types)
@@ -107,12 +121,15 @@ class NeighborSampler(Listed, Settable):
             "share_memory": share_memory,
             "seed": seed,
             "keep_orig_edges": False,
+            "mode": mode,
+            "time_window": time_window,
+            "where": where,
         }
         self._set(given)
         self._calls = itertools.count()
 
     def _judged(self, given: Mapping[str, Any]) -> Settings:
-        return Settings.of(given, _per_edge_type(given["num_neighbors"], self.graph))
+        return Settings.of(self.graph, given, _per_edge_type(given["num_neighbors"], self.graph))
 
     @property
     def is_hetero(self) -> bool:
@@ -121,8 +138,8 @@ class NeighborSampler(Listed, Settable):
 
     @property
     def is_temporal(self) -> bool:
-        """False: time is not supported yet."""
-        return False
+        """Whether seeds have times."""
+        return any(derivation.times for hops in self.fanout.lists.values() for derivation in hops)
 
     @property
     def node_types(self) -> list[Any]:
@@ -163,7 +180,7 @@ class NeighborSampler(Listed, Settable):
             **kwargs: Taken for PyG's sake, without effect.
         """
         key = self._batch_key(epoch, batch)
-        (subgraph,) = self._khop().sample(self.graph.topology(), [self._node_seeds(index)], [key])
+        (subgraph,) = self._khop().sample(self.graph.topology(), [self._node_roots(index)], [key])
         return self.output(index, subgraph)
 
     @keyboard_interrupts()
@@ -207,16 +224,20 @@ class NeighborSampler(Listed, Settable):
             UnknownNameError: There is no such node type.
         """
         keys = [self._batch_key(epoch, batch) for epoch, batch in counters]
-        return self._khop().sample(topology, [self._node_seeds(index) for index in inputs], keys, clock)
+        return self._khop().sample(topology, [self._node_roots(index) for index in inputs], keys, clock)
 
     def statements(self, topology: Topology) -> Iterator[tuple[str, str]]:
         """Yield what is sampled, in words, and its statement, of every edge type and number of neighbours."""
         for edge_type, hops in self.fanout.num_neighbors.items():
             adjacency = topology.edges[edge_type].adjacency
-            for k in dict.fromkeys(k for k in hops if k):
-                numbers = ", ".join(str(hop) for hop, asked in enumerate(hops, 1) if asked == k)
-                what = f"{shown_type(edge_type)}, {'all' if k < 0 else k} neighbours, in hop {numbers}"
-                yield what, expand_sql(adjacency, k, self.fanout.mode, words=1)
+            asked = {(k, self.fanout.derivation(edge_type, hop)): None for hop, k in enumerate(hops) if k}
+            for k, derivation in asked:
+                alike = [str(h + 1) for h, n in enumerate(hops) if (n, self.fanout.derivation(edge_type, h)) == (k, derivation)]
+                lists = lists_of(self.graph.db, topology, topology.edges[edge_type], derivation)
+                timed = derivation.times is not None
+                narrowed = Narrowed(until=timed, since=timed and self.fanout.window is not None)
+                what = f"{shown_type(edge_type)}, {'all' if k < 0 else k} neighbours, in hop {', '.join(alike)}"
+                yield what, expand_sql(lists, k, self.fanout.mode, narrowed, words=1)
             if self.fanout.induced:
                 yield f"{shown_type(edge_type)}, all among the nodes", induce_sql(adjacency)
 
@@ -250,10 +271,10 @@ class NeighborSampler(Listed, Settable):
         # In a worker, torch's own seed differs by worker and epoch (and follows torch.manual_seed).
         return fold(self.seed, 2, next(self._calls), 0 if worker is None else worker.seed)
 
-    def _node_seeds(self, inputs: NodeSamplerInput) -> dict[str, Ids]:
-        """Return PyG's input as seeds by node type."""
+    def _node_roots(self, inputs: NodeSamplerInput) -> Roots:
+        """Return PyG's input as what a mini-batch starts from."""
         node = inputs.node
-        return self._seeds(node if inputs.input_type is None else {inputs.input_type: node}, inputs.time)
+        return Roots(self._seeds(node if inputs.input_type is None else {inputs.input_type: node}, inputs.time))
 
     def _seeds(self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None) -> dict[str, Ids]:
         """Return seeds as PyG gives them as arrays by node type."""
@@ -271,7 +292,7 @@ class NeighborSampler(Listed, Settable):
         self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None, *, key: int
     ) -> SamplerOutput | HeteroSamplerOutput:
         """Sample as PyG's edge sampling asks for it."""
-        (subgraph,) = self._khop().sample(self.graph.topology(), [self._seeds(seed, seed_time)], [key])
+        (subgraph,) = self._khop().sample(self.graph.topology(), [Roots(self._seeds(seed, seed_time))], [key])
         return self._tensors(subgraph, fresh)
 
     def _tensors(self, found: Subgraph, empty: Empty) -> SamplerOutput | HeteroSamplerOutput:

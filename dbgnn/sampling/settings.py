@@ -8,20 +8,24 @@ import operator
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
 from torch_geometric.sampler import BaseSampler, NumNeighbors
 from torch_geometric.sampler.base import SubgraphType
 
-from dbgnn.errors import DbgnnError, RequestError, SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import RequestError, SchemaError, UnknownNameError, near_misses
+from dbgnn.sampling.asked import lists_asked, mode_asked
 from dbgnn.sampling.khop import Fanout
-from dbgnn.sampling.modes import Uniform
+from dbgnn.sampling.modes import Mode
 
-#: What may be set on a sampler, as it may be given; the last one is PyG's, an attribute alone.
+if TYPE_CHECKING:
+    from dbgnn.indexed_graph import IndexedGraph
+
+#: What may be set on a sampler, as it may be given; ``keep_orig_edges`` is PyG's, an attribute alone.
 NAMES = (
     "num_neighbors subgraph_type replace disjoint temporal_strategy time_attr weight_attr is_sorted share_memory seed "
-    "keep_orig_edges"
+    "keep_orig_edges mode time_window where"
 ).split()
 
 
@@ -49,20 +53,19 @@ class Settings:
         return own | self.fanout.identity()
 
     @classmethod
-    def of(cls, given: Mapping[str, Any], fan_out: tuple[Mapping[Any, list[int]], int]) -> Settings:
+    def of(cls, graph: IndexedGraph, given: Mapping[str, Any], fan_out: tuple[Mapping[Any, list[int]], int]) -> Settings:
         """Judge what was given, by the names in `NAMES`.
 
         Args:
+            graph: The graph.
             given: The values.
             fan_out: The neighbours of every edge type and the number of hops.
 
         Raises:
-            DbgnnError: Something is not supported.
+            DbgnnError: Something does not go together, or is no column; see `asked`.
             RequestError: A value is of the wrong kind.
             SchemaError: There is no such subgraph type.
         """
-        if given["time_attr"] is not None or given["weight_attr"] is not None or given["temporal_strategy"] != "uniform":
-            raise DbgnnError("time_attr, weight_attr and temporal_strategy are not supported yet; leave them out.")
         flags = {name: _flag(name, given[name]) for name in ("replace", "disjoint", "keep_orig_edges")}
         try:
             subgraph_type = SubgraphType(given["subgraph_type"])
@@ -75,7 +78,10 @@ class Settings:
             raise RequestError(f"seed must be an integer, not {given['seed']!r}.") from None
         per_type, num_hops = fan_out
         induced = subgraph_type == SubgraphType.induced
-        fanout = Fanout(per_type, num_hops, Uniform(flags["replace"]), disjoint=flags["disjoint"], induced=induced)
+        mode = mode_asked(given, replace=flags["replace"])
+        lists, window = lists_asked(graph, given, num_hops)
+        disjoint = flags["disjoint"] or given["time_attr"] is not None
+        fanout = Fanout(per_type, num_hops, mode, disjoint=disjoint, induced=induced, lists=lists, window=window)
         return cls(fanout, subgraph_type, seed, flags["keep_orig_edges"], flags["replace"])
 
 
@@ -140,9 +146,12 @@ class Settable(BaseSampler):
     disjoint = Setting("Whether every seed gets a subgraph of its own.", lambda s: s.fanout.disjoint)
     seed = Setting("The seed of the random numbers.", lambda s: s.seed)
     keep_orig_edges = Setting("Keep a bidirectional subgraph's directed edges too, as PyG does.", lambda s: s.keep_orig_edges)
-    temporal_strategy: Setting[str] = Setting("As in PyG; only ``'uniform'`` yet.")
-    time_attr: Setting[str | None] = Setting("As in PyG; only None yet.")
-    weight_attr: Setting[str | None] = Setting("As in PyG; only None yet.")
+    temporal_strategy: Setting[str] = Setting("Which of the earlier edges are taken: ``'uniform'`` or ``'last'``.")
+    time_attr: Setting[str | None] = Setting("The column of node and edge tables that says when.")
+    weight_attr: Setting[str | None] = Setting("The column of edge tables that says how likely.")
+    mode: Setting[Mode] = Setting("How a hop chooses among a node's edges.", lambda s: s.fanout.mode)
+    time_window: Setting[Any] = Setting("How long before a seed's time an edge may be; None: for ever.")
+    where: Setting[Any] = Setting("Conditions on edges and on the nodes that they lead to.")
     is_sorted: Setting[bool] = Setting("Taken for PyG's sake; the index is sorted.")
     share_memory: Setting[bool] = Setting("Taken for PyG's sake; the index is shared.")
 

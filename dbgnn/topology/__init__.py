@@ -3,6 +3,7 @@
 from dbgnn.topology.build import build
 from dbgnn.topology.compare import Difference, differences
 from dbgnn.topology.damage import damaged, ids_within
+from dbgnn.topology.derived import forget_lists
 from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex, ids_of_keys, same_ids
 from dbgnn.topology.state import IncompleteIndexError, are_as_indexed, is_up_to_date, verify
 
@@ -16,6 +17,7 @@ __all__ = [
     "build",
     "damaged",
     "differences",
+    "forget_lists",
     "ids_of_keys",
     "ids_within",
     "is_up_to_date",

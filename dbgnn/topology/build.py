@@ -1,7 +1,7 @@
 """Building the index: ids, maps and adjacency lists, in bounded memory, part by part, each in one transaction.
 
 Edges are resolved to ids and sorted by DuckDB (which spills), streamed out as Arrow, cut into lists at the
-destinations, and inserted: ``list()`` aggregation does not spill, and 20 M edges took it twice as long.
+destinations (`cut.py`), and inserted.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from dbgnn.schema.keys import check_key_types, compared
 from dbgnn.schema.model import EdgeTable, VertexTable, shown_type
 from dbgnn.sql import quote
 from dbgnn.topology.contents import adjacency_contents, damage, map_contents
+from dbgnn.topology.cut import cut_into_lists
 from dbgnn.topology.faults import Resolved, check_keys, dangling
 from dbgnn.topology.home import home_to_write, is_in_memory, table_in
 from dbgnn.topology.index import VertexIndex
@@ -220,10 +221,13 @@ class _Build:
             else:
                 source = f"({kept}) AS k"
             node, edge_id = _int_type(max(src.num_nodes, dst.num_nodes)), _int_type(count)
-            ordered = f"SELECT dst::{node} d, src::{node} s, ({eid})::{edge_id} e FROM {source} ORDER BY d ASC, s ASC, e ASC"
+            ordered = (
+                f"SELECT dst::{node} AS dst, src::{node} AS nbrs, ({eid})::{edge_id} AS eids FROM {source} "
+                "ORDER BY 1 ASC, 2 ASC, 3 ASC"
+            )
             adjacency = self._new_table("adj", f"dst {node}, nbrs {node}[], eids {edge_id}[]")
             with self._bar(f"edges of {shown_type(edge.edge_type)}", count) as bar:
-                for lists, edges in _adjacency_lists(self._stream_batches(ordered)):
+                for lists, edges in cut_into_lists(self._stream_batches(ordered)):
                     self._insert(adjacency, lists)
                     bar.update(edges)
             self._register(
@@ -296,36 +300,6 @@ class _Build:
 
     def _bar(self, what: str, total: int) -> Bar:
         return Bar(total=total, desc=what, unit=" rows", unit_scale=True, disable=not self.progress)
-
-
-def _adjacency_lists(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.Table, int]]:
-    """Cut a stream of ``(d, s, e)`` sorted by d into ``(dst, nbrs, eids)``; a list never spans two results."""
-    pending: list[list[np.ndarray]] = []  # pieces that end with the destination still being read
-    for batch in batches:
-        if not len(batch):
-            continue
-        pending.append([column.to_numpy() for column in batch.columns])
-        if pending[0][0][-1] == pending[-1][0][-1]:
-            continue  # a hub larger than a chunk: join its pieces once, at its end
-        cols = [np.concatenate(pieces) for pieces in zip(*pending, strict=True)]
-        complete = int(np.searchsorted(cols[0], cols[0][-1]))
-        pending = [[c[complete:].copy() for c in cols]]
-        yield _lists(*(c[:complete] for c in cols)), complete
-    if pending:
-        cols = [np.concatenate(pieces) for pieces in zip(*pending, strict=True)]
-        yield _lists(*cols), len(cols[0])
-
-
-def _lists(d: np.ndarray, s: np.ndarray, e: np.ndarray) -> pa.Table:
-    starts = np.concatenate([[0], np.flatnonzero(d[1:] != d[:-1]) + 1])
-    offsets = pa.array(np.append(starts, len(d)), pa.int64())
-    return pa.table(
-        {
-            "dst": d[starts],
-            "nbrs": pa.LargeListArray.from_arrays(offsets, pa.array(s)),
-            "eids": pa.LargeListArray.from_arrays(offsets, pa.array(e)),
-        }
-    )
 
 
 def _numbered(chunks: Iterator[np.ndarray]) -> Iterator[tuple[int, np.ndarray]]:

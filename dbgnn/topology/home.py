@@ -14,6 +14,8 @@ from dbgnn.sql import quote
 
 #: What the name of an index in memory begins with; the name of the database that it is for follows.
 _PREFIX = "dbgnn_index_of_"
+#: The same of derived lists.
+_LISTS_PREFIX = "dbgnn_lists_of_"
 
 
 def homes(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -39,6 +41,18 @@ def home_to_write(con: duckdb.DuckDBPyConnection, *, read_only: bool) -> str:
     memory = _PREFIX + file
     if len(homes(con)) == 1:
         con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {quote(memory)} (READ_WRITE)")
+    return memory
+
+
+def lists_home(con: duckdb.DuckDBPyConnection) -> str:
+    """Return the database in memory that derived lists are kept in, and make it if it is not there."""
+    memory = _LISTS_PREFIX + current_database(con)
+    found = con.execute("SELECT path FROM duckdb_databases() WHERE database_name = ?", [memory]).fetchall()
+    if found and found[0][0] is not None:
+        raise SchemaError(f"{found[0][0]!r} is attached by the name of dbgnn's lists in memory. Run DETACH {quote(memory)}.")
+    if not found:
+        con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {quote(memory)} (READ_WRITE)")
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(memory)}.{quote(OWN_SCHEMA)}")
     return memory
 
 

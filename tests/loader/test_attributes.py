@@ -114,7 +114,7 @@ def test_a_copy_is_set_by_itself(hetero: Stores) -> None:
     [
         ("num_neighbors", [0.5], "integer"),
         ("subgraph_type", "both", "directional"),
-        ("time_attr", "year", "not supported yet"),
+        ("time_attr", "nothing", "is a column of no"),
         ("super_batch", 0, "at least 1"),
         ("prefetch", "many", "auto"),
         ("plan", "magic", "'join'"),

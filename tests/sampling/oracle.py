@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,6 +48,17 @@ def picks(degree: int, k: int, key: int, *, replace: bool) -> list[int]:
     return chosen
 
 
+#: ``(edge type, hop, tree, node)`` to the ``(source, edge id)`` that may be taken.
+Lists = Callable[[EdgeType, int, int, int], list[tuple[int, int]]]
+#: ``(how many, k, key)`` to positions among them.
+Choose = Callable[..., list[int]]
+
+
+def latest(degree: int, k: int, key: int, *, replace: bool) -> list[int]:
+    """The last k positions."""
+    return list(range(degree))[-k if k >= 0 else 0 :] if k else []
+
+
 @dataclass
 class Sample:
     node: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # (tree, id)
@@ -73,7 +84,10 @@ def sample(  # noqa: PLR0912 - the whole sampler in one piece, to be read from t
     *,
     replace: bool = False,
     disjoint: bool = False,
+    lists: Lists | None = None,
+    choose: Choose = picks,
 ) -> Sample:
+    """Sample; ``lists`` gives what a hop may take of a node's edges, in order, and ``choose`` the positions it takes."""
     out = Sample()
     trees = 0
     for label in labels:
@@ -99,9 +113,9 @@ def sample(  # noqa: PLR0912 - the whole sampler in one piece, to be read from t
             begin, end = frontier[edge_type[2]]
             for li in range(begin, end):
                 tree, seen = out.node[edge_type[2]][li]
-                near = neighbours(src, dst, seen)
+                near = neighbours(src, dst, seen) if lists is None else lists(edge_type, hop, tree, seen)
                 node_key = mix(mix(hop_key ^ seen) ^ tree)
-                for p in picks(len(near), ks[hop], node_key, replace=replace) if ks[hop] else []:
+                for p in choose(len(near), ks[hop], node_key, replace=replace) if ks[hop] else []:
                     found[edge_type].append((li, (tree, near[p][0]), near[p][1]))
         for label in labels:
             new = sorted({s for t, rows in found.items() if t[0] == label for _, s, _ in rows if s not in position[label]})

@@ -12,9 +12,15 @@ from torch_geometric.sampler.base import SubgraphType
 from dbgnn.sampling.khop import Fanout
 from dbgnn.sampling.modes import MODES, Mode, Uniform
 from dbgnn.sampling.settings import Settings
+from dbgnn.topology.conditions import Conditions
+from dbgnn.topology.derived import Derivation
+from dbgnn.topology.times import Times, Window
+from dbgnn.topology.weights import Weights
 
 FANOUT = Fanout({("a", "to", "b"): [3, 2]}, 2)
 SETTINGS = Settings(FANOUT, SubgraphType.directional, seed=5, keep_orig_edges=False, replace=False)
+
+DERIVED = Derivation(Times("at", None), Weights("w"), Conditions("w > 1", "year > 2000"))
 
 #: Other values of what is neither true or false nor a number.
 OTHERS: dict[str, Any] = {
@@ -22,6 +28,14 @@ OTHERS: dict[str, Any] = {
     "mode": Uniform(replace=True),
     "fanout": dataclasses.replace(FANOUT, disjoint=True),
     "subgraph_type": SubgraphType.induced,
+    "lists": {("a", "to", "b"): [DERIVED, DERIVED]},
+    "window": Window(8),
+    "edge": "other",
+    "node": "other",
+    "column": "other",
+    "times": Times("at", "born"),
+    "weights": Weights("v"),
+    "conditions": Conditions("w > 0", None),
 }
 
 #: What an object has that is in another field as well.
@@ -32,7 +46,9 @@ def modes() -> list[Mode]:
     return [mode() for mode in MODES.values()]
 
 
-@pytest.mark.parametrize("given", [SETTINGS, FANOUT, *modes()], ids=lambda given: type(given).__name__)
+@pytest.mark.parametrize(
+    "given", [SETTINGS, FANOUT, DERIVED, *DERIVED.parts, Window(7), *modes()], ids=lambda given: type(given).__name__
+)
 def test_every_field_is_in_the_identity(given: Any) -> None:
     same = given.identity()
     assert json.loads(json.dumps(same)) == same

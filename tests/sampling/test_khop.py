@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 import dbgnn
-from dbgnn.sampling import Fanout, KHop, Subgraph, relabel
+from dbgnn.sampling import Fanout, KHop, Roots, Subgraph, relabel
 from dbgnn.sampling.modes import Uniform, draws
 from dbgnn.sampling.random import mix
 from dbgnn.sampling.relabel import SortedNumbering, TableNumbering
@@ -49,7 +49,7 @@ def test_sample_equals_the_oracle(db: dbgnn.Database, hetero: Fixture, seeds: st
     fanout = {RATES: [5, 4, -1], LIKED: [3, 2, 2], KNOWS: [0, 2, 1]}
     khop = KHop(db, Fanout(fanout, len(next(iter(fanout.values()))), mode=Uniform(replace), disjoint=disjoint))
     given_seeds = {label: np.array(ids, dtype=np.int64) for label, ids in SEEDS[seeds].items()}
-    (found,) = khop.sample(db.graph().topology(), [given_seeds], [77])
+    (found,) = khop.sample(db.graph().topology(), [Roots(given_seeds)], [77])
     check(found, oracle.sample(hetero.labels, hetero.edges, given_seeds, fanout, 77, replace=replace, disjoint=disjoint))
 
 
@@ -67,7 +67,7 @@ def test_sample_equals_the_oracle_for_any_request(
     fanout = {RATES: ks, LIKED: ks[::-1], KNOWS: [2] * len(ks)}
     khop = KHop(db, Fanout(fanout, len(next(iter(fanout.values()))), mode=Uniform(replace), disjoint=disjoint))
     given_seeds = {"item": np.array(seeds, dtype=np.int64)}
-    (found,) = khop.sample(db.graph().topology(), [given_seeds], [key])
+    (found,) = khop.sample(db.graph().topology(), [Roots(given_seeds)], [key])
     check(found, oracle.sample(hetero.labels, hetero.edges, given_seeds, fanout, key, replace=replace, disjoint=disjoint))
 
 
@@ -75,9 +75,9 @@ def test_many_batches_at_once_are_the_same_as_one_at_a_time(db: dbgnn.Database) 
     rng = np.random.default_rng(0)
     khop = KHop(db, Fanout({RATES: [5, 3], LIKED: [4, 4], KNOWS: [3, 2]}, 2))
     batches = [{"item": rng.integers(0, 120, 16), "user": rng.integers(0, 400, n)} for n in (3, 0, 8, 8)]
-    together = khop.sample(db.graph().topology(), batches, [1, 2, 3, 4])
+    together = khop.sample(db.graph().topology(), [Roots(batch) for batch in batches], [1, 2, 3, 4])
     for i, batch in enumerate(batches):
-        (alone,) = khop.sample(db.graph().topology(), [batch], [i + 1])
+        (alone,) = khop.sample(db.graph().topology(), [Roots(batch)], [i + 1])
         for part in ("node", "row", "col", "edge"):
             one, all_ = getattr(alone, part), getattr(together[i], part)
             assert {k: a.tolist() for k, a in one.items()} == {k: a.tolist() for k, a in all_.items()}
@@ -103,7 +103,7 @@ def test_threads_do_not_change_the_sample(tmp_path: Path) -> None:
     found = []
     for threads in (1, 2):
         with dbgnn.connect(path, read_only=True, threads=threads) as db:
-            (out,) = KHop(db, Fanout({link: [10, 10]}, 2)).sample(db.graph().topology(), [{"node": seeds}], [5])
+            (out,) = KHop(db, Fanout({link: [10, 10]}, 2)).sample(db.graph().topology(), [Roots({"node": seeds})], [5])
             found.append(out)
     for part in ("node", "row", "col", "edge"):
         a, b = (next(iter(getattr(out, part).values())) for out in found)
@@ -128,7 +128,7 @@ def test_every_position_and_pair_is_equally_likely(tmp_path: Path, k: int, degre
             EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
         )
         khop = KHop(db, Fanout({("a", "e", "b"): [k]}, 1))
-        (out,) = khop.sample(db.graph().topology(), [{"b": np.arange(draws)}], [3])
+        (out,) = khop.sample(db.graph().topology(), [Roots({"b": np.arange(draws)})], [3])
     picked = out.node["a"][out.row["a", "e", "b"]].reshape(draws, k)
     assert all(len(set(row)) == k for row in picked.tolist())
     assert chisquare(np.bincount(picked.ravel(), minlength=degree)).pvalue > 1e-3
@@ -148,7 +148,7 @@ def test_a_million_neighbours_of_a_larger_hub(tmp_path: Path) -> None:
             EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
         )
         khop = KHop(db, Fanout({("a", "e", "b"): [1_000_000]}, 1))
-        (out,) = khop.sample(db.graph().topology(), [{"b": np.zeros(1, dtype=np.int64)}], [3])
+        (out,) = khop.sample(db.graph().topology(), [Roots({"b": np.zeros(1, dtype=np.int64)})], [3])
         assert len(np.unique(out.node["a"])) == 1_000_000
 
 
@@ -168,7 +168,7 @@ def test_rejected_words_are_drawn_again(
     monkeypatch.setattr(draws, "below", rejecting)
     fanout = {RATES: [k, 2], LIKED: [2, k], KNOWS: [0, 0]}
     seeds = {"item": np.arange(30)}
-    (found,) = KHop(db, Fanout(fanout, 2, mode=Uniform(replace))).sample(db.graph().topology(), [seeds], [9])
+    (found,) = KHop(db, Fanout(fanout, 2, mode=Uniform(replace))).sample(db.graph().topology(), [Roots(seeds)], [9])
     check(found, oracle.sample(hetero.labels, hetero.edges, seeds, fanout, 9, replace=replace, disjoint=False))
     assert set(tried) == {1, 4}
 
@@ -203,7 +203,9 @@ def test_every_size_of_sample_is_the_oracle_s(tmp_path: Path, k: int) -> None:
         edge_type = ("a", "e", "b")
         for replace in (False, True):
             seeds = {"b": np.array([7, 0, 1, 2, 3, 4, 5, 6, 7])}
-            (found,) = KHop(db, Fanout({edge_type: [k]}, 1, mode=Uniform(replace))).sample(db.graph().topology(), [seeds], [k])
+            (found,) = KHop(db, Fanout({edge_type: [k]}, 1, mode=Uniform(replace))).sample(
+                db.graph().topology(), [Roots(seeds)], [k]
+            )
             wanted = oracle.sample(
                 ("a", "b"), {edge_type: (src, dst)}, seeds, {edge_type: [k]}, k, replace=replace, disjoint=False
             )
@@ -215,7 +217,7 @@ def test_with_replacement_every_position_is_equally_likely(db: dbgnn.Database, h
     topology = db.graph().topology()
     batches = [{"item": np.full(10, 4)}] * 100
     edges = []
-    for sample in khop.sample(topology, batches, range(100)):
+    for sample in khop.sample(topology, [Roots(batch) for batch in batches], range(100)):
         assert len(sample.edge[RATES]) == 40
         edges.append(sample.edge[RATES][:4])  # copies of a seed draw the same
     ids = [e for _, e in oracle.neighbours(*hetero.edges[RATES], 4)]
@@ -245,7 +247,7 @@ def test_a_seed_that_is_no_node_is_named(db: dbgnn.Database) -> None:
     khop = KHop(db, Fanout({RATES: [1], LIKED: [1], KNOWS: [1]}, 1))
     for bad in (120, -1):
         with pytest.raises(dbgnn.RequestError, match=f"Seed {bad} is no id of node type 'item': it has 120"):
-            khop.sample(db.graph().topology(), [{"item": np.array([3, bad])}], [0])
+            khop.sample(db.graph().topology(), [Roots({"item": np.array([3, bad])})], [0])
 
 
 def test_ids_are_as_small_as_they_fit() -> None:

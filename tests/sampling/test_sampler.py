@@ -174,9 +174,14 @@ def test_num_neighbors_that_do_not_fit(db: dbgnn.Database, num_neighbors: object
 
 
 def test_what_is_not_supported_is_refused(db: dbgnn.Database) -> None:
-    options: list[dict[str, Any]] = [{"time_attr": "t"}, {"weight_attr": "w"}, {"temporal_strategy": "last"}]
-    for option in options:
-        with pytest.raises(dbgnn.DbgnnError, match="not supported yet"):
+    options: list[tuple[dict[str, Any], str]] = [
+        ({"time_attr": "t"}, "is a column of no node or edge table"),
+        ({"weight_attr": "v"}, "weighted"),
+        ({"temporal_strategy": "last"}, "give time_attr"),
+        ({"mode": "uniformly"}, "no mode 'uniformly'"),
+    ]
+    for option, message in options:
+        with pytest.raises(dbgnn.DbgnnError, match=message):
             dbgnn.NeighborSampler(db.graph(), [1], **option)
     with pytest.raises(dbgnn.DbgnnError, match="dict"):
         dbgnn.NeighborSampler({}, [1])  # type: ignore[arg-type] # that is what is tried

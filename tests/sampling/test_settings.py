@@ -92,9 +92,9 @@ def test_several_at_once_all_or_none(db: dbgnn.Database) -> None:
         ("disjoint", None, "True or False"),
         ("subgraph_type", "both", "'directional', 'bidirectional', 'induced'"),
         ("seed", 1.5, "integer"),
-        ("time_attr", "time", "not supported yet"),
-        ("weight_attr", "w", "not supported yet"),
-        ("temporal_strategy", "last", "not supported yet"),
+        ("time_attr", "time", "is a column of no node or edge table"),
+        ("weight_attr", "v", "weighted"),
+        ("temporal_strategy", "last", "give time_attr"),
     ],
 )
 def test_a_value_is_judged_as_the_argument_is(db: dbgnn.Database, name: str, value: Any, message: str) -> None:

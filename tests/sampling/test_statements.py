@@ -12,6 +12,7 @@ import pytest
 
 from dbgnn.sampling.hop import expand_sql, induce_sql
 from dbgnn.sampling.modes import Uniform
+from dbgnn.topology.derived import Lists
 
 FOLDER = Path(__file__).parent / "statements"
 ADJACENCY = '"shop"."dbgnn"."adj_1"'
@@ -20,12 +21,12 @@ ADJACENCY = '"shop"."dbgnn"."adj_1"'
 def statements() -> Mapping[str, str]:
     """Every form of the statements, by the name of its file."""
     return {
-        "all": expand_sql(ADJACENCY, -1, Uniform(), words=1),
-        "uniform_of_few": expand_sql(ADJACENCY, 3, Uniform(), words=1),
-        "uniform_of_many": expand_sql(ADJACENCY, 12, Uniform(), words=1),
-        "uniform_of_very_many": expand_sql(ADJACENCY, 256, Uniform(), words=1),
-        "uniform_with_replacement": expand_sql(ADJACENCY, 3, Uniform(replace=True), words=1),
-        "uniform_with_more_words": expand_sql(ADJACENCY, 2, Uniform(), words=4),
+        "all": expand_sql(Lists(ADJACENCY), -1, Uniform(), words=1),
+        "uniform_of_few": expand_sql(Lists(ADJACENCY), 3, Uniform(), words=1),
+        "uniform_of_many": expand_sql(Lists(ADJACENCY), 12, Uniform(), words=1),
+        "uniform_of_very_many": expand_sql(Lists(ADJACENCY), 256, Uniform(), words=1),
+        "uniform_with_replacement": expand_sql(Lists(ADJACENCY), 3, Uniform(replace=True), words=1),
+        "uniform_with_more_words": expand_sql(Lists(ADJACENCY), 2, Uniform(), words=4),
         "induced": induce_sql(ADJACENCY),
     }
 

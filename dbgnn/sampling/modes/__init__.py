@@ -4,13 +4,14 @@ A mode says what decides its sample (`Mode.identity`), so that packs, `repr` and
 writes the steps of the statement of a hop, from a node's adjacency list to the positions in it that are taken.
 """
 
-from dbgnn.sampling.modes.mode import Mode, Step
+from dbgnn.sampling.modes.last import Last
+from dbgnn.sampling.modes.mode import ALL, Counters, Eligible, Mode, Step
 from dbgnn.sampling.modes.uniform import Uniform
 
 #: Every mode, by the name that it is known by.
-MODES: dict[str, type[Mode]] = {"uniform": Uniform}
+MODES: dict[str, type[Mode]] = {"uniform": Uniform, "last": Last}
 
 #: What is sampled where nothing else is asked for.
 UNIFORM = Uniform()
 
-__all__ = ["MODES", "UNIFORM", "Mode", "Step", "Uniform"]
+__all__ = ["ALL", "MODES", "UNIFORM", "Counters", "Eligible", "Last", "Mode", "Step", "Uniform"]

@@ -7,7 +7,7 @@ The cost does not grow with the degree of a hub.
 
 from __future__ import annotations
 
-from dbgnn.sampling.modes.mode import KEPT, Step
+from dbgnn.sampling.modes.mode import Step
 from dbgnn.sampling.random import MASK, round_sql
 
 #: Up to this k, every draw is a column of its own: half the time of lists (88 k nodes, k = 5: 41 instead of 84 ms of CPU), but
@@ -53,32 +53,32 @@ def or_all(k: int, chosen: str) -> str:
     return f"CASE WHEN deg > {k} THEN {chosen} ELSE range(1, deg + 1) END"
 
 
-def with_repeats(k: int, words: int) -> list[Step]:
+def with_repeats(k: int, words: int, kept: str) -> list[Step]:
     """Return steps to k positions of 1 … deg, each drawn by itself."""
     return [
-        Step("words", f"{KEPT},\n    {words_sql(str(k))} AS w"),
-        Step("chosen", f"{KEPT},\n    {positions('deg', words)} AS p"),
+        Step("words", f"{kept},\n    {words_sql(str(k))} AS w"),
+        Step("chosen", f"{kept},\n    {positions('deg', words)} AS p"),
     ]
 
 
-def without_repeats(k: int, words: int) -> list[Step]:
+def without_repeats(k: int, words: int, kept: str) -> list[Step]:
     """Return steps to k different positions of 1 … deg, or all of them."""
     # The rare statement that needs more words takes lists; the sample is the same.
-    return _in_columns(k) if k <= UNROLLED and words == 1 else _in_lists(k, words)
+    return _in_columns(k, kept) if k <= UNROLLED and words == 1 else _in_lists(k, words, kept)
 
 
-def _in_lists(k: int, words: int) -> list[Step]:
+def _in_lists(k: int, words: int, kept: str) -> list[Step]:
     """Return Floyd's algorithm with lists."""
     taken = f"CASE WHEN list_contains(taken, x) THEN deg - {k} + i ELSE x END"
     distinct = f"list_reduce(d, lambda taken, x, i: list_append(taken, {taken}), []::BIGINT[])"
     return [
-        Step("words", f"{KEPT},\n    CASE WHEN deg > {k} THEN {words_sql(str(k))} END AS w"),
-        Step("drawn", f"{KEPT},\n    CASE WHEN deg > {k} THEN {positions(f'deg - {k} + i', words)} END AS d"),
-        Step("chosen", f"{KEPT},\n    {or_all(k, distinct)} AS p"),
+        Step("words", f"{kept},\n    CASE WHEN deg > {k} THEN {words_sql(str(k))} END AS w"),
+        Step("drawn", f"{kept},\n    CASE WHEN deg > {k} THEN {positions(f'deg - {k} + i', words)} END AS d"),
+        Step("chosen", f"{kept},\n    {or_all(k, distinct)} AS p"),
     ]
 
 
-def _in_columns(k: int) -> list[Step]:
+def _in_columns(k: int, kept: str) -> list[Step]:
     """Return what `_in_lists` does with a column per draw, ``w<i>`` its word and ``p<i>`` its position.
 
     Each step is a CTE of its own, since an expression is evaluated as often as its text stands there. What comes out for nodes
@@ -101,4 +101,4 @@ def _in_columns(k: int) -> list[Step]:
         taken = ", ".join(f"p{j}" for j in range(i))
         steps.append(Step(f"distinct{i + 1}", f"{others}, CASE WHEN p{i} IN ({taken}) THEN {last(i)} ELSE p{i} END AS p{i}"))
     steps.append(Step("chosen", f"{or_all(k, '[' + ', '.join(f'p{i}' for i in draws) + ']')} AS p"))
-    return [Step(name, f"{KEPT},\n    {columns}") for name, columns in steps]
+    return [Step(name, f"{kept},\n    {columns}") for name, columns, _ in steps]

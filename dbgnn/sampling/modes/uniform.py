@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from dbgnn.sampling.modes.draws import or_all, with_repeats, without_repeats, words_sql
-from dbgnn.sampling.modes.mode import KEPT, Step
+from dbgnn.sampling.modes.mode import Eligible, Mode, Step
 
 #: From this k on, comparing every draw with those before it costs more than a random word for every neighbour.
 RANKED = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Uniform:
+class Uniform(Mode):
     """k of a node's neighbours, all equally likely.
 
     Attributes:
@@ -22,13 +22,18 @@ class Uniform:
 
     replace: bool = False
 
-    def steps(self, k: int, words: int) -> list[Step]:
+    @classmethod
+    def asked(cls, *, replace: bool) -> Self:
+        """See `Mode.asked`."""
+        return cls(replace)
+
+    def steps(self, k: int, words: int, eligible: Eligible) -> list[Step]:
         """See `Mode.steps`."""
         if self.replace:
-            return with_repeats(k, words)
+            return with_repeats(k, words, eligible.kept)
         if k >= RANKED:
-            return [Step("chosen", f"{KEPT},\n    {or_all(k, _smallest(k))} AS p")]
-        return without_repeats(k, words)
+            return [Step("chosen", f"{eligible.kept},\n    {or_all(k, _smallest(k))} AS p")]
+        return without_repeats(k, words, eligible.kept)
 
     def identity(self) -> dict[str, Any]:
         """See `Mode.identity`."""

@@ -1,0 +1,70 @@
+"""What a sampler is asked for, as modes and derived lists: each argument by itself, and then together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dbgnn.errors import RequestError, UnknownNameError, near_misses
+from dbgnn.sampling.asked_conditions import conditions_asked
+from dbgnn.sampling.asked_times import strategy_asked, times_asked, window_asked
+from dbgnn.sampling.asked_weights import weights_asked
+from dbgnn.sampling.modes import MODES, Mode
+from dbgnn.schema.model import EdgeType
+from dbgnn.topology.derived import Derivation
+from dbgnn.topology.times import Window
+
+if TYPE_CHECKING:
+    from dbgnn.indexed_graph import IndexedGraph
+
+
+def mode_asked(given: Mapping[str, Any], *, replace: bool) -> Mode:
+    """Return the mode that arguments mean.
+
+    Raises:
+        RequestError: They mean more than one, or one that needs what was not asked for.
+        UnknownNameError: There is no mode of that name.
+    """
+    strategy = strategy_asked(given["temporal_strategy"])
+    means = {"weight_attr": "weighted"} if given["weight_attr"] is not None else {}
+    means |= {"temporal_strategy": strategy} if strategy != "uniform" else {}
+    asked = given["mode"]
+    if isinstance(asked, Mode):
+        mode = asked
+    else:
+        if asked is not None:
+            means["mode"] = asked
+        if len(set(means.values())) > 1:
+            raise RequestError(f"{' and '.join(f'{n}={given[n]!r}' for n in means)} are two ways to choose; leave one out.")
+        name = next(iter(means.values()), "uniform")
+        if name not in MODES:
+            raise UnknownNameError(f"There is no mode {name!r}" + near_misses(name, [*MODES]))
+        mode = MODES[name].asked(replace=replace)
+    if mode.needs_times and given["time_attr"] is None:
+        raise RequestError(f"{mode!r} chooses by time: give time_attr, the column that says when.")
+    if mode.needs_weights and given["weight_attr"] is None:
+        raise RequestError(f"{mode!r} chooses by weight: give weight_attr, the column of the edge table that has it.")
+    return mode
+
+
+def lists_asked(
+    graph: IndexedGraph, given: Mapping[str, Any], num_hops: int
+) -> tuple[dict[EdgeType, list[Derivation]], Window | None]:
+    """Return what the lists of every edge type and hop are to be, and how far back they may reach.
+
+    Raises:
+        SchemaError, SqlError, UnknownNameError: A column or condition is none.
+    """
+    times = times_asked(graph, given["time_attr"])
+    weights = weights_asked(graph, given["weight_attr"])
+    conditions = conditions_asked(graph, given["where"], num_hops)
+    window = window_asked(graph, given["time_attr"], given["time_window"])
+    found = {}
+    for edge_type in graph.edge_types:
+        hops = [
+            Derivation(times.get(edge_type), weights.get(edge_type), conditions.get(edge_type, [None] * num_hops)[hop])
+            for hop in range(num_hops)
+        ]
+        if any(hops):
+            found[edge_type] = hops
+    return found, window

@@ -1,0 +1,103 @@
+"""Eligibility: which positions of a node's list a hop may choose from, as steps before those of the mode.
+
+Time makes a list shorter by binary search (lists are sorted by it), so a hub's list is not walked. Excluded edges leave gaps,
+which the choice passes over. Where nothing narrows, there is no step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dbgnn.sampling.modes import Eligible, Step
+
+if TYPE_CHECKING:
+    from dbgnn.topology.derived import Lists
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What narrows the lists of a frontier, by the columns that it has.
+
+    Attributes:
+        until: Edges that are later than ``until`` are not eligible.
+        since: Nor are those that are not later than ``since``.
+        excluded: Nor are those whose ids are in the list ``excluded``.
+    """
+
+    until: bool = False
+    since: bool = False
+    excluded: bool = False
+
+    def steps(self, lists: Lists, *, weighted: bool) -> tuple[str, list[Step], Eligible]:
+        """Return the query that joins lists to the frontier, the steps to what is eligible, and what that is."""
+        more = [f"f.{n}" for n, there in (("until", self.until), ("since", self.since), ("excluded", self.excluded)) if there]
+        more += [f"a.{n}" for n, there in (("times", self.until), ("cum", weighted)) if there]
+        columns = ", ".join(['f."at", f.key', *more, "a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg"])
+        joined = f"""
+  SELECT {columns}
+  FROM {lists.table} AS a JOIN frontier AS f ON a.dst = f.node"""
+        bits = lists.longest.bit_length()
+        steps = [*self._in_time(bits, weighted=weighted), *self._without_excluded(weighted=weighted)]
+        return joined, steps, Eligible(ranged=self.since, gaps=self.excluded, weighted=weighted, bits=bits)
+
+    def _in_time(self, bits: int, *, weighted: bool) -> list[Step]:
+        if not self.until:
+            return []
+        excluded = ["excluded"] * self.excluded
+        cum = ["cum"] * weighted
+        own = ", ".join(['"at", key, nbrs, eids, times', *excluded, *cum])
+        steps = _not_later("until", "upto", ", ".join([own, *(["since, until"] if self.since else ["until"])]), bits)
+        if self.since:
+            steps += _not_later("since", "first", f"{own}, since, upto", bits)
+        kept = ", ".join(['"at", key, nbrs, eids', *excluded, *cum, *(["first"] * self.since)])
+        count = "upto - first" if self.since else "upto"
+        return [*steps, Step("eligible", f"{kept}, {count} AS deg", f"{count} > 0")]
+
+    def _without_excluded(self, *, weighted: bool) -> list[Step]:
+        if not self.excluded:
+            return []
+        own = ", ".join(['"at", key, nbrs, eids, deg', *(["cum"] * weighted), *(["first"] * self.since)])
+        first = "first" if self.since else "0"
+        found = f"list_transform(excluded, lambda e: list_position(eids, e)::BIGINT - {first})"
+        inside = f"list_filter({found}, lambda g: g BETWEEN 1 AND deg)"
+        lessened = own.replace(", deg", ", deg - coalesce(len(gone), 0) AS deg")
+        return [
+            Step(
+                "searched", f"{own}, CASE WHEN excluded IS NOT NULL THEN list_sort({inside}, 'ASC', 'NULLS LAST') END AS gone"
+            ),
+            Step("without", f"{lessened}, gone", "deg > coalesce(len(gone), 0)"),
+        ]
+
+
+#: Whole lists are eligible.
+WHOLE = Narrowed()
+
+
+def _not_later(bound: str, name: str, kept: str, bits: int) -> list[Step]:
+    """Return steps to ``name``, how many times of a list are not later than ``bound``: a binary search, bit by bit."""
+    steps, so_far = [], "0::BIGINT"
+    for bit in reversed(range(bits)):
+        jump = f"CASE WHEN times[{so_far} + {1 << bit}] <= {bound} THEN {1 << bit} ELSE 0 END"
+        steps.append(Step(f"{name}{bit}", f"{kept}, {so_far} + {jump} AS {name}"))
+        so_far = name
+    return steps
+
+
+def placed(eligible: Eligible) -> list[Step]:
+    """Return steps from positions among what is eligible to positions in lists."""
+    if eligible.gaps:
+        start = "x + first" if eligible.ranged else "x"
+        passed = f"list_transform(p, lambda x: {start} + len(list_filter(gone, lambda g: g <= x)))"
+        plain = "list_transform(p, lambda x: x + first)" if eligible.ranged else "p"
+        # The n-th gap, less the gaps before it, is how many of the positions lie before it.
+        before = f"{eligible.kept.replace('gone', 'list_transform(gone, lambda g, i: g - i + 1) AS gone')}, p"
+        return [
+            Step("levelled", before),
+            Step("placed", f"{eligible.kept}, CASE WHEN gone IS NULL THEN {plain} ELSE {passed} END AS p"),
+        ]
+    if eligible.ranged:
+        return [
+            Step("placed", f"{eligible.kept}, CASE WHEN first = 0 THEN p ELSE list_transform(p, lambda x: x + first) END AS p")
+        ]
+    return []

@@ -1,0 +1,321 @@
+"""Lists derived from the adjacency lists: sorted by time, with weights, narrowed by conditions, or from source to destination.
+
+They are kept in memory, in a database attached to the same DuckDB instance (which spills them to disk like all else), and
+made at the first use in a process. What of the user's tables went into them is compared by a checksum whenever the index is.
+What a list says of an edge's time, weight and conditions is in `times.py`, `weights.py` and `conditions.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import duckdb
+import pyarrow.compute as pc
+
+from dbgnn.errors import StaleIndexError
+from dbgnn.progress import Bar
+from dbgnn.schema.model import shown_type
+from dbgnn.sql import quote
+from dbgnn.topology.conditions import Conditions
+from dbgnn.topology.cut import cut_into_lists
+from dbgnn.topology.home import lists_home, table_in
+from dbgnn.topology.index import EdgeIndex, Topology, VertexIndex
+from dbgnn.topology.ingredient import Ingredient
+from dbgnn.topology.times import Times
+from dbgnn.topology.weights import Weights, accumulated
+
+if TYPE_CHECKING:
+    from dbgnn.open_database import OpenDatabase
+
+#: Edges per chunk of the sorted stream.
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """What the lists of an edge type hold beside neighbours and edge ids, and which edges they leave out.
+
+    Attributes:
+        times: Lists are sorted by it, then by (neighbour, edge id), and hold it as ``times``.
+        weights: Lists hold the running total of integer weights as ``cum``; edges of weight zero are left out.
+        conditions: Only edges for which they are true are kept.
+        backward: Lists are of the sources, and hold destinations.
+    """
+
+    times: Times | None = None
+    weights: Weights | None = None
+    conditions: Conditions | None = None
+    backward: bool = False
+
+    def __bool__(self) -> bool:
+        return self != PLAIN
+
+    @property
+    def parts(self) -> list[Ingredient]:
+        """What it is made from beside the index."""
+        return [part for part in (self.times, self.weights, self.conditions) if part is not None]
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the lists besides the tables, as JSON has it."""
+        found: dict[str, Any] = {"backward": self.backward} if self.backward else {}
+        for part in self.parts:
+            found |= part.identity()
+        return found
+
+
+#: The adjacency lists as they are.
+PLAIN = Derivation()
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Lists that a hop reads.
+
+    Attributes:
+        table: Quoted name of a table ``(dst, nbrs, eids)`` with ``times`` and ``cum`` where they were asked for.
+        derivation: What they are.
+        longest: Length of the longest list; 0 where it was not counted.
+        num_edges: How many edges they hold.
+        checksum: Of what they were made from; "" for the adjacency lists themselves.
+    """
+
+    table: str
+    derivation: Derivation = PLAIN
+    longest: int = 0
+    num_edges: int = 0
+    checksum: str = ""
+
+
+def lists_of(db: OpenDatabase, topology: Topology, index: EdgeIndex, derivation: Derivation) -> Lists:
+    """Return the lists of an edge type, made at the first use.
+
+    Args:
+        db: The database.
+        topology: The verified index.
+        index: The edge type.
+        derivation: What they are to hold.
+
+    Raises:
+        DataError: A time or weight is NULL, NaN, infinite or negative; with its key.
+        SchemaError, SqlError: A column does not exist or is of another type, or a condition is not one.
+        StaleIndexError: What they were made from has changed since; ``graph.build()`` forgets them.
+    """
+    if not derivation:
+        return Lists(index.adjacency, num_edges=index.num_edges)
+    return _kept(db).lists(db, topology, index, derivation)
+
+
+def forget_lists(db: OpenDatabase) -> None:
+    """Forget lists whose tables have changed: they are made again at the next use."""
+    _kept(db).forget_stale(db)
+
+
+@dataclass(slots=True)
+class _Made:
+    """Lists, and when they were last compared with the tables."""
+
+    index: EdgeIndex
+    lists: Lists
+    query: str
+    stamp: object
+
+
+@dataclass(slots=True)
+class _Kept:
+    """The derived lists of one database in one process."""
+
+    pid: int = field(default_factory=os.getpid)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    made: dict[tuple[str, Derivation], _Made] = field(default_factory=dict)
+    count: int = 0
+
+    def lists(self, db: OpenDatabase, topology: Topology, index: EdgeIndex, derivation: Derivation) -> Lists:
+        key = (index.adjacency + index.adjacency_sum, derivation)
+        with self.lock:
+            found = self.made.get(key)
+            if found is None:
+                self._forget_other_builds(db, index)
+                found = self.made[key] = self._make(db, topology, index, derivation)
+                return found.lists
+            stamp = db.stamp()
+            if stamp is None or found.stamp != stamp:
+                if _checksum(db.cursor(), found.query) != found.lists.checksum:
+                    raise StaleIndexError(_stale(index, derivation))
+                found.stamp = stamp
+            return found.lists
+
+    def forget_stale(self, db: OpenDatabase) -> None:
+        with self.lock:
+            for key, found in list(self.made.items()):
+                try:
+                    same = _checksum(db.cursor(), found.query) == found.lists.checksum
+                except duckdb.Error:  # a column or table is gone
+                    same = False
+                if not same:
+                    del self.made[key]
+                    _drop(db, found.lists)
+
+    def _forget_other_builds(self, db: OpenDatabase, index: EdgeIndex) -> None:
+        """Drop lists of the same edge type that were made from adjacency lists which are not in force any more."""
+        for key, found in list(self.made.items()):
+            if found.index.edge == index.edge and found.index.adjacency != index.adjacency:
+                del self.made[key]
+                _drop(db, found.lists)
+
+    def _make(self, db: OpenDatabase, topology: Topology, index: EdgeIndex, derivation: Derivation) -> _Made:
+        source, target = (topology.vertices[label] for label in (index.edge.source, index.edge.destination))
+        neighbour = target if derivation.backward else source
+        reader, writer = db.new_cursor(), db.new_cursor()
+        try:
+            stamp = db.stamp()
+            for part in derivation.parts:
+                part.check(reader, index, neighbour)
+            query = _checksum_query(reader, index, neighbour, derivation)
+            before = _checksum(reader, query)
+            self.count += 1
+            table = table_in(lists_home(reader), f"lists_{self.count}")
+            longest, count = _write(db, reader, writer, table, index, neighbour, derivation)
+            if _checksum(reader, query) != before:
+                writer.execute(f"DROP TABLE {table}")
+                raise StaleIndexError(_stale(index, derivation))
+            return _Made(index, Lists(table, derivation, longest, count, before), query, stamp)
+        finally:
+            reader.close()
+            writer.close()
+
+
+_ALL: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
+_LOCK = threading.Lock()
+
+
+def _kept(db: OpenDatabase) -> _Kept:
+    with _LOCK:
+        found = _ALL.get(db)
+        if found is None or found.pid != os.getpid():
+            found = _ALL[db] = _Kept()
+        return found
+
+
+def _drop(db: OpenDatabase, lists: Lists) -> None:
+    db.cursor().execute(f"DROP TABLE IF EXISTS {lists.table}")
+
+
+def _stale(index: EdgeIndex, derivation: Derivation) -> str:
+    columns = ", ".join(repr(c) for part in derivation.parts for c in part.read)
+    return (
+        f"Columns that the lists of {shown_type(index.edge.edge_type)} were made from changed since: {columns} of table "
+        f"{str(index.edge.table)!r} or of its source's. Call graph.build() to use them as they are now."
+    )
+
+
+# -- SQL -------------------------------------------------------------------------------------------------
+
+
+def rows_by_id(index: VertexIndex | EdgeIndex, columns: str, conditions: Sequence[str] = ()) -> str:
+    """Return a query of ``(id, …)`` over the rows of a type's table for which all conditions are true."""
+    where = f" WHERE {' AND '.join(f'{c} IS TRUE' for c in conditions)}" if conditions else ""
+    rows = f"SELECT rowid AS rid, {columns} FROM {index.element.table.sql}{where}"  # no name beside those of the table
+    if index.map_table is None:
+        return f"SELECT rid AS id, * FROM ({rows})"
+    return f"SELECT m.id, r.* FROM ({rows}) AS r JOIN {index.map_table} AS m ON m.rid = r.rid"
+
+
+def _write(
+    db: OpenDatabase,
+    reader: duckdb.DuckDBPyConnection,
+    writer: duckdb.DuckDBPyConnection,
+    table: str,
+    index: EdgeIndex,
+    neighbour: VertexIndex,
+    derivation: Derivation,
+) -> tuple[int, int]:
+    """Write the lists; return the length of the longest one and the number of edges."""
+    kinds = dict(reader.execute(f"SELECT column_name, column_type FROM (DESCRIBE {index.adjacency})").fetchall())
+    node, edge = kinds["nbrs"].removesuffix("[]"), kinds["eids"].removesuffix("[]")
+    columns = f"dst {node}, nbrs {node}[], eids {edge}[]"
+    columns += ", times BIGINT[]" if derivation.times else ""
+    columns += ", cum BIGINT[]" if derivation.weights else ""
+    writer.execute(f"CREATE TABLE {table} ({columns})")
+    longest = count = 0
+    shown = db.settings.progress
+    with Bar(
+        total=index.num_edges, desc=f"lists of {shown_type(index.edge.edge_type)}", unit=" edges", disable=not shown
+    ) as bar:
+        stream = reader.sql(_ordered(reader, index, neighbour, derivation)).to_arrow_reader(CHUNK)
+        for lists, edges in cut_into_lists(iter(stream)):
+            part = accumulated(lists) if derivation.weights else lists
+            longest = max(longest, int(pc.max(pc.list_value_length(part["nbrs"])).as_py() or 0))
+            count += edges
+            writer.register("dbgnn_part", part)
+            writer.execute(f"INSERT INTO {table} BY NAME FROM dbgnn_part")
+            writer.unregister("dbgnn_part")
+            bar.update(edges)
+    return longest, count
+
+
+def _ordered(con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: VertexIndex, derivation: Derivation) -> str:
+    """Return the query of the edges in the order of the lists: ``(dst, nbrs, eids[, times][, w])``."""
+    at, other = ("s", "dst") if derivation.backward else ("dst", "s")
+    read = _Read.of(con, index, neighbour, derivation)
+    joins = ""
+    for name, rows, columns, conditions, on in (
+        ("edges", index, read.edge_columns, read.edge_conditions, "u.e"),
+        ("nodes", neighbour, read.node_columns, read.node_conditions, f"u.{other}"),
+    ):
+        if columns or conditions:
+            shown = ", ".join([f"{sql} AS {column}" for column, sql in columns.items()] or ["true AS there"])
+            joins += f"\nJOIN ({rows_by_id(rows, shown, conditions)}) AS {name} ON {name}.id = {on}"
+    selected, order, where = f"u.{at} AS dst, u.{other} AS nbrs, u.e AS eids", "1 ASC, 2 ASC, 3 ASC", ""
+    if derivation.times:
+        sides = {"edges": read.edge_columns, "nodes": read.node_columns}
+        times = [f"{name}.time" for name, columns in sides.items() if "time" in columns]
+        selected, order = f"{selected}, greatest({', '.join(times)}) AS times", "1 ASC, 4 ASC, 2 ASC, 3 ASC"
+    if derivation.weights:
+        selected, where = f"{selected}, edges.weight AS weights", "\nWHERE edges.weight > 0"
+    return f"""SELECT {selected}
+FROM (SELECT dst, unnest(nbrs) AS s, unnest(eids) AS e FROM {index.adjacency}) AS u{joins}{where}
+ORDER BY {order}"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What is read of the tables of an edge type and of its neighbours: expressions by name, and conditions."""
+
+    edge_columns: dict[str, str]
+    node_columns: dict[str, str]
+    edge_conditions: list[str]
+    node_conditions: list[str]
+
+    @classmethod
+    def of(cls, con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: VertexIndex, derivation: Derivation) -> _Read:
+        read = cls({}, {}, [], [])
+        for part in derivation.parts:
+            read.edge_columns.update(part.edge_columns(con, index))
+            read.node_columns.update(part.node_columns(con, neighbour))
+            read.edge_conditions.extend(part.edge_conditions(con, index))
+            read.node_conditions.extend(part.node_conditions(con, neighbour))
+        return read
+
+
+def _checksum_query(con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: VertexIndex, derivation: Derivation) -> str:
+    """Return the query of a checksum of all that the lists are made from, beside the index."""
+    read = _Read.of(con, index, neighbour, derivation)
+    of_edges = [*read.edge_columns.values(), *read.edge_conditions]
+    of_nodes = [*read.node_columns.values(), *read.node_conditions]
+    sums = []
+    if of_edges:  # edges are numbered as they lie, nodes by their keys
+        sums.append(f"(SELECT bit_xor(hash(hash(rowid, {', '.join(of_edges)}))) FROM {index.edge.table.sql})")
+    if of_nodes:
+        keys = ", ".join(map(quote, neighbour.vertex.key))
+        sums.append(f"(SELECT bit_xor(hash(hash({keys}, {', '.join(of_nodes)}))) FROM {neighbour.vertex.table.sql})")
+    return f"SELECT [{', '.join(f'{s}::VARCHAR' for s in sums)}]"
+
+
+def _checksum(con: duckdb.DuckDBPyConnection, query: str) -> str:
+    return json.dumps(con.execute(query).fetchall()[0][0])
