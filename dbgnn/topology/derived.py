@@ -7,6 +7,7 @@ What a list says of an edge's time, weight and conditions is in `times.py`, `wei
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import threading
@@ -116,6 +117,10 @@ def forget_lists(db: OpenDatabase) -> None:
     _kept(db).forget_stale(db)
 
 
+#: Numbers of tables: two databases of one process may share an instance of DuckDB, and with it the database in memory.
+_NUMBERS = itertools.count(1)
+
+
 @dataclass(slots=True)
 class _Made:
     """Lists, and when they were last compared with the tables."""
@@ -133,7 +138,6 @@ class _Kept:
     pid: int = field(default_factory=os.getpid)
     lock: threading.RLock = field(default_factory=threading.RLock)
     made: dict[tuple[str, Derivation], _Made] = field(default_factory=dict)
-    count: int = 0
 
     def lists(self, db: OpenDatabase, topology: Topology, index: EdgeIndex, derivation: Derivation) -> Lists:
         key = (index.adjacency + index.adjacency_sum, derivation)
@@ -178,8 +182,7 @@ class _Kept:
                 part.check(reader, index, neighbour)
             query = _checksum_query(reader, index, neighbour, derivation)
             before = _checksum(reader, query)
-            self.count += 1
-            table = table_in(lists_home(reader), f"lists_{self.count}")
+            table = table_in(lists_home(reader), f"lists_{next(_NUMBERS)}")
             longest, count = _write(db, reader, writer, table, index, neighbour, derivation)
             if _checksum(reader, query) != before:
                 writer.execute(f"DROP TABLE {table}")
