@@ -22,7 +22,9 @@ from dbgnn.stores.key_lookup import ids_of
 from dbgnn.stores.request import Ids64, refuse_numbers_as_mask, rows_of
 from dbgnn.stores.tables import writing_uncompressed
 from dbgnn.translated import translated
-from dbgnn.writeback.staging import ASIDE, Target
+from dbgnn.writeback import moving
+from dbgnn.writeback.writable import check_writable
+from dbgnn.writeback.write_target import ASIDE, Target
 
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph
@@ -177,7 +179,7 @@ def _write(
                 with translated(db):
                     if kinds is None:
                         kinds = column_kinds(con, arrays)
-                        target.check(con, kinds)
+                        check_writable(target, con, kinds)
                         create(con, f"TEMP TABLE {_STAGED}", kinds)
                     append(con, _STAGED, kinds, ids, arrays)
                 bar.update(len(ids))
@@ -242,7 +244,7 @@ def finish(con: duckdb.DuckDBPyConnection, target: Target, staged: str, kinds: M
             with writing_uncompressed(con):  # one write of the process at a time: the one before may have moved rows
                 target = target.now()
                 with rewriting(con, target.source.table) if target.moves_rows(kinds) else transaction(con):
-                    count, definition = target.move(con, staged, kinds)
+                    count, definition = moving.move_staged(target, con, staged, kinds)
                     if then:
                         con.execute(then)
         except duckdb.ConstraintException as error:
@@ -250,5 +252,5 @@ def finish(con: duckdb.DuckDBPyConnection, target: Target, staged: str, kinds: M
                 f"Columns {', '.join(map(quote, kinds))} cannot be written to {target.source.label!r}, because of a constraint "
                 f"of the table. {target.remedy} DuckDB says: {error}"
             ) from error
-        target.settle(definition, kinds)
+        moving.settle(target, definition, kinds)
     return count

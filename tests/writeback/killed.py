@@ -16,8 +16,7 @@ from typing import Any
 import torch
 
 from dbgnn import NeighborLoader, connect
-from dbgnn.writeback import predict
-from dbgnn.writeback.staging import Target
+from dbgnn.writeback import moving, predicted
 
 
 def kill(*_: object) -> Any:
@@ -45,12 +44,12 @@ class Doubled(torch.nn.Module):
 def do(case: str, file: str) -> None:
     """Do what a case says."""
     what, _, moment = case.partition(":")
-    predict.FLUSH_SECONDS = 0.0  # every mini-batch is committed
+    predicted.FLUSH_SECONDS = 0.0  # every mini-batch is committed
     if moment == "move":
-        move = Target.move
-        Target.move = lambda *args: kill(move(*args))  # type: ignore[method-assign]
+        move = moving.move_staged
+        moving.move_staged = lambda *args: kill(move(*args))
     if moment == "settle":
-        Target.settle = kill  # type: ignore[assignment, method-assign]
+        moving.settle = kill  # type: ignore[assignment]
     graph = connect(file, progress=False).graph()
     if what == "write":
         graph.write_back("paper", e=torch.arange(20.0).unsqueeze(1), s=torch.arange(20))

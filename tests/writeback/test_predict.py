@@ -13,8 +13,7 @@ from torch_geometric.data import Data, HeteroData
 from torch_geometric.loader import NodeLoader
 
 import dbgnn
-from dbgnn.writeback import predict
-from dbgnn.writeback.staging import Target
+from dbgnn.writeback import moving
 from tests.writeback.killed import Doubled
 from tests.writeback.test_write_back import PAPERS, rows, run_killed, state, value
 
@@ -54,7 +53,7 @@ def graph(open_graph: Open) -> dbgnn.Graph:
 @pytest.fixture
 def every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commit every mini-batch."""
-    monkeypatch.setattr(predict, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("dbgnn.writeback.predicted.FLUSH_SECONDS", 0.0)
 
 
 def loader_of(graph: dbgnn.Graph, seeds: Any = "paper", **options: Any) -> dbgnn.NeighborLoader:
@@ -451,7 +450,7 @@ def test_a_failed_move_keeps_what_was_computed(graph: dbgnn.Graph, monkeypatch: 
         raise dbgnn.ResourceError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Target, "move", failing)
+        patched.setattr(moving, "move_staged", failing)
         with pytest.raises(dbgnn.ResourceError, match="disk is full"):
             graph.predict(model, loader_of(graph), "paper.pred")
     assert state(graph) == before

@@ -23,8 +23,8 @@ from torch_geometric.data import Data
 
 import dbgnn
 from dbgnn.stores import tables
-from dbgnn.writeback.staging import Target
 from dbgnn.writeback.write import write_rows
+from dbgnn.writeback.write_target import Target
 from tests.stores.conftest import SCHOLARS, WROTE
 
 #: A graph of papers whose keys have gaps and lie in no order; ``{}`` is what the table is declared with beside the columns.
