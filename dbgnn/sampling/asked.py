@@ -29,13 +29,14 @@ def mode_asked(given: Mapping[str, Any], *, replace: bool) -> Mode:
     means = {"weight_attr": "weighted"} if given["weight_attr"] is not None else {}
     means |= {"temporal_strategy": strategy} if strategy != "uniform" else {}
     asked = given["mode"]
+    means |= {"mode": _name(asked) if isinstance(asked, Mode) else asked} if asked is not None else {}
+    if len(set(means.values())) > 1:
+        raise RequestError(f"{' and '.join(f'{n}={given[n]!r}' for n in means)} are two ways to choose; leave one out.")
     if isinstance(asked, Mode):
         mode = asked
+        if replace and not getattr(asked, "replace", False):
+            raise RequestError(f"replace=True and mode={asked!r} are two ways to choose; leave one out.")
     else:
-        if asked is not None:
-            means["mode"] = asked
-        if len(set(means.values())) > 1:
-            raise RequestError(f"{' and '.join(f'{n}={given[n]!r}' for n in means)} are two ways to choose; leave one out.")
         name = next(iter(means.values()), "uniform")
         if name not in MODES:
             raise UnknownNameError(f"There is no mode {name!r}" + near_misses(name, [*MODES]))
@@ -45,6 +46,12 @@ def mode_asked(given: Mapping[str, Any], *, replace: bool) -> Mode:
     if mode.needs_weights and given["weight_attr"] is None:
         raise RequestError(f"{mode!r} chooses by weight: give weight_attr, the column of the edge table that has it.")
     return mode
+
+
+def _name(mode: Mode) -> str:
+    """Return what a mode is known by; one of the user's own has no name."""
+    own = "weighted" if mode.needs_weights else ""
+    return next((name for name, kind in MODES.items() if kind is type(mode)), own)
 
 
 def lists_asked(

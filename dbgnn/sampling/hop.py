@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbgnn.clock import Clock
-from dbgnn.sampling.modes import ALL, Mode, Step
+from dbgnn.sampling.modes import Mode, Step
 from dbgnn.sampling.modes.draws import TOO_FEW
 from dbgnn.sampling.narrow import WHOLE, Narrowed, placed
 from dbgnn.sampling.random import Words
@@ -162,7 +162,7 @@ def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, 
     weighted = mode.needs_weights and k > 0
     # One chain: a second use of `joined` would make DuckDB keep it, lists of hubs and all.
     joined, steps, eligible = narrowed.steps(lists, weighted=weighted)
-    if k < 0 and eligible == ALL and not steps:
+    if k < 0 and not eligible.narrowed:
         return f'SELECT "at", nbrs AS src, eids AS edge\nFROM ({joined})'
     if k < 0:
         steps.append(Step("chosen", f"{eligible.kept},\n    range(1, deg + 1) AS p"))

@@ -132,7 +132,8 @@ class KHop:
         with clock("sampling"):
             ids = np.concatenate([end.frontier for end in ends])
             node, tree = split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.zeros(1, dtype=np.int32))
-            counters = Counters(hop.keys, sizes, hop.number, hop.edge_type, node, tree)
+            source = list(topology.vertices).index(edge_type[0])
+            counters = Counters(hop.keys, sizes, hop.number, hop.edge_type, source, node, tree)
             until, since = self._times(lists, batches, tree, sizes)
             excluded = excluded_lists([batch.excluded.get(edge_type) for batch in batches], node, sizes)
             frontier = Frontier(node, self.fanout.mode.keys(counters), until, since, excluded)

@@ -39,7 +39,8 @@ class Narrowed:
   FROM {lists.table} AS a JOIN frontier AS f ON a.dst = f.node"""
         bits = lists.longest.bit_length()
         steps = [*self._in_time(bits, weighted=weighted), *self._without_excluded(weighted=weighted)]
-        return joined, steps, Eligible(ranged=self.since, gaps=self.excluded, weighted=weighted, bits=bits)
+        eligible = Eligible(narrowed=self != WHOLE, ranged=self.since, gaps=self.excluded, weighted=weighted, bits=bits)
+        return joined, steps, eligible
 
     def _in_time(self, bits: int, *, weighted: bool) -> list[Step]:
         if not self.until:

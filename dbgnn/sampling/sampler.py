@@ -265,11 +265,12 @@ class NeighborSampler(Listed, Settable):
         return made
 
     def _batch_key(self, epoch: int | None, batch: int | None) -> int:
+        alike = self.fanout.mode.alike
         if batch is not None:
-            return fold(self.seed, 1, epoch or 0, batch)
+            return fold(self.seed, 1, epoch or 0, batch // alike)
         worker = torch.utils.data.get_worker_info()
         # In a worker, torch's own seed differs by worker and epoch (and follows torch.manual_seed).
-        return fold(self.seed, 2, next(self._calls), 0 if worker is None else worker.seed)
+        return fold(self.seed, 2, next(self._calls) // alike, 0 if worker is None else worker.seed)
 
     def _node_roots(self, inputs: NodeSamplerInput) -> Roots:
         """Return PyG's input as what a mini-batch starts from."""

@@ -5,7 +5,7 @@ writes the steps of the statement of a hop, from a node's adjacency list to the 
 """
 
 from dbgnn.sampling.modes.last import Last
-from dbgnn.sampling.modes.mode import ALL, Counters, Eligible, Mode, Step
+from dbgnn.sampling.modes.mode import Counters, Eligible, Mode, Step
 from dbgnn.sampling.modes.uniform import Uniform
 
 #: Every mode, by the name that it is known by.
@@ -14,4 +14,4 @@ MODES: dict[str, type[Mode]] = {"uniform": Uniform, "last": Last}
 #: What is sampled where nothing else is asked for.
 UNIFORM = Uniform()
 
-__all__ = ["ALL", "MODES", "UNIFORM", "Counters", "Eligible", "Last", "Mode", "Step", "Uniform"]
+__all__ = ["MODES", "UNIFORM", "Counters", "Eligible", "Last", "Mode", "Step", "Uniform"]

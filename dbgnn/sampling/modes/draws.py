@@ -102,3 +102,10 @@ def _in_columns(k: int, kept: str) -> list[Step]:
         steps.append(Step(f"distinct{i + 1}", f"{others}, CASE WHEN p{i} IN ({taken}) THEN {last(i)} ELSE p{i} END AS p{i}"))
     steps.append(Step("chosen", f"{or_all(k, '[' + ', '.join(f'p{i}' for i in draws) + ']')} AS p"))
     return [Step(name, f"{kept},\n    {columns}") for name, columns, _ in steps]
+
+
+def smallest(k: int, ranked: str) -> str:
+    """Return the positions of the k smallest words, in their order, of a list of ``(word << 31) | position``."""
+    # min(…, k) does not sort, but takes less than a million.
+    least = f"list_aggregate({ranked}, 'min', {k})" if k < 1_000_000 else f"list_sort({ranked}, 'ASC', 'NULLS LAST')[:{k}]"
+    return f"list_transform({least}, lambda w: w & {2**31 - 1})"

@@ -27,6 +27,7 @@ class Eligible:
     """What there is to choose from, in columns beside ``"at"``, ``key``, ``nbrs``, ``eids`` and ``deg``, how many they are.
 
     Attributes:
+        narrowed: Not the whole list is; without ``ranged`` the first ``deg`` are, gaps not counted.
         ranged: Of a list, those at ``first + 1 … first + deg`` are eligible.
         gaps: The column ``gone`` is a sorted list of positions, counted from ``first``, that are not (NULL: none are missing);
             ``deg`` counts the others.
@@ -34,6 +35,7 @@ class Eligible:
         bits: The length of every list is less than 2 to this.
     """
 
+    narrowed: bool = False
     ranged: bool = False
     gaps: bool = False
     weighted: bool = False
@@ -46,10 +48,6 @@ class Eligible:
         return ", ".join(['"at", nbrs, eids, deg', *more])
 
 
-#: Whole lists.
-ALL = Eligible()
-
-
 @dataclass(frozen=True, slots=True)
 class Counters:
     """What the random numbers of a hop are made from.
@@ -59,6 +57,7 @@ class Counters:
         sizes: Per mini-batch, how many nodes of the frontier are its.
         hop: The number of the hop, from 0.
         edge_type: The number of the edge type.
+        source: The number of the node type of its neighbours.
         node: The nodes of the frontier, mini-batch by mini-batch.
         tree: Per node, the number of its seed where subgraphs are disjoint; else one 0.
     """
@@ -67,6 +66,7 @@ class Counters:
     sizes: Sequence[int]
     hop: int
     edge_type: int
+    source: int
     node: Ids
     tree: Ids
 

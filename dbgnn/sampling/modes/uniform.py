@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Self
 
-from dbgnn.sampling.modes.draws import or_all, with_repeats, without_repeats, words_sql
+from dbgnn.sampling.modes.draws import or_all, smallest, with_repeats, without_repeats, words_sql
 from dbgnn.sampling.modes.mode import Eligible, Mode, Step
 
 #: From this k on, comparing every draw with those before it costs more than a random word for every neighbour.
 RANKED = 256
+
+#: A word per neighbour, with its position.
+_WORDS = f"list_transform({words_sql('deg')}, lambda w, i: (w << 31) | i)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +35,9 @@ class Uniform(Mode):
         if self.replace:
             return with_repeats(k, words, eligible.kept)
         if k >= RANKED:
-            return [Step("chosen", f"{eligible.kept},\n    {or_all(k, _smallest(k))} AS p")]
+            return [Step("chosen", f"{eligible.kept},\n    {or_all(k, smallest(k, _WORDS))} AS p")]
         return without_repeats(k, words, eligible.kept)
 
     def identity(self) -> dict[str, Any]:
         """See `Mode.identity`."""
         return {"mode": "uniform", "replace": self.replace}
-
-
-def _smallest(k: int) -> str:
-    """Return the positions of the k smallest of a word per neighbour."""
-    ranked = f"list_transform({words_sql('deg')}, lambda w, i: (w << 31) | i)"
-    # min(…, k) does not sort, but takes less than a million.
-    smallest = f"list_aggregate({ranked}, 'min', {k})" if k < 1_000_000 else f"list_sort({ranked}, 'ASC', 'NULLS LAST')[:{k}]"
-    return f"list_transform({smallest}, lambda w: w & {2**31 - 1})"
