@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from dbgnn.queries.heterodata import query_to_heterodata
     from dbgnn.queries.splits import ColumnSplit, HashSplit, PredicateSplit, TimeSplit
     from dbgnn.sampling import NeighborSampler
+    from dbgnn.sampling.modes import Labor
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
 
 __version__ = "0.1.0"
@@ -75,6 +76,7 @@ __all__ = [
     "Hash",
     "HashSplit",
     "Identity",
+    "Labor",
     "LoaderStats",
     "MultiHot",
     "NeighborLoader",
@@ -132,6 +134,7 @@ _LAZY = {
     "PackedLoader": "dbgnn.packs",
     "StepStats": "dbgnn.loader",
     "NeighborSampler": "dbgnn.sampling",
+    "Labor": "dbgnn.sampling.modes",
     "DuckDBFeatureStore": "dbgnn.stores",
     "DuckDBGraphStore": "dbgnn.stores",
 }

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from dbgnn.sampling.hop import expand_sql, induce_sql
-from dbgnn.sampling.modes import Uniform
+from dbgnn.sampling.modes import Labor, Uniform
+from dbgnn.sampling.narrow import Narrowed
 from dbgnn.topology.derived import Lists
 
 FOLDER = Path(__file__).parent / "statements"
@@ -27,6 +28,8 @@ def statements() -> Mapping[str, str]:
         "uniform_of_very_many": expand_sql(Lists(ADJACENCY), 256, Uniform(), words=1),
         "uniform_with_replacement": expand_sql(Lists(ADJACENCY), 3, Uniform(replace=True), words=1),
         "uniform_with_more_words": expand_sql(Lists(ADJACENCY), 2, Uniform(), words=4),
+        "labor": expand_sql(Lists(ADJACENCY), 3, Labor(), words=1),
+        "labor_without_some_edges": expand_sql(Lists(ADJACENCY), 3, Labor(), Narrowed(excluded=True), words=1),
         "induced": induce_sql(ADJACENCY),
     }
 

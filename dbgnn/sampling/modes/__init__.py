@@ -4,14 +4,15 @@ A mode says what decides its sample (`Mode.identity`), so that packs, `repr` and
 writes the steps of the statement of a hop, from a node's adjacency list to the positions in it that are taken.
 """
 
+from dbgnn.sampling.modes.labor import Labor
 from dbgnn.sampling.modes.last import Last
 from dbgnn.sampling.modes.mode import Counters, Eligible, Mode, Step
 from dbgnn.sampling.modes.uniform import Uniform
 
 #: Every mode, by the name that it is known by.
-MODES: dict[str, type[Mode]] = {"uniform": Uniform, "last": Last}
+MODES: dict[str, type[Mode]] = {"uniform": Uniform, "last": Last, "labor": Labor}
 
 #: What is sampled where nothing else is asked for.
 UNIFORM = Uniform()
 
-__all__ = ["MODES", "UNIFORM", "Counters", "Eligible", "Last", "Mode", "Step", "Uniform"]
+__all__ = ["MODES", "UNIFORM", "Counters", "Eligible", "Labor", "Last", "Mode", "Step", "Uniform"]
