@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from dbgnn.errors import RequestError, UnknownNameError, near_misses
 from dbgnn.sampling.asked_conditions import conditions_asked
-from dbgnn.sampling.asked_times import strategy_asked, times_asked, window_asked
+from dbgnn.sampling.asked_times import Fills, strategy_asked, timeline_asked, times_asked, window_asked
 from dbgnn.sampling.asked_weights import weights_asked
 from dbgnn.sampling.modes import MODES, Mode
 from dbgnn.schema.model import EdgeType
 from dbgnn.topology.derived import Derivation
-from dbgnn.topology.times import Window
+from dbgnn.topology.times import Timeline
+from dbgnn.topology.window import Window
 
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph
@@ -55,23 +56,24 @@ def _name(mode: Mode) -> str:
 
 
 def lists_asked(
-    graph: IndexedGraph, given: Mapping[str, Any], num_hops: int
-) -> tuple[dict[EdgeType, list[Derivation]], Window | None]:
-    """Return what the lists of every edge type and hop are to be, and how far back they may reach.
+    graph: IndexedGraph, given: Mapping[str, Any], num_hops: int, fills: Fills
+) -> tuple[dict[EdgeType, list[Derivation]], Timeline | None, Window | None]:
+    """Return what the lists of every edge type and hop are to be, which columns say when, and how far back they may reach.
+
+    Without a hop there is still one entry per edge type: an induced subgraph has edges.
 
     Raises:
         SchemaError, SqlError, UnknownNameError: A column or condition is none.
     """
-    times = times_asked(graph, given["time_attr"])
     weights = weights_asked(graph, given["weight_attr"])
     conditions = conditions_asked(graph, given["where"], num_hops)
-    window = window_asked(graph, given["time_attr"], given["time_window"])
+    timeline = timeline_asked(graph, given["time_attr"], fills)
+    window = window_asked(graph, timeline, given["time_window"])
     found = {}
     for edge_type in graph.edge_types:
-        hops = [
-            Derivation(times.get(edge_type), weights.get(edge_type), conditions.get(edge_type, [None] * num_hops)[hop])
-            for hop in range(num_hops)
-        ]
+        times = times_asked(timeline, edge_type, window)
+        of_hops = conditions.get(edge_type) or [None] * max(num_hops, 1)
+        hops = [Derivation(times, weights.get(edge_type), condition) for condition in of_hops]
         if any(hops):
             found[edge_type] = hops
-    return found, window
+    return found, timeline, window

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -12,7 +12,8 @@ from dbgnn.errors import RequestError
 from dbgnn.sampling.hop import Counts
 from dbgnn.sampling.relabel import Ids, Numbering, Positions, id_type
 from dbgnn.sampling.roots import Roots
-from dbgnn.schema.model import EdgeType
+from dbgnn.schema.model import EdgeType, Label
+from dbgnn.topology.times import Moments
 
 if TYPE_CHECKING:
     from dbgnn.topology import Topology
@@ -35,6 +36,8 @@ class Subgraph:
         edge: Per edge type, edge ids.
         num_nodes: Per node type, new nodes by hop (hops + 1 entries).
         num_edges: Per edge type, edges by hop; None if induced.
+        until: In a sample by time, the time of every seed, by ``tree``; else empty.
+        relative: Per node and edge type that has times, how long before its seed's each was, int64, where that was asked.
     """
 
     node: dict[str, Ids]
@@ -44,6 +47,8 @@ class Subgraph:
     edge: dict[EdgeType, Ids]
     num_nodes: dict[str, list[int]]
     num_edges: dict[EdgeType, list[int]] | None
+    until: Moments = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    relative: dict[Label, Moments] = field(default_factory=dict)
 
 
 class Nodes:
@@ -137,6 +142,7 @@ class Batch:
             edge={t: columns[2] for t, columns in edges.items()},
             num_nodes={label: [len(part) for part in nodes.parts] for label, nodes in self.types.items()},
             num_edges=None if induced else {t: [len(hop[0]) for hop in hops] for t, hops in self._edges.items()},
+            until=self.until,
         )
 
     def _joined(self, edge_type: EdgeType) -> Columns:

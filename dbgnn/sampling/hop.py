@@ -181,13 +181,25 @@ SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge
 FROM {last}"""
 
 
-def induce_sql(adjacency: str) -> str:
+def induce_sql(lists: Lists, *, window: bool = False) -> str:
     """Return the query of all edges among given nodes: ``(b, li, src_li, e)``.
 
-    The relations ``targets(b, li, node, tree)`` and ``sources(b, li, node, tree)`` hold the nodes at both ends.
+    The relations ``targets(b, li, node, tree)`` and ``sources(b, li, node, tree)`` hold the nodes at both ends. Where lists
+    have times, targets have ``until``, and ``since`` if there is a window.
+
+    Args:
+        lists: What the edge type's lists hold.
+        window: Whether edges may be too early.
     """
+    times = lists.derivation.times
+    own = conditions = ""
+    if times is not None:
+        own, conditions = ", t.until, unnest(a.times) AS time", "\nWHERE d.time <= d.until"
+        if window:
+            own += ", t.since" + (", unnest(a.earlier) AS earlier" if times.earlier else "")
+            conditions += f" AND d.{'earlier' if times.earlier else 'time'} > d.since"
     return f"""SELECT d.b, d.li, s.li AS src_li, d.e
 FROM (
-  SELECT t.b, t.li, t.tree, unnest(a.nbrs) AS src, unnest(a.eids) AS e
-  FROM {adjacency} AS a JOIN targets AS t ON a.dst = t.node) AS d
-JOIN sources AS s ON s.b = d.b AND s.tree = d.tree AND s.node = d.src"""
+  SELECT t.b, t.li, t.tree, unnest(a.nbrs) AS src, unnest(a.eids) AS e{own}
+  FROM {lists.table} AS a JOIN targets AS t ON a.dst = t.node) AS d
+JOIN sources AS s ON s.b = d.b AND s.tree = d.tree AND s.node = d.src{conditions}"""

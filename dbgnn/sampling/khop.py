@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +19,13 @@ from dbgnn.sampling.hop import Frontier, expand, induce_sql
 from dbgnn.sampling.modes import UNIFORM, Counters, Mode
 from dbgnn.sampling.random import Words
 from dbgnn.sampling.relabel import TABLE_LIMIT, Ids, Numbering, SortedNumbering, TableNumbering, id_type
+from dbgnn.sampling.relative import add_relative_times
 from dbgnn.sampling.roots import Roots, excluded_lists
 from dbgnn.schema.model import EdgeType
 from dbgnn.topology import ids_within
 from dbgnn.topology.derived import PLAIN, Derivation, Lists, lists_of
-from dbgnn.topology.times import Moments, Window
+from dbgnn.topology.times import Moments, Timeline
+from dbgnn.topology.window import Window
 
 if TYPE_CHECKING:
     from dbgnn.open_database import OpenDatabase
@@ -54,7 +56,9 @@ class Fanout:
         disjoint: Every seed gets a subgraph of its own.
         induced: Return all edges among the sampled nodes.
         lists: Per edge type, what the lists of each hop hold and leave out; those of types not named are whole.
+        timeline: In a sample by time, which columns say when; else None.
         window: In a sample by time, how long before the seed's time an edge may be, exclusive; None: for ever.
+        relative: Say how long before their seed's time nodes and edges were.
     """
 
     num_neighbors: Mapping[EdgeType, Sequence[int]]
@@ -63,7 +67,9 @@ class Fanout:
     disjoint: bool = False
     induced: bool = False
     lists: Mapping[EdgeType, Sequence[Derivation]] = field(default_factory=dict)
+    timeline: Timeline | None = None
     window: Window | None = None
+    relative: bool = False
 
     def derivation(self, edge_type: EdgeType, hop: int) -> Derivation:
         """Return what the lists of a hop are."""
@@ -76,7 +82,9 @@ class Fanout:
         own = {"num_neighbors": by_type, "num_hops": self.num_hops, "disjoint": self.disjoint, "induced": self.induced}
         derived = [[list(edge_type), [d.identity() for d in hops]] for edge_type, hops in self.lists.items()]
         own |= {"lists": derived} if derived else {}
+        own |= {"timeline": self.timeline.identity()} if self.timeline else {}
         own |= {"window": self.window.identity()} if self.window else {}
+        own |= {"relative": True} if self.relative else {}
         return own | self.mode.identity()
 
 
@@ -120,7 +128,11 @@ class KHop:
             for edge_type in self.fanout.num_neighbors:
                 self._induce(topology, batches, edge_type, clock)
         with clock("relabelling"):
-            return [batch.finish(induced=self.fanout.induced) for batch in batches]
+            found = [batch.finish(induced=self.fanout.induced) for batch in batches]
+        if self.fanout.relative and self.fanout.timeline is not None:
+            with clock("sampling"):
+                add_relative_times(self.db, topology, self.fanout.timeline, found)
+        return found
 
     def _expand(self, topology: Topology, batches: list[Batch], edge_type: EdgeType, hop: _Hop, clock: Clock) -> None:
         ends = [batch.types[edge_type[2]] for batch in batches]
@@ -162,7 +174,10 @@ class KHop:
         with clock("sampling"):
             sources = _nodes(batches, edge_type[0], distinct=True)
             targets = _nodes(batches, edge_type[2], distinct=False)
-            found = self.db.arrow(induce_sql(index.adjacency), sources=sources, targets=targets)
+            lists = lists_of(self.db, topology, index, replace(self.fanout.derivation(edge_type, 0), weights=None))
+            if lists.derivation.times is not None:
+                targets = self._timed(targets, batches)
+            found = self.db.arrow(induce_sql(lists, window=self.fanout.window is not None), sources=sources, targets=targets)
         with clock("grouping"):
             b, col, row = (column.to_numpy() for column in found.columns[:3])
             edge = ids_within(found.column(3).combine_chunks(), index.num_edges, "edge id", index)
@@ -172,6 +187,15 @@ class KHop:
             columns = (np.split(column[order], parts) for column in (row, col, edge))
             for batch, *mine in zip(batches, *columns, strict=True):
                 batch.induced[edge_type] = (mine[0], mine[1], mine[2])
+
+    def _timed(self, targets: pa.Table, batches: list[Batch]) -> pa.Table:
+        """Return nodes with the time of their seed, and when its window begins."""
+        b, tree = (targets[name].to_numpy() for name in ("b", "tree"))
+        starts = np.cumsum([0, *(len(batch.until) for batch in batches[:-1])])
+        until = np.concatenate([batch.until for batch in batches])[starts[b] + tree]
+        timed = targets.append_column("until", pa.array(until))
+        window = self.fanout.window
+        return timed if window is None else timed.append_column("since", pa.array(window.before(until)))
 
     def _numbering(self, num_nodes: int) -> Numbering:
         if self.fanout.disjoint or num_nodes > TABLE_LIMIT:

@@ -21,7 +21,7 @@ class Narrowed:
 
     Attributes:
         until: Edges that are later than ``until`` are not eligible.
-        since: Nor are those that are not later than ``since``.
+        since: Nor are those that are not later than ``since``; of two times, the earlier one counts.
         excluded: Nor are those whose ids are in the list ``excluded``.
     """
 
@@ -32,41 +32,51 @@ class Narrowed:
     def steps(self, lists: Lists, *, weighted: bool) -> tuple[str, list[Step], Eligible]:
         """Return the query that joins lists to the frontier, the steps to what is eligible, and what that is."""
         more = [f"f.{n}" for n, there in (("until", self.until), ("since", self.since), ("excluded", self.excluded)) if there]
-        more += [f"a.{n}" for n, there in (("times", self.until), ("cum", weighted)) if there]
+        earlier = self.since and lists.derivation.times is not None and lists.derivation.times.earlier
+        more += [f"a.{n}" for n, there in (("times", self.until), ("earlier", earlier), ("cum", weighted)) if there]
         columns = ", ".join(['f."at", f.key', *more, "a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg"])
         joined = f"""
   SELECT {columns}
   FROM {lists.table} AS a JOIN frontier AS f ON a.dst = f.node"""
         bits = lists.longest.bit_length()
-        steps = [*self._in_time(bits, weighted=weighted), *self._without_excluded(weighted=weighted)]
-        eligible = Eligible(narrowed=self != WHOLE, ranged=self.since, gaps=self.excluded, weighted=weighted, bits=bits)
+        steps = [*self._in_time(bits, weighted=weighted, earlier=earlier), *self._with_gaps(weighted=weighted, earlier=earlier)]
+        gaps = self.excluded or earlier
+        eligible = Eligible(narrowed=self != WHOLE, ranged=self.since, gaps=gaps, weighted=weighted, bits=bits)
         return joined, steps, eligible
 
-    def _in_time(self, bits: int, *, weighted: bool) -> list[Step]:
+    def _in_time(self, bits: int, *, weighted: bool, earlier: bool) -> list[Step]:
         if not self.until:
             return []
         excluded = ["excluded"] * self.excluded
-        cum = ["cum"] * weighted
+        cum = ["cum"] * weighted + ["earlier"] * earlier
         own = ", ".join(['"at", key, nbrs, eids, times', *excluded, *cum])
         steps = _not_later("until", "upto", ", ".join([own, *(["since, until"] if self.since else ["until"])]), bits)
         if self.since:
             steps += _not_later("since", "first", f"{own}, since, upto", bits)
-        kept = ", ".join(['"at", key, nbrs, eids', *excluded, *cum, *(["first"] * self.since)])
+        kept = ", ".join(['"at", key, nbrs, eids', *excluded, *cum, *(["first"] * self.since), *(["since"] * earlier)])
         count = "upto - first" if self.since else "upto"
         return [*steps, Step("eligible", f"{kept}, {count} AS deg", f"{count} > 0")]
 
-    def _without_excluded(self, *, weighted: bool) -> list[Step]:
-        if not self.excluded:
+    def _with_gaps(self, *, weighted: bool, earlier: bool) -> list[Step]:
+        """Return steps to ``gone``: positions of excluded edges, and of those one of whose two times is before the window.
+
+        For the latter the range is walked: it is sorted by the later of the two.
+        """
+        if not (self.excluded or earlier):
             return []
         own = ", ".join(['"at", key, nbrs, eids, deg', *(["cum"] * weighted), *(["first"] * self.since)])
         first = "first" if self.since else "0"
         found = f"list_transform(excluded, lambda e: list_position(eids, e)::BIGINT - {first})"
         inside = f"list_filter({found}, lambda g: g BETWEEN 1 AND deg)"
+        gone = f"CASE WHEN excluded IS NOT NULL THEN list_sort({inside}, 'ASC', 'NULLS LAST') END"
+        if earlier:
+            gone = "list_filter(range(1, deg + 1), lambda g: earlier[first + g] <= since)"
+            if self.excluded:  # a list without NULL, whatever is excluded
+                both = f"list_concat({gone}, coalesce({inside}, []))"
+                gone = f"list_sort(list_distinct({both}), 'ASC', 'NULLS LAST')"
         lessened = own.replace(", deg", ", deg - coalesce(len(gone), 0) AS deg")
         return [
-            Step(
-                "searched", f"{own}, CASE WHEN excluded IS NOT NULL THEN list_sort({inside}, 'ASC', 'NULLS LAST') END AS gone"
-            ),
+            Step("searched", f"{own}, {gone} AS gone"),
             Step("without", f"{lessened}, gone", "deg > coalesce(len(gone), 0)"),
         ]
 

@@ -20,11 +20,14 @@ from torch_geometric.sampler import HeteroSamplerOutput, SamplerOutput
 from dbgnn.errors import RequestError
 from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.relabel import Ids
-from dbgnn.schema.model import EdgeType
+from dbgnn.schema.model import EdgeType, Label
 from dbgnn.stores.sampled_edges import FETCHED, EdgeIds, link
 
 #: Makes an uninitialised tensor of a shape and a dtype (by NumPy's name).
 Empty: TypeAlias = Callable[[tuple[int, ...], str], Tensor]
+
+#: Where a sampler's output has how long before its seed each node and edge was, by type in the property graph.
+RELATIVE = "_dbgnn_relative_times"
 
 _BY_ITSELF = (
     "transform_sampler_output returned an output that it made by itself, so it cannot be said whether its edges are those "
@@ -121,7 +124,7 @@ def hetero_output(found: Subgraph, empty: Empty, *, disjoint: bool) -> HeteroSam
         return {key: _tensor(array, empty) for key, array in arrays.items()}
 
     induced = found.num_edges is None
-    return HeteroOutput(
+    out = HeteroOutput(
         node=tensors(found.node),
         row=tensors(found.row),
         col=tensors(found.col),
@@ -130,6 +133,7 @@ def hetero_output(found: Subgraph, empty: Empty, *, disjoint: bool) -> HeteroSam
         num_sampled_nodes=None if induced else found.num_nodes,
         num_sampled_edges=found.num_edges,
     )
+    return _with_relative_times(out, tensors(found.relative))
 
 
 def homogeneous_output(found: Subgraph, empty: Empty, *, disjoint: bool) -> SamplerOutput:
@@ -140,7 +144,7 @@ def homogeneous_output(found: Subgraph, empty: Empty, *, disjoint: bool) -> Samp
         for part in (found.row, found.col, found.edge)
     )
     induced = found.num_edges is None
-    return Output(
+    out = Output(
         node=_tensor(found.node[label], empty),
         row=row,
         col=col,
@@ -149,6 +153,13 @@ def homogeneous_output(found: Subgraph, empty: Empty, *, disjoint: bool) -> Samp
         num_sampled_nodes=None if induced else found.num_nodes[label],
         num_sampled_edges=None if found.num_edges is None or not edge_types else found.num_edges[edge_types[0]],
     )
+    return _with_relative_times(out, {type_: _tensor(times, empty) for type_, times in found.relative.items()})
+
+
+def _with_relative_times(out: Any, times: Mapping[Label, Tensor]) -> Any:
+    if times:
+        vars(out)[RELATIVE] = times
+    return out
 
 
 def _tensor(array: Ids, empty: Empty) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
@@ -22,8 +23,9 @@ from torch_geometric.sampler.base import SubgraphType
 from torch_geometric.sampler.neighbor_sampler import edge_sample
 
 from dbgnn.display import Listed
-from dbgnn.errors import DbgnnError, FanoutError, RequestError, SchemaError
+from dbgnn.errors import FanoutError, RequestError, SchemaError
 from dbgnn.indexed_graph import IndexedGraph
+from dbgnn.sampling.asked_times import Fills
 from dbgnn.sampling.hop import expand_sql, induce_sql
 from dbgnn.sampling.khop import KHop, Roots, Subgraph
 from dbgnn.sampling.modes import Mode
@@ -31,8 +33,9 @@ from dbgnn.sampling.narrow import Narrowed
 from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_output
 from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
+from dbgnn.sampling.seed_times import times_of_seeds
 from dbgnn.sampling.settings import Settable, Settings
-from dbgnn.schema.model import EdgeType, shown_type
+from dbgnn.schema.model import EdgeType, Label, shown_type
 from dbgnn.stores.pair import stores_of
 from dbgnn.topology.derived import lists_of
 from dbgnn.translated import keyboard_interrupts
@@ -75,6 +78,8 @@ class NeighborSampler(Listed, Settable):
             ``"30 days"``; None: for ever.
         where: Conditions by node type, edge type, or middle of an edge type, over the columns of its table: only edges for
             which they are true are taken.
+        relative_time: With ``time_attr``: nodes and edges that have a time say how long before their seed's it was; in the
+            mini-batches of :class:`dbgnn.NeighborLoader` as ``rel_time``.
         is_sorted, share_memory: Taken for PyG's sake, without effect: the index is sorted and shared already.
 
     Raises:
@@ -106,9 +111,10 @@ class NeighborSampler(Listed, Settable):
         mode: str | Mode | None = None,
         time_window: Any = None,
         where: Mapping[Any, Any] | None = None,
+        relative_time: bool = False,
     ) -> None:
-        graph, homogeneous = _graph_of(data, homogeneous=homogeneous)
-        self.__dict__.update(graph=graph, homogeneous=homogeneous, edge_types=graph.edge_types)
+        graph, homogeneous, fills = _graph_of(data, homogeneous=homogeneous)
+        self.__dict__.update(graph=graph, homogeneous=homogeneous, edge_types=graph.edge_types, _fills=fills)
         given = {
             "num_neighbors": num_neighbors,
             "subgraph_type": subgraph_type,
@@ -124,12 +130,13 @@ class NeighborSampler(Listed, Settable):
             "mode": mode,
             "time_window": time_window,
             "where": where,
+            "relative_time": relative_time,
         }
         self._set(given)
         self._calls = itertools.count()
 
     def _judged(self, given: Mapping[str, Any]) -> Settings:
-        return Settings.of(self.graph, given, _per_edge_type(given["num_neighbors"], self.graph))
+        return Settings.of(self.graph, given, _per_edge_type(given["num_neighbors"], self.graph), self._fills)
 
     @property
     def is_hetero(self) -> bool:
@@ -139,7 +146,7 @@ class NeighborSampler(Listed, Settable):
     @property
     def is_temporal(self) -> bool:
         """Whether seeds have times."""
-        return any(derivation.times for hops in self.fanout.lists.values() for derivation in hops)
+        return self.fanout.timeline is not None
 
     @property
     def node_types(self) -> list[Any]:
@@ -179,8 +186,8 @@ class NeighborSampler(Listed, Settable):
             batch: See ``epoch``.
             **kwargs: Taken for PyG's sake, without effect.
         """
-        key = self._batch_key(epoch, batch)
-        (subgraph,) = self._khop().sample(self.graph.topology(), [self._node_roots(index)], [key])
+        key, topology = self._batch_key(epoch, batch), self.graph.topology()
+        (subgraph,) = self._khop().sample(topology, self._node_roots(topology, [index]), [key])
         return self.output(index, subgraph)
 
     @keyboard_interrupts()
@@ -224,12 +231,11 @@ class NeighborSampler(Listed, Settable):
             UnknownNameError: There is no such node type.
         """
         keys = [self._batch_key(epoch, batch) for epoch, batch in counters]
-        return self._khop().sample(topology, [self._node_roots(index) for index in inputs], keys, clock)
+        return self._khop().sample(topology, self._node_roots(topology, inputs), keys, clock)
 
     def statements(self, topology: Topology) -> Iterator[tuple[str, str]]:
         """Yield what is sampled, in words, and its statement, of every edge type and number of neighbours."""
         for edge_type, hops in self.fanout.num_neighbors.items():
-            adjacency = topology.edges[edge_type].adjacency
             asked = {(k, self.fanout.derivation(edge_type, hop)): None for hop, k in enumerate(hops) if k}
             for k, derivation in asked:
                 alike = [str(h + 1) for h, n in enumerate(hops) if (n, self.fanout.derivation(edge_type, h)) == (k, derivation)]
@@ -239,7 +245,10 @@ class NeighborSampler(Listed, Settable):
                 what = f"{shown_type(edge_type)}, {'all' if k < 0 else k} neighbours, in hop {', '.join(alike)}"
                 yield what, expand_sql(lists, k, self.fanout.mode, narrowed, words=1)
             if self.fanout.induced:
-                yield f"{shown_type(edge_type)}, all among the nodes", induce_sql(adjacency)
+                derivation = replace(self.fanout.derivation(edge_type, 0), weights=None)
+                lists = lists_of(self.graph.db, topology, topology.edges[edge_type], derivation)
+                what = f"{shown_type(edge_type)}, all among the nodes"
+                yield what, induce_sql(lists, window=self.fanout.window is not None)
 
     def output(
         self, inputs: NodeSamplerInput, subgraph: Subgraph, empty: Empty | None = None
@@ -252,7 +261,8 @@ class NeighborSampler(Listed, Settable):
             empty: Makes an uninitialised tensor of a shape and a dtype (by NumPy's name); None: fresh memory.
         """
         out = self._tensors(subgraph, empty or fresh)
-        out.metadata = (torch.arange(len(inputs.node)) if inputs.input_id is None else inputs.input_id, inputs.time)
+        time = torch.from_numpy(subgraph.until) if self.is_temporal else None
+        out.metadata = (torch.arange(len(inputs.node)) if inputs.input_id is None else inputs.input_id, time)
         return self._directed(out)
 
     # -- inside --------------------------------------------------------------------------------------
@@ -272,15 +282,16 @@ class NeighborSampler(Listed, Settable):
         # In a worker, torch's own seed differs by worker and epoch (and follows torch.manual_seed).
         return fold(self.seed, 2, next(self._calls) // alike, 0 if worker is None else worker.seed)
 
-    def _node_roots(self, inputs: NodeSamplerInput) -> Roots:
-        """Return PyG's input as what a mini-batch starts from."""
-        node = inputs.node
-        return Roots(self._seeds(node if inputs.input_type is None else {inputs.input_type: node}, inputs.time))
+    def _node_roots(self, topology: Topology, inputs: Sequence[NodeSamplerInput]) -> list[Roots]:
+        """Return PyG's inputs as what mini-batches start from."""
+        given = [(i.node if i.input_type is None else {i.input_type: i.node}, i.time) for i in inputs]
+        seeds = [self._seeds(node) for node, _ in given]
+        timed = [(ids, {} if time is None else dict.fromkeys(ids, time)) for ids, (_, time) in zip(seeds, given, strict=True)]
+        times = times_of_seeds(self.graph, topology, self.fanout.timeline, timed)
+        return [Roots(*each) for each in zip(seeds, times, strict=True)]
 
-    def _seeds(self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None) -> dict[str, Ids]:
+    def _seeds(self, seed: Tensor | dict[str, Tensor]) -> dict[str, Ids]:
         """Return seeds as PyG gives them as arrays by node type."""
-        if seed_time is not None:
-            raise DbgnnError("Seeds with a time are not supported yet; leave input_time out.")
         if self.homogeneous == isinstance(seed, dict):
             kind = "without" if self.homogeneous else "with"
             raise RequestError(f"Graph {self.graph.name!r} is served {kind} type names; give seeds likewise.")
@@ -293,7 +304,12 @@ class NeighborSampler(Listed, Settable):
         self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None, *, key: int
     ) -> SamplerOutput | HeteroSamplerOutput:
         """Sample as PyG's edge sampling asks for it."""
-        (subgraph,) = self._khop().sample(self.graph.topology(), [Roots(self._seeds(seed, seed_time))], [key])
+        topology, seeds = self.graph.topology(), self._seeds(seed)
+        if self.is_temporal and seed_time is None:
+            raise RequestError(f"The seed links of {self!r} need a time, since it samples by time: give edge_label_time.")
+        given = {} if seed_time is None else seed_time if isinstance(seed_time, dict) else dict.fromkeys(seeds, seed_time)
+        (times,) = times_of_seeds(self.graph, topology, self.fanout.timeline, [(seeds, given)])
+        (subgraph,) = self._khop().sample(topology, [Roots(seeds, times)], [key])
         return self._tensors(subgraph, fresh)
 
     def _tensors(self, found: Subgraph, empty: Empty) -> SamplerOutput | HeteroSamplerOutput:
@@ -322,11 +338,14 @@ class NeighborSampler(Listed, Settable):
         return f"dbgnn.NeighborSampler({self.graph.name!r}, {shown}, {', '.join(options)}, seed={self.seed})"
 
 
-def _graph_of(data: object, *, homogeneous: bool) -> tuple[IndexedGraph, bool]:
+def _graph_of(data: object, *, homogeneous: bool) -> tuple[IndexedGraph, bool, Fills]:
+    """Return the graph, whether it is served without type names, and what stands for NULL."""
     if isinstance(data, IndexedGraph):
-        return data, homogeneous or data.definition.homogeneous
-    _, graph_store = stores_of(data)
-    return graph_store.graph, graph_store.homogeneous
+        return data, homogeneous or data.definition.homogeneous, {}
+    features, graph_store = stores_of(data)
+    graph = graph_store.graph
+    labels: list[Label] = [*graph.node_types, *graph.edge_types]
+    return graph, graph_store.homogeneous, {label: features.fills(label) for label in labels}
 
 
 def _per_edge_type(num_neighbors: NumNeighborsType, graph: IndexedGraph) -> tuple[dict[EdgeType, list[int]], int]:

@@ -16,6 +16,7 @@ from torch_geometric.sampler.base import SubgraphType
 
 from dbgnn.errors import RequestError, SchemaError, UnknownNameError, near_misses
 from dbgnn.sampling.asked import lists_asked, mode_asked
+from dbgnn.sampling.asked_times import Fills, check_relative
 from dbgnn.sampling.khop import Fanout
 from dbgnn.sampling.modes import Mode
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 #: What may be set on a sampler, as it may be given; ``keep_orig_edges`` is PyG's, an attribute alone.
 NAMES = (
     "num_neighbors subgraph_type replace disjoint temporal_strategy time_attr weight_attr is_sorted share_memory seed "
-    "keep_orig_edges mode time_window where"
+    "keep_orig_edges mode time_window where relative_time"
 ).split()
 
 
@@ -53,20 +54,23 @@ class Settings:
         return own | self.fanout.identity()
 
     @classmethod
-    def of(cls, graph: IndexedGraph, given: Mapping[str, Any], fan_out: tuple[Mapping[Any, list[int]], int]) -> Settings:
+    def of(
+        cls, graph: IndexedGraph, given: Mapping[str, Any], fan_out: tuple[Mapping[Any, list[int]], int], fills: Fills
+    ) -> Settings:
         """Judge what was given, by the names in `NAMES`.
 
         Args:
             graph: The graph.
             given: The values.
             fan_out: The neighbours of every edge type and the number of hops.
+            fills: What stands for NULL in columns that say when.
 
         Raises:
             DbgnnError: Something does not go together, or is no column; see `asked`.
             RequestError: A value is of the wrong kind.
             SchemaError: There is no such subgraph type.
         """
-        flags = {name: _flag(name, given[name]) for name in ("replace", "disjoint", "keep_orig_edges")}
+        flags = {name: _flag(name, given[name]) for name in ("replace", "disjoint", "keep_orig_edges", "relative_time")}
         try:
             subgraph_type = SubgraphType(given["subgraph_type"])
         except ValueError:
@@ -79,9 +83,20 @@ class Settings:
         per_type, num_hops = fan_out
         induced = subgraph_type == SubgraphType.induced
         mode = mode_asked(given, replace=flags["replace"])
-        lists, window = lists_asked(graph, given, num_hops)
-        disjoint = flags["disjoint"] or given["time_attr"] is not None
-        fanout = Fanout(per_type, num_hops, mode, disjoint=disjoint, induced=induced, lists=lists, window=window)
+        lists, timeline, window = lists_asked(graph, given, num_hops, fills)
+        if flags["relative_time"]:
+            check_relative(timeline, subgraph_type.value)
+        fanout = Fanout(
+            per_type,
+            num_hops,
+            mode,
+            disjoint=flags["disjoint"] or timeline is not None,
+            induced=induced,
+            lists=lists,
+            timeline=timeline,
+            window=window,
+            relative=flags["relative_time"],
+        )
         return cls(fanout, subgraph_type, seed, flags["keep_orig_edges"], flags["replace"])
 
 
@@ -151,6 +166,7 @@ class Settable(BaseSampler):
     weight_attr: Setting[str | None] = Setting("The column of edge tables that says how likely.")
     mode: Setting[Mode] = Setting("How a hop chooses among a node's edges.", lambda s: s.fanout.mode)
     time_window: Setting[Any] = Setting("How long before a seed's time an edge may be; None: for ever.")
+    relative_time = Setting("Whether nodes and edges say how long before their seed they were.", lambda s: s.fanout.relative)
     where: Setting[Any] = Setting("Conditions on edges and on the nodes that they lead to.")
     is_sorted: Setting[bool] = Setting("Taken for PyG's sake; the index is sorted.")
     share_memory: Setting[bool] = Setting("Taken for PyG's sake; the index is shared.")

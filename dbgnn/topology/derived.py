@@ -43,7 +43,8 @@ class Derivation:
     """What the lists of an edge type hold beside neighbours and edge ids, and which edges they leave out.
 
     Attributes:
-        times: Lists are sorted by it, then by (neighbour, edge id), and hold it as ``times``.
+        times: Lists are sorted by it, then by (neighbour, edge id), and hold it as ``times``; for windows over two times,
+            the earlier one as ``earlier``.
         weights: Lists hold the running total of integer weights as ``cum``; edges of weight zero are left out.
         conditions: Only edges for which they are true are kept.
         backward: Lists are of the sources, and hold destinations.
@@ -243,6 +244,7 @@ def _write(
     node, edge = kinds["nbrs"].removesuffix("[]"), kinds["eids"].removesuffix("[]")
     columns = f"dst {node}, nbrs {node}[], eids {edge}[]"
     columns += ", times BIGINT[]" if derivation.times else ""
+    columns += ", earlier BIGINT[]" if derivation.times and derivation.times.earlier else ""
     columns += ", cum BIGINT[]" if derivation.weights else ""
     writer.execute(f"CREATE TABLE {table} ({columns})")
     longest = count = 0
@@ -279,6 +281,7 @@ def _ordered(con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: Vertex
         sides = {"edges": read.edge_columns, "nodes": read.node_columns}
         times = [f"{name}.time" for name, columns in sides.items() if "time" in columns]
         selected, order = f"{selected}, greatest({', '.join(times)}) AS times", "1 ASC, 4 ASC, 2 ASC, 3 ASC"
+        selected += f", least({', '.join(times)}) AS earlier" if derivation.times.earlier else ""
     if derivation.weights:
         selected, where = f"{selected}, edges.weight AS weights", "\nWHERE edges.weight > 0"
     return f"""SELECT {selected}

@@ -14,13 +14,15 @@ from dbgnn.sampling.modes import MODES, Mode, Uniform
 from dbgnn.sampling.settings import Settings
 from dbgnn.topology.conditions import Conditions
 from dbgnn.topology.derived import Derivation
-from dbgnn.topology.times import Times, Window
+from dbgnn.topology.times import TimeColumn, Timeline, Times
 from dbgnn.topology.weights import Weights
+from dbgnn.topology.window import Window
 
 FANOUT = Fanout({("a", "to", "b"): [3, 2]}, 2)
 SETTINGS = Settings(FANOUT, SubgraphType.directional, seed=5, keep_orig_edges=False, replace=False)
 
-DERIVED = Derivation(Times("at", None), Weights("w"), Conditions("w > 1", "year > 2000"))
+TIMELINE = Timeline("number", {"a": TimeColumn("at")}, {})
+DERIVED = Derivation(Times(TimeColumn("at"), None), Weights("w"), Conditions("w > 1", "year > 2000"))
 
 #: Other values of what is neither true or false nor a number.
 OTHERS: dict[str, Any] = {
@@ -30,10 +32,14 @@ OTHERS: dict[str, Any] = {
     "subgraph_type": SubgraphType.induced,
     "lists": {("a", "to", "b"): [DERIVED, DERIVED]},
     "window": Window(8),
-    "edge": "other",
-    "node": "other",
+    "timeline": TIMELINE,
+    "unit": "us",
+    "nodes": {},
+    "edges": {("a", "to", "b"): TimeColumn("at")},
+    "edge": TimeColumn("other"),
+    "node": TimeColumn("at", 3),
     "column": "other",
-    "times": Times("at", "born"),
+    "times": Times(TimeColumn("at"), TimeColumn("born")),
     "weights": Weights("v"),
     "conditions": Conditions("w > 0", None),
 }
@@ -47,7 +53,7 @@ def modes() -> list[Mode]:
 
 
 @pytest.mark.parametrize(
-    "given", [SETTINGS, FANOUT, DERIVED, *DERIVED.parts, Window(7), *modes()], ids=lambda given: type(given).__name__
+    "given", [SETTINGS, FANOUT, DERIVED, *DERIVED.parts, TIMELINE, Window(7), *modes()], ids=lambda given: type(given).__name__
 )
 def test_every_field_is_in_the_identity(given: Any) -> None:
     same = given.identity()

@@ -12,12 +12,16 @@ from dbgnn.sampling.modes import Last, Mode, Uniform
 from dbgnn.sampling.roots import Excluded
 from dbgnn.topology.conditions import Conditions
 from dbgnn.topology.derived import Derivation
-from dbgnn.topology.times import Times, Window
+from dbgnn.topology.times import TimeColumn, Times
+from dbgnn.topology.window import Window
 from tests.sampling import oracle
 from tests.sampling.test_khop import check
 
 PAYS = ("account", "pays", "account")
 KEY = 77
+
+AT, OPENED = TimeColumn("at"), TimeColumn("opened")
+TIMES = [Times(AT, None), Times(None, OPENED), Times(AT, OPENED, earlier=True)]
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +55,12 @@ def db(payments: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
 def wanted(p: dict[str, np.ndarray], derivation: Derivation, window: int | None, excluded: set[int], until: np.ndarray):  # type: ignore[no-untyped-def]
     own = p["at"] if derivation.times and derivation.times.edge else np.full(len(p["src"]), -(10**9))
     other = p["opened"][p["src"]] if derivation.times and derivation.times.node else own
-    time = np.maximum(own, other)
+    time, earlier = np.maximum(own, other), np.minimum(own if derivation.times and derivation.times.edge else other, other)
 
     def lists(_edge_type: object, _hop: int, tree: int, node: int) -> list[tuple[int, int]]:
         found = []
         for e in np.flatnonzero(p["dst"] == node).tolist():
-            if derivation.times and not (time[e] <= until[tree] and (window is None or time[e] > until[tree] - window)):
+            if derivation.times and not (time[e] <= until[tree] and (window is None or earlier[e] > until[tree] - window)):
                 continue
             if derivation.conditions and not (p["amount"][e] >= 30 and p["opened"][p["src"][e]] < 50):
                 continue
@@ -69,7 +73,7 @@ def wanted(p: dict[str, np.ndarray], derivation: Derivation, window: int | None,
 
 @pytest.mark.parametrize("conditions", [None, Conditions("amount >= 30", "opened < 50")], ids=["all", "where"])
 @pytest.mark.parametrize("window", [None, 7], ids=["ever", "window"])
-@pytest.mark.parametrize("times", [None, Times("at", None), Times(None, "opened"), Times("at", "opened")])
+@pytest.mark.parametrize("times", [None, *TIMES], ids=["none", "edge", "node", "both"])
 @pytest.mark.parametrize("without", [False, True], ids=["", "excluded"])
 @pytest.mark.parametrize("mode", [Uniform(), Uniform(replace=True), Last()], ids=repr)
 def test_what_is_eligible_is_the_oracle_s(

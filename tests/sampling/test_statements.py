@@ -30,7 +30,7 @@ def statements() -> Mapping[str, str]:
         "uniform_with_more_words": expand_sql(Lists(ADJACENCY), 2, Uniform(), words=4),
         "labor": expand_sql(Lists(ADJACENCY), 3, Labor(), words=1),
         "labor_without_some_edges": expand_sql(Lists(ADJACENCY), 3, Labor(), Narrowed(excluded=True), words=1),
-        "induced": induce_sql(ADJACENCY),
+        "induced": induce_sql(Lists(ADJACENCY)),
     }
 
 
