@@ -15,7 +15,8 @@ from dbgnn import Labor
 from dbgnn.sampling import Fanout, KHop, Roots
 from dbgnn.sampling.roots import Excluded
 from dbgnn.topology.derived import Derivation
-from dbgnn.topology.times import Times, Window
+from dbgnn.topology.times import TimeColumn, Times
+from dbgnn.topology.window import Window
 from tests.sampling import oracle
 from tests.sampling.conftest import KNOWS, LIKED, RATES, Fixture
 from tests.sampling.oracle import EdgeType, mix
@@ -89,7 +90,7 @@ def test_of_what_is_eligible_it_is_the_oracle_s(
 ) -> None:
     db, rows = payments
     window = 9 if timed == "window" else None
-    derivation = Derivation(times=Times("at", None)) if timed else Derivation()
+    derivation = Derivation(times=Times(TimeColumn("at"), None)) if timed else Derivation()
     seeds, until = np.array([0, 1, 2, 3, 4, 5, 5, 5, 9]), np.array([59, 30, 59, 59, 40, 59, 20, -1, 12])
     first = [np.flatnonzero(rows["dst"] == node)[:3] for node in (2, 3, 4, 5)]
     gone = np.concatenate(first)[: None if excluded else 0]
