@@ -49,7 +49,8 @@ if TYPE_CHECKING:
     from dbgnn.loader import LoaderStats, NeighborLoader, StepStats
     from dbgnn.packs import PackedLoader
     from dbgnn.queries.heterodata import query_to_heterodata
-    from dbgnn.queries.splits import ColumnSplit, HashSplit, PredicateSplit, TimeSplit
+    from dbgnn.queries.splits_by_share import HashSplit, TimeSplit
+    from dbgnn.queries.splits_by_value import ColumnSplit, PredicateSplit
     from dbgnn.sampling import NeighborSampler
     from dbgnn.sampling.modes import Labor
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
@@ -124,10 +125,10 @@ _LAZY = {
     "from_networkx": "dbgnn.datasets.from_networkx",
     "from_pyg": "dbgnn.datasets.from_pyg",
     "query_to_heterodata": "dbgnn.queries.heterodata",
-    "ColumnSplit": "dbgnn.queries.splits",
-    "HashSplit": "dbgnn.queries.splits",
-    "PredicateSplit": "dbgnn.queries.splits",
-    "TimeSplit": "dbgnn.queries.splits",
+    "ColumnSplit": "dbgnn.queries.splits_by_value",
+    "HashSplit": "dbgnn.queries.splits_by_share",
+    "PredicateSplit": "dbgnn.queries.splits_by_value",
+    "TimeSplit": "dbgnn.queries.splits_by_share",
     "Graph": "dbgnn.graph",
     "LoaderStats": "dbgnn.loader",
     "NeighborLoader": "dbgnn.loader",

@@ -29,7 +29,7 @@ from dbgnn.schema.model import Label
 from dbgnn.schema.reserved import unasked
 from dbgnn.sql import quote
 from dbgnn.stores import tables
-from dbgnn.stores.binding import key_columns
+from dbgnn.stores.source import key_columns
 from dbgnn.translated import translated
 from dbgnn.writeback.write import column_kinds
 

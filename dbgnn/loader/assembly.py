@@ -12,8 +12,8 @@ from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler.base import SamplerOutput
 
 from dbgnn.schema.model import Label
-from dbgnn.stores.feature_store import NODE_ID, column_name
 from dbgnn.stores.sampled_edges import forget
+from dbgnn.stores.tensor_attr import NODE_ID, column_name
 
 if TYPE_CHECKING:
     from dbgnn.loader.neighbor import NeighborLoader

@@ -27,7 +27,8 @@ from dbgnn.queries.query_model import EdgeQuery, NodeQuery, Options
 from dbgnn.queries.read_only import Params, check_query, columns_named, described, names_bound, query_errors
 from dbgnn.queries.reverse import add_reverse
 from dbgnn.queries.sinks import KEYS, POS, Encoded, Ends, Keys, Masks, Sink, Values, carried_keys, numbered, read_into
-from dbgnn.queries.splits import ColumnSplit, PredicateSplit, Split
+from dbgnn.queries.split import Split
+from dbgnn.queries.splits_by_value import ColumnSplit, PredicateSplit
 from dbgnn.schema import EdgeType, transaction
 from dbgnn.schema.catalog import folded
 from dbgnn.schema.key_values import key_rows, shown_key, shown_value

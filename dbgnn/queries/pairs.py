@@ -17,7 +17,7 @@ from torch_geometric.data import HeteroData
 from dbgnn.display import warn
 from dbgnn.errors import DataError
 from dbgnn.queries.query_model import EdgeQuery
-from dbgnn.queries.splits import Split
+from dbgnn.queries.split import Split
 from dbgnn.schema import EdgeType
 
 #: The key of a node by its type and position.

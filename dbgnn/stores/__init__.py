@@ -7,8 +7,9 @@ from typing import Any
 
 from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.stores.binding import bind, definition_to_serve
-from dbgnn.stores.feature_store import DuckDBFeatureStore, DuckDBTensorAttr
+from dbgnn.stores.feature_store import DuckDBFeatureStore
 from dbgnn.stores.graph_store import DuckDBGraphStore
+from dbgnn.stores.tensor_attr import DuckDBTensorAttr
 
 __all__ = ["DuckDBFeatureStore", "DuckDBGraphStore", "DuckDBTensorAttr", "definition_to_serve", "open_stores"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,84 +12,27 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 from torch_geometric.data import FeatureStore, TensorAttr
-from torch_geometric.data.feature_store import _FieldStatus
 
 from dbgnn.arrow import dtype_of
 from dbgnn.clock import Clock
-from dbgnn.display import Listed, warn
+from dbgnn.display import Listed
 from dbgnn.errors import RequestError, SchemaError, UnknownNameError
 from dbgnn.schema import Column
 from dbgnn.schema.model import Label
 from dbgnn.stores import features, key_lookup
-from dbgnn.stores.binding import Binding, Source
+from dbgnn.stores.binding import Binding
 from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
 from dbgnn.stores.request import Ids64, Rows, rows_of
-from dbgnn.stores.sampled_edges import edge_ids, forget
+from dbgnn.stores.source import Source
 from dbgnn.stores.steady import Steady
+from dbgnn.stores.tensor_attr import NODE_ID, DuckDBTensorAttr, ListedEdgeAttr, attr_name, column_name
+from dbgnn.stores.tensor_requests import requests_of
 from dbgnn.topology import Topology
 from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph
     from dbgnn.stores.graph_store import DuckDBGraphStore
-
-#: The attribute that stands for a type without any tensor column: the ids themselves, which PyG's loaders
-#: put into a batch by the same name. Without it PyG's samplers would not know the type.
-NODE_ID = "n_id"
-
-#: The column of an attribute whose name is None, which PyG allows.
-UNNAMED = "<none>"
-
-
-@dataclass(eq=False)
-class DuckDBTensorAttr(TensorAttr):
-    """PyG's `TensorAttr` that takes NumPy arrays as index: PyG compares them with ``!=``."""
-
-    def is_set(self, key: str) -> bool:
-        """Whether a field is set; None is a value, UNSET is not."""
-        return getattr(self, key) is not _FieldStatus.UNSET
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, TensorAttr):
-            return NotImplemented
-        names = self.group_name == other.group_name and self.attr_name == other.attr_name
-        return names and same_index(self.index, other.index)
-
-    __hash__ = None  # type: ignore[assignment] # mutable, as PyG's
-
-    @classmethod
-    def cast(cls, *args: Any, **kwargs: Any) -> Any:
-        """Return a `DuckDBTensorAttr` from one, from PyG's own, from a tuple or dict, or from the fields."""
-        if len(args) == 1 and not kwargs and isinstance(args[0], TensorAttr) and not isinstance(args[0], cls):
-            return cls(args[0].group_name, args[0].attr_name, args[0].index)
-        if len(args) == 1 and not kwargs and args[0] is None:
-            return cls(None)  # PyG returns None: store[None] is the homogeneous group
-        return super().cast(*args, **kwargs)
-
-
-class ListedEdgeAttr(DuckDBTensorAttr):
-    """An edge attribute among those of a homogeneous graph: the index that is set later is of nodes if PyG's loaders set it."""
-
-
-def _warn_lacking(attrs: Sequence[TensorAttr]) -> None:
-    names = sorted({str(attr.attr_name) for attr in attrs})
-    warn(
-        f"The edge attributes {names} were asked for with ids that may be those of nodes: that is all that PyG's loaders have "
-        "from another sampler than dbgnn's, so mini-batches lack these attributes. Use dbgnn.NeighborSampler or "
-        "dbgnn.NeighborLoader; or name the edge type: store.get_tensor(edge_type, name, index=e_id).",
-        stacklevel=4,
-    )
-
-
-def same_index(a: Any, b: Any) -> bool:
-    """Whether two indices are the same object or equal."""
-    if a is b:
-        return True
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.dtype == b.dtype and a.shape == b.shape and torch.equal(a, b)
-    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
-        return a.dtype == b.dtype and np.array_equal(a, b)
-    return type(a) is type(b) and not isinstance(a, (Tensor, np.ndarray)) and bool(a == b)
 
 
 class DuckDBFeatureStore(Listed, FeatureStore):
@@ -146,32 +88,15 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
     def _multi_get_tensor(self, attrs: Sequence[TensorAttr]) -> list[Tensor]:
         """Read any number of attributes with one statement per group and index."""
-        requests: list[tuple[Label, Any, list[int]]] = []
-        lacking: dict[int, None] = {}
-        for i, attr in enumerate(attrs):
-            label = self._binding.label(attr.group_name)
-            asked = attr.index if isinstance(label, str) or (ids := edge_ids(attr.index)) is None else ids
-            if isinstance(attr, ListedEdgeAttr) and asked is attr.index and isinstance(asked, Tensor):
-                lacking[i] = None
-                continue
-            for known, index, members in requests:
-                if known == label and same_index(index, asked):
-                    members.append(i)
-                    break
-            else:
-                requests.append((label, asked, [i]))
-        for attr in attrs:
-            forget(attr.index)
-        if lacking:
-            _warn_lacking([attrs[i] for i in lacking])
-        out: dict[int, Any] = dict(lacking)
+        out: list[Any] = [None] * len(attrs)
+        requests = requests_of(self._binding, attrs)
         self._binding.db.need_committed("A feature store")
         topology = self._binding.topology() if requests else None
-        for label, index, members in requests:
-            names = [column_name(attrs[i].attr_name) for i in members]
-            read = partial(self._read, index=index, names=names)
-            out.update(zip(members, self._steady.read(label, read, topology), strict=True))
-        return [out[i] for i in range(len(attrs))]
+        for request in requests:
+            read = partial(self._read, index=request.index, names=request.names)
+            for place, tensor in zip(request.places, self._steady.read(request.label, read, topology), strict=True):
+                out[place] = tensor
+        return out
 
     def _read(self, source: Source, index: Any, names: Sequence[str]) -> list[Tensor]:
         label = source.label
@@ -456,17 +381,3 @@ def _rebuild(binding: Binding, fills: dict[Label, dict[str, float]]) -> DuckDBFe
     store = DuckDBFeatureStore(binding)
     store._fills = fills
     return store
-
-
-def column_name(attr: object) -> str:
-    """Return the column of an attribute."""
-    if attr is None:
-        return UNNAMED
-    if not isinstance(attr, str):
-        raise UnknownNameError(f"An attribute is named by a string or None, not by {attr!r}.")
-    return attr
-
-
-def attr_name(column: str) -> str | None:
-    """Return the attribute of a column; the inverse of `column_name`."""
-    return None if column == UNNAMED else column

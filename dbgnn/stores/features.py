@@ -23,8 +23,9 @@ from dbgnn.schema import Column, EdgeTable, PropertyGraph, TableName, VertexTabl
 from dbgnn.schema.names import attribute_names, is_reserved
 from dbgnn.sql import quote
 from dbgnn.stores import tables
-from dbgnn.stores.binding import NODE, Binding, Source
+from dbgnn.stores.binding import NODE, Binding
 from dbgnn.stores.request import Rows, refuse_numbers_as_mask, rows_of
+from dbgnn.stores.source import Source
 from dbgnn.stores.tables import VALUES
 from dbgnn.topology import damaged
 

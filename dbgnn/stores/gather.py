@@ -30,7 +30,7 @@ from dbgnn.topology import damaged, ids_within
 
 if TYPE_CHECKING:
     from dbgnn.open_database import OpenDatabase
-    from dbgnn.stores.binding import Source
+    from dbgnn.stores.source import Source
 
 #: Bytes of feature values per chunk of the stream, and the rows it may have.
 _CHUNK_BYTES, _CHUNK_ROWS = 4 << 20, (2048, 122_880)

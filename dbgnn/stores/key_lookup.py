@@ -22,7 +22,7 @@ from dbgnn.topology import damaged
 
 if TYPE_CHECKING:
     from dbgnn.open_database import OpenDatabase
-    from dbgnn.stores.binding import Source
+    from dbgnn.stores.source import Source
 
 #: What may go wrong while a filter runs without being its fault.
 _NOT_OF_THE_FILTER = (

@@ -15,7 +15,7 @@ from dbgnn.sql import quote
 from dbgnn.stores.request import Ids64
 
 if TYPE_CHECKING:
-    from dbgnn.stores.binding import Source
+    from dbgnn.stores.source import Source
 
 #: The Arrow table of a request, ``(id, pos)``; a name no user's table has.
 REQUEST = "dbgnn_request"

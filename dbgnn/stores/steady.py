@@ -25,7 +25,8 @@ from dbgnn.translated import translated
 
 if TYPE_CHECKING:
     from dbgnn.schema.model import Label
-    from dbgnn.stores.binding import Binding, Source
+    from dbgnn.stores.binding import Binding
+    from dbgnn.stores.source import Source
     from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 
 _T = TypeVar("_T")

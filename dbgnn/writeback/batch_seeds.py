@@ -14,8 +14,8 @@ from torch_geometric.data import HeteroData
 
 from dbgnn.errors import RequestError, SchemaError, near_misses
 from dbgnn.schema.model import Label
-from dbgnn.stores.binding import Source
 from dbgnn.stores.request import Ids64, rows_of
+from dbgnn.stores.source import Source
 
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph

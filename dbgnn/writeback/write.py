@@ -16,10 +16,10 @@ from dbgnn.errors import DataError, RequestError, SchemaError
 from dbgnn.progress import Bar
 from dbgnn.schema.registry import transaction
 from dbgnn.sql import quote
-from dbgnn.stores.binding import Source
 from dbgnn.stores.features import rewriting
 from dbgnn.stores.key_lookup import ids_of
 from dbgnn.stores.request import Ids64, refuse_numbers_as_mask, rows_of
+from dbgnn.stores.source import Source
 from dbgnn.stores.tables import writing_uncompressed
 from dbgnn.translated import translated
 from dbgnn.writeback import moving

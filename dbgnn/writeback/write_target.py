@@ -16,7 +16,8 @@ from dbgnn.errors import ReadOnlyError, SchemaError, StaleIndexError, UnknownNam
 from dbgnn.schema import TableName
 from dbgnn.schema.catalog import folded
 from dbgnn.schema.keys import table_key_types
-from dbgnn.stores.binding import Binding, Source
+from dbgnn.stores.binding import Binding
+from dbgnn.stores.source import Source
 from dbgnn.topology import Topology, same_ids, verify
 from dbgnn.writeback.side import side_table
 

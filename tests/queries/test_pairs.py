@@ -8,7 +8,7 @@ import pytest
 from torch_geometric.data import HeteroData
 
 import dbgnn
-from dbgnn.queries.splits import Split
+from dbgnn.queries.split import Split
 
 K, HAS, REV = ("n", "k", "n"), ("drug", "has", "effect"), ("effect", "rev_has", "drug")
 MERGES = ("add", "mean", "min", "max", "first")

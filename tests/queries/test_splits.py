@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbgnn import DataError, SchemaError, SqlError, UnknownNameError
-from dbgnn.queries.splits import ColumnSplit, HashSplit, PredicateSplit, Split, TimeSplit
+from dbgnn.queries.split import Split
+from dbgnn.queries.splits_by_share import HashSplit, TimeSplit
+from dbgnn.queries.splits_by_value import ColumnSplit, PredicateSplit
 from dbgnn.sql import quote
 
 

@@ -11,8 +11,8 @@ import torch
 import dbgnn
 from dbgnn.schema import TableName, VertexTable
 from dbgnn.schema.types import tensor_type
-from dbgnn.stores.binding import Source
 from dbgnn.stores.select import passes_for, select_ids, select_keys, select_rows, select_where
+from dbgnn.stores.source import Source
 from dbgnn.topology import VertexIndex
 
 PAPER = VertexTable(TableName("paper"), "paper", ("id",))
