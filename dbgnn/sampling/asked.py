@@ -9,6 +9,7 @@ from dbgnn.errors import RequestError, UnknownNameError, near_misses
 from dbgnn.sampling.asked_conditions import conditions_asked
 from dbgnn.sampling.asked_times import Fills, strategy_asked, timeline_asked, times_asked, window_asked
 from dbgnn.sampling.asked_weights import weights_asked
+from dbgnn.sampling.batch import ends_of
 from dbgnn.sampling.modes import MODES, Mode
 from dbgnn.schema.model import EdgeType
 from dbgnn.topology.derived import Derivation
@@ -55,6 +56,17 @@ def _name(mode: Mode) -> str:
     return next((name for name, kind in MODES.items() if kind is type(mode)), own)
 
 
+def backward_asked(given: object) -> bool:
+    """Return whether hops go from sources to destinations.
+
+    Raises:
+        RequestError: It is neither ``"forward"`` nor ``"backward"``.
+    """
+    if given not in ("forward", "backward"):
+        raise RequestError(f"sample_direction must be 'forward' or 'backward', not {given!r}.")
+    return given == "backward"
+
+
 def lists_asked(
     graph: IndexedGraph, given: Mapping[str, Any], num_hops: int, fills: Fills
 ) -> tuple[dict[EdgeType, list[Derivation]], Timeline | None, Window | None]:
@@ -71,7 +83,8 @@ def lists_asked(
     window = window_asked(graph, timeline, given["time_window"])
     found = {}
     for edge_type in graph.edge_types:
-        times = times_asked(timeline, edge_type, window)
+        _, far = ends_of(edge_type, backward=backward_asked(given["sample_direction"]))
+        times = times_asked(timeline, edge_type, far, window)
         of_hops = conditions.get(edge_type) or [None] * max(num_hops, 1)
         hops = [Derivation(times, weights.get(edge_type), condition) for condition in of_hops]
         if any(hops):

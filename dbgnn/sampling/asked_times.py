@@ -97,11 +97,11 @@ def _fill(fills: Fills, label: Label, name: str) -> int | None:
     return None if value is None else int(value)
 
 
-def times_asked(timeline: Timeline | None, edge_type: EdgeType, window: Window | None) -> Times | None:
-    """Return what the lists of an edge type have of time; None: both it and its sources are timeless."""
+def times_asked(timeline: Timeline | None, edge_type: EdgeType, far: str, window: Window | None) -> Times | None:
+    """Return what the lists of an edge type have of time; None: both it and the nodes that a hop leads to are timeless."""
     if timeline is None:
         return None
-    edge, node = timeline.edges.get(edge_type), timeline.nodes.get(edge_type[0])
+    edge, node = timeline.edges.get(edge_type), timeline.nodes.get(far)
     if edge is None and node is None:
         return None
     return Times(edge, node, timeline.unit, earlier=window is not None and None not in (edge, node))

@@ -32,7 +32,7 @@ class Subgraph:
         node: Per node type, the ids: seeds first, then hop by hop, sorted within a hop.
         tree: If disjoint, per node type, the number of the seed that each node belongs to, int32; else empty.
         row: Per edge type, positions of the sources in ``node``, int32.
-        col: Per edge type, positions of the destinations, the side of the seeds, int32.
+        col: Per edge type, positions of the destinations, the side of the seeds unless sampled backward, int32.
         edge: Per edge type, edge ids.
         num_nodes: Per node type, new nodes by hop (hops + 1 entries).
         num_edges: Per edge type, edges by hop; None if induced.
@@ -78,8 +78,8 @@ class Nodes:
 class Batch:
     """One mini-batch being sampled."""
 
-    def __init__(self, topology: Topology, roots: Roots, *, disjoint: bool) -> None:
-        self.disjoint = disjoint
+    def __init__(self, topology: Topology, roots: Roots, *, disjoint: bool, backward: bool = False) -> None:
+        self.disjoint, self.backward = disjoint, backward
         self.excluded = roots.excluded
         self.until = roots.times_by_tree()
         self.types: dict[str, Nodes] = {}
@@ -102,19 +102,20 @@ class Batch:
                 ids, trees = ids + np.arange(trees, trees + len(ids)) * num_nodes, trees + len(ids)
             self.types[label] = Nodes(num_nodes, ids)
 
-    def found(self, edge_type: EdgeType, count: Counts, src: Ids, edge: Ids) -> None:
-        """Take the edges that a hop found: how many of each node of the frontier, their sources and edge ids."""
-        ends = self.types[edge_type[2]]
+    def found(self, edge_type: EdgeType, count: Counts, neighbour: Ids, edge: Ids) -> None:
+        """Take the edges that a hop found: how many of each node of the frontier, their neighbours and edge ids."""
+        near, far = ends_of(edge_type, backward=self.backward)
+        ends = self.types[near]
         if self.disjoint:
             tree = np.repeat(ends.frontier // ends.num_nodes, count)
-            src = src + tree * self.types[edge_type[0]].num_nodes
-        col = np.repeat(np.arange(ends.count - len(ends.frontier), ends.count, dtype=np.int32), count)
-        self._open[edge_type] = (src, col, edge)
+            neighbour = neighbour + tree * self.types[far].num_nodes
+        own = np.repeat(np.arange(ends.count - len(ends.frontier), ends.count, dtype=np.int32), count)
+        self._open[edge_type] = (neighbour, own, edge)
 
     def end_hop(self, numbering: Callable[[int], Numbering]) -> None:
         """Number the nodes that the hop found; the new ones are the next frontier."""
         for label, nodes in self.types.items():
-            mine = [t for t in self._open if t[0] == label]
+            mine = [t for t in self._open if ends_of(t, backward=self.backward)[1] == label]
             new: Ids = _NONE
             if mine:
                 new, rows = numbering(nodes.num_nodes).number(nodes.ids, [self._open[t][0] for t in mine])
@@ -148,8 +149,15 @@ class Batch:
     def _joined(self, edge_type: EdgeType) -> Columns:
         """Return the edges of all hops."""
         hops = self._edges[edge_type] or [(_NONE, _NONE, _NONE)]
-        rows, cols, edges = (np.concatenate([_NONE, *parts]) for parts in zip(*hops, strict=True))
+        neighbours, own, edges = (np.concatenate([_NONE, *parts]) for parts in zip(*hops, strict=True))
+        rows, cols = (own, neighbours) if self.backward else (neighbours, own)
         return rows, cols, edges.astype(self._edge_ids[edge_type], copy=False)
+
+
+def ends_of(edge_type: EdgeType, *, backward: bool) -> tuple[str, str]:
+    """Return the node type that a hop over an edge type starts from, and the one that it leads to."""
+    source, _, destination = edge_type
+    return (source, destination) if backward else (destination, source)
 
 
 def split(ids: Ids, num_nodes: int) -> tuple[Ids, Ids]:

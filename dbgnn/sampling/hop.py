@@ -44,12 +44,12 @@ class Edges:
 
     Attributes:
         count: How many each node has: int32 ``[nodes]``.
-        src: Ids of the sources ``[edges]``, int32 where they fit, else int64.
+        neighbour: Ids of the nodes that they lead to ``[edges]``, int32 where they fit, else int64.
         edge: Edge ids, likewise.
     """
 
     count: Counts
-    src: Ids
+    neighbour: Ids
     edge: Ids
 
 
@@ -102,10 +102,14 @@ def expand(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier,
         start = np.cumsum(count, dtype=np.int64)
         total = int(start[-1]) if len(start) else 0
         start -= count
-        src, edge = np.empty(total, dtype=id_type(index.num_src)), np.empty(total, dtype=id_type(index.num_edges))
+        nodes = index.num_dst if lists.derivation.backward else index.num_src
+        neighbour, edge = np.empty(total, dtype=id_type(nodes)), np.empty(total, dtype=id_type(index.num_edges))
         for rows in found.to_batches(_ROWS):
-            _place(rows, start, count, src, edge, index)
-    return Edges(count, src, edge)
+            at = rows.column(0).to_numpy()
+            there = _places(at, start, count)
+            neighbour[there] = ids_within(rows.column(1).flatten(), nodes, "neighbour", index)
+            edge[there] = ids_within(rows.column(2).flatten(), index.num_edges, "edge id", index)
+    return Edges(count, neighbour, edge)
 
 
 def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k: int, mode: Mode) -> pa.Table:
@@ -136,14 +140,12 @@ def _counts(index: EdgeIndex, found: pa.Table, nodes: int) -> Counts:
     return count
 
 
-def _place(rows: pa.RecordBatch, start: npt.NDArray[np.int64], count: Counts, src: Ids, edge: Ids, index: EdgeIndex) -> None:
-    """Write the lists of a result to where their nodes' edges begin."""
-    at = rows.column(0).to_numpy()
+def _places(at: npt.NDArray[np.int32], start: npt.NDArray[np.int64], count: Counts) -> npt.NDArray[np.int64]:
+    """Return where what is in the lists of some nodes belongs: from where each node's edges begin."""
     length = count[at]
     there = np.repeat(start[at] + length - np.cumsum(length, dtype=np.int64), length)
     there += np.arange(len(there))
-    src[there] = ids_within(rows.column(1).flatten(), index.num_src, "neighbour", index)
-    edge[there] = ids_within(rows.column(2).flatten(), index.num_edges, "edge id", index)
+    return there
 
 
 # -- SQL -------------------------------------------------------------------------------------------------

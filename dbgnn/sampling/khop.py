@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from dbgnn.clock import Clock
-from dbgnn.sampling.batch import Batch, Subgraph, split
+from dbgnn.sampling.batch import Batch, Subgraph, ends_of, split
 from dbgnn.sampling.hop import Frontier, expand, induce_sql
 from dbgnn.sampling.modes import UNIFORM, Counters, Mode
 from dbgnn.sampling.random import Words
@@ -55,6 +55,7 @@ class Fanout:
         mode: Which of a node's edges a hop takes.
         disjoint: Every seed gets a subgraph of its own.
         induced: Return all edges among the sampled nodes.
+        backward: From a source to its destinations, as edges run; else from a destination to its sources.
         lists: Per edge type, what the lists of each hop hold and leave out; those of types not named are whole.
         timeline: In a sample by time, which columns say when; else None.
         window: In a sample by time, how long before the seed's time an edge may be, exclusive; None: for ever.
@@ -66,6 +67,7 @@ class Fanout:
     mode: Mode = UNIFORM
     disjoint: bool = False
     induced: bool = False
+    backward: bool = False
     lists: Mapping[EdgeType, Sequence[Derivation]] = field(default_factory=dict)
     timeline: Timeline | None = None
     window: Window | None = None
@@ -74,13 +76,19 @@ class Fanout:
     def derivation(self, edge_type: EdgeType, hop: int) -> Derivation:
         """Return what the lists of a hop are."""
         hops = self.lists.get(edge_type)
-        return PLAIN if hops is None else hops[hop]
+        found = PLAIN if hops is None else hops[hop]
+        return replace(found, backward=True) if self.backward else found
+
+    def ends(self, edge_type: EdgeType) -> tuple[str, str]:
+        """Return the node type that a hop over an edge type starts from, and the one that it leads to."""
+        return ends_of(edge_type, backward=self.backward)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the sample, as JSON has it."""
         by_type = [[list(edge_type), list(hops)] for edge_type, hops in self.num_neighbors.items()]
         own = {"num_neighbors": by_type, "num_hops": self.num_hops, "disjoint": self.disjoint, "induced": self.induced}
         derived = [[list(edge_type), [d.identity() for d in hops]] for edge_type, hops in self.lists.items()]
+        own |= {"backward": True} if self.backward else {}
         own |= {"lists": derived} if derived else {}
         own |= {"timeline": self.timeline.identity()} if self.timeline else {}
         own |= {"window": self.window.identity()} if self.window else {}
@@ -115,7 +123,7 @@ class KHop:
             DataError, StaleIndexError: See `topology.derived.lists_of`.
         """
         clock = Clock() if clock is None else clock
-        batches = [Batch(topology, root, disjoint=self.fanout.disjoint) for root in roots]
+        batches = [Batch(topology, root, disjoint=self.fanout.disjoint, backward=self.fanout.backward) for root in roots]
         key = np.asarray(keys, dtype=np.uint32)
         for hop in range(self.fanout.num_hops):
             for number, (edge_type, ks) in enumerate(self.fanout.num_neighbors.items()):
@@ -135,7 +143,8 @@ class KHop:
         return found
 
     def _expand(self, topology: Topology, batches: list[Batch], edge_type: EdgeType, hop: _Hop, clock: Clock) -> None:
-        ends = [batch.types[edge_type[2]] for batch in batches]
+        near, far = self.fanout.ends(edge_type)
+        ends = [batch.types[near] for batch in batches]
         sizes = [len(end.frontier) for end in ends]
         if not any(sizes):
             return
@@ -144,7 +153,7 @@ class KHop:
         with clock("sampling"):
             ids = np.concatenate([end.frontier for end in ends])
             node, tree = split(ids, ends[0].num_nodes) if self.fanout.disjoint else (ids, np.zeros(1, dtype=np.int32))
-            source = list(topology.vertices).index(edge_type[0])
+            source = list(topology.vertices).index(far)
             counters = Counters(hop.keys, sizes, hop.number, hop.edge_type, source, node, tree)
             until, since = self._times(lists, batches, tree, sizes)
             excluded = excluded_lists([batch.excluded.get(edge_type) for batch in batches], node, sizes)
@@ -155,7 +164,7 @@ class KHop:
             edges = np.insert(np.cumsum(found.count, dtype=np.int64), 0, 0)[nodes]
             for i, batch in enumerate(batches):
                 part = slice(edges[i], edges[i + 1])
-                batch.found(edge_type, found.count[nodes[i] : nodes[i + 1]], found.src[part], found.edge[part])
+                batch.found(edge_type, found.count[nodes[i] : nodes[i + 1]], found.neighbour[part], found.edge[part])
 
     def _times(
         self, lists: Lists, batches: list[Batch], tree: Ids, sizes: Sequence[int]
@@ -169,17 +178,19 @@ class KHop:
         return until[at], None if self.fanout.window is None else self.fanout.window.before(until)[at]
 
     def _induce(self, topology: Topology, batches: list[Batch], edge_type: EdgeType, clock: Clock) -> None:
-        # A seed given twice is one node at the source end; at the destination end both copies keep their edges.
+        # A seed given twice is one node at the far end; at the near end, the seeds' side, both copies keep their edges.
+        near, far = self.fanout.ends(edge_type)
         index = topology.edges[edge_type]
         with clock("sampling"):
-            sources = _nodes(batches, edge_type[0], distinct=True)
-            targets = _nodes(batches, edge_type[2], distinct=False)
+            sources = _nodes(batches, far, distinct=True)
+            targets = _nodes(batches, near, distinct=False)
             lists = lists_of(self.db, topology, index, replace(self.fanout.derivation(edge_type, 0), weights=None))
             if lists.derivation.times is not None:
                 targets = self._timed(targets, batches)
             found = self.db.arrow(induce_sql(lists, window=self.fanout.window is not None), sources=sources, targets=targets)
         with clock("grouping"):
-            b, col, row = (column.to_numpy() for column in found.columns[:3])
+            b, own, neighbour = (column.to_numpy() for column in found.columns[:3])
+            row, col = (own, neighbour) if self.fanout.backward else (neighbour, own)
             edge = ids_within(found.column(3).combine_chunks(), index.num_edges, "edge id", index)
             order = np.lexsort((edge, row, col, b))
             parts = np.cumsum(np.bincount(b, minlength=len(batches)))[:-1]

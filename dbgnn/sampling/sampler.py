@@ -80,6 +80,8 @@ class NeighborSampler(Listed, Settable):
             which they are true are taken.
         relative_time: With ``time_attr``: nodes and edges that have a time say how long before their seed's it was; in the
             mini-batches of :class:`dbgnn.NeighborLoader` as ``rel_time``.
+        sample_direction: ``"forward"``: a node's neighbours are the sources of the edges that lead to it; ``"backward"``: the
+            destinations of those that leave it. Edges keep their direction: ``row`` holds their sources.
         is_sorted, share_memory: Taken for PyG's sake, without effect: the index is sorted and shared already.
 
     Raises:
@@ -112,6 +114,7 @@ class NeighborSampler(Listed, Settable):
         time_window: Any = None,
         where: Mapping[Any, Any] | None = None,
         relative_time: bool = False,
+        sample_direction: str = "forward",
     ) -> None:
         graph, homogeneous, fills = _graph_of(data, homogeneous=homogeneous)
         self.__dict__.update(graph=graph, homogeneous=homogeneous, edge_types=graph.edge_types, _fills=fills)
@@ -131,6 +134,7 @@ class NeighborSampler(Listed, Settable):
             "time_window": time_window,
             "where": where,
             "relative_time": relative_time,
+            "sample_direction": sample_direction,
         }
         self._set(given)
         self._calls = itertools.count()

@@ -15,7 +15,7 @@ from torch_geometric.sampler import BaseSampler, NumNeighbors
 from torch_geometric.sampler.base import SubgraphType
 
 from dbgnn.errors import RequestError, SchemaError, UnknownNameError, near_misses
-from dbgnn.sampling.asked import lists_asked, mode_asked
+from dbgnn.sampling.asked import backward_asked, lists_asked, mode_asked
 from dbgnn.sampling.asked_times import Fills, check_relative
 from dbgnn.sampling.khop import Fanout
 from dbgnn.sampling.modes import Mode
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: What may be set on a sampler, as it may be given; ``keep_orig_edges`` is PyG's, an attribute alone.
 NAMES = (
     "num_neighbors subgraph_type replace disjoint temporal_strategy time_attr weight_attr is_sorted share_memory seed "
-    "keep_orig_edges mode time_window where relative_time"
+    "keep_orig_edges mode time_window where relative_time sample_direction"
 ).split()
 
 
@@ -92,6 +92,7 @@ class Settings:
             mode,
             disjoint=flags["disjoint"] or timeline is not None,
             induced=induced,
+            backward=backward_asked(given["sample_direction"]),
             lists=lists,
             timeline=timeline,
             window=window,
@@ -168,6 +169,7 @@ class Settable(BaseSampler):
     time_window: Setting[Any] = Setting("How long before a seed's time an edge may be; None: for ever.")
     relative_time = Setting("Whether nodes and edges say how long before their seed they were.", lambda s: s.fanout.relative)
     where: Setting[Any] = Setting("Conditions on edges and on the nodes that they lead to.")
+    sample_direction: Setting[str] = Setting("``'forward'``: from destinations to sources; ``'backward'``: the other way.")
     is_sorted: Setting[bool] = Setting("Taken for PyG's sake; the index is sorted.")
     share_memory: Setting[bool] = Setting("Taken for PyG's sake; the index is shared.")
 

@@ -241,8 +241,9 @@ def _write(
 ) -> tuple[int, int]:
     """Write the lists; return the length of the longest one and the number of edges."""
     kinds = dict(reader.execute(f"SELECT column_name, column_type FROM (DESCRIBE {index.adjacency})").fetchall())
-    node, edge = kinds["nbrs"].removesuffix("[]"), kinds["eids"].removesuffix("[]")
-    columns = f"dst {node}, nbrs {node}[], eids {edge}[]"
+    at, other = kinds["dst"], kinds["nbrs"].removesuffix("[]")
+    at, other = (other, at) if derivation.backward else (at, other)
+    columns = f"dst {at}, nbrs {other}[], eids {kinds['eids']}"
     columns += ", times BIGINT[]" if derivation.times else ""
     columns += ", earlier BIGINT[]" if derivation.times and derivation.times.earlier else ""
     columns += ", cum BIGINT[]" if derivation.weights else ""
