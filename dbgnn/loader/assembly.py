@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 from torch_geometric.data import Data, EdgeAttr, HeteroData
-from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler.base import SamplerOutput
 
 from dbgnn.schema.model import Label
@@ -16,7 +15,7 @@ from dbgnn.stores.sampled_edges import forget
 from dbgnn.stores.tensor_attr import NODE_ID, column_name
 
 if TYPE_CHECKING:
-    from dbgnn.loader.neighbor import NeighborLoader
+    from dbgnn.loader.sampled_loader import SampledLoader
     from dbgnn.stores import DuckDBFeatureStore
 
 #: Features by type and attribute.
@@ -31,26 +30,29 @@ def attach(out: Any, features: Features) -> None:
     vars(out)[_FETCHED] = features
 
 
-def assemble(loader: NeighborLoader, out: Any) -> Data | HeteroData:
+def assemble(loader: SampledLoader, out: Any) -> Data | HeteroData:
     """Return the mini-batch of a sampler's output: its features are those attached, or else fetched now."""
     features: Features | None = vars(out).pop(_FETCHED, None)
     store: Any = _NodeStore(loader.data[0]) if features is None else _Attached(loader.data[0], features)
-    # What `NodeLoader.filter_fn` reads of a loader. It would transform before the edge features are there.
+    # What PyG's function reads of a loader. It would transform before the edge features are there.
     view = SimpleNamespace(
         data=(store, _EdgeTypes(loader.data[0])),
-        node_sampler=loader.node_sampler,
+        node_sampler=loader.neighbor_sampler,
+        link_sampler=loader.neighbor_sampler,
         input_data=loader.input_data,
         custom_cls=loader.custom_cls,
         transform=None,
         transform_sampler_output=loader.transform_sampler_output if features is None else None,
+        **loader.seeds.view(),
     )
-    batch = NodeLoader.filter_fn(view, out)
+    batch: Data | HeteroData = type(loader.seeds).filter_fn(view, out)
     attrs = store.edge_tensor_attrs() if loader.has_edge_features else []
     for attr in attrs:
         attr.index = batch.e_id if isinstance(batch, Data) else batch[attr.group_name].e_id
     for attr, tensor in zip(attrs, store.multi_get_tensor(attrs) if attrs else [], strict=True):
         place = batch if isinstance(out, SamplerOutput) else batch[attr.group_name]
         place[attr.attr_name] = tensor
+    loader.seeds.finish(batch)
     return batch
 
 

@@ -1,16 +1,16 @@
 """What may be set on a loader after it was made, and what that does: an effect from the next epoch on, or an error.
 
-Nothing is taken and ignored. A loader is only told here what its attributes may be; what they do lives in `neighbor.py`.
+Nothing is taken and ignored. A loader is only told here what its attributes may be; what they do lives in `sampled_loader.py`.
 """
 
 from __future__ import annotations
 
 import difflib
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 from weakref import WeakSet
 
-from torch_geometric.loader import NodeLoader
+from torch.utils.data import DataLoader
 
 from dbgnn.errors import RequestError, UnknownNameError, near_misses
 from dbgnn.sampling.settings import NAMES as OF_SAMPLERS
@@ -27,14 +27,14 @@ FREE = ("transform", "custom_cls", "filter_per_worker", "worker_init_fn", "loade
 
 #: Attributes that say how a loader was made, and cannot be set.
 FIXED = (
-    "data input_nodes input_id input_time input_data directed dataset batch_size shuffle sampler batch_sampler drop_last "
+    "data input_data directed dataset batch_size shuffle sampler batch_sampler drop_last "
     "generator num_workers persistent_workers prefetch_factor timeout multiprocessing_context pin_memory_device in_order "
     "collate_fn"
 ).split()
 
 #: Attributes of a loader, and of torch's, that are nobody else's; every other private one is a derived class's.
 PRIVATE = frozenset(
-    "_asked _batches _epochs _has_edge_attrs _is_ready _iterating _iterator _made _origin _seed_keys _seed_label _stats "
+    "_asked _batches _epochs _has_edge_attrs _is_ready _iterating _iterator _made _origin _seeds _stats "
     "_threads _dataset_kind _DataLoader__initialized _DataLoader__multiprocessing_context _IterableDataset_len_called".split()
 )
 
@@ -46,21 +46,37 @@ class OfSampler:
         self._name = name
 
     def __get__(self, loader: Attributes | None, owner: type) -> Any:
-        return self if loader is None else getattr(loader.node_sampler, self._name)
+        return self if loader is None else getattr(loader.neighbor_sampler, self._name)
 
     def __set__(self, loader: Attributes, value: Any) -> None:
-        if not isinstance(loader.node_sampler, Settable):
+        if not isinstance(loader.neighbor_sampler, Settable):
             raise RequestError(
-                f"{self._name} is for dbgnn's own sampler, and the loader has {loader.node_sampler!r}. Set what that sampler "
-                "knows on the sampler itself."
+                f"{self._name} is for dbgnn's own sampler, and the loader has {loader.neighbor_sampler!r}. Set what that "
+                "sampler knows on the sampler itself."
             )
-        setattr(loader.node_sampler, self._name, value)
+        setattr(loader.neighbor_sampler, self._name, value)
 
 
-class Attributes(NodeLoader):
+class ItsSampler:
+    """``neighbor_sampler`` of a loader by another name, which PyG's loaders of its kind have."""
+
+    def __get__(self, loader: Attributes | None, owner: type) -> Any:
+        return self if loader is None else loader.neighbor_sampler
+
+    def __set__(self, loader: Attributes, sampler: BaseSampler) -> None:
+        loader.neighbor_sampler = sampler
+
+
+class Attributes(DataLoader[Any]):
     """A loader whose attributes take effect from the next epoch on, or cannot be set."""
 
     neighbor_sampler: BaseSampler
+
+    #: The copies that epochs run on.
+    _epochs: WeakSet[Any]
+
+    #: Attributes of one kind of loader that say how it was made, and cannot be set.
+    _fixed: ClassVar[frozenset[str]] = frozenset()
 
     #: Of the copy that an epoch runs on: the loader that it was made of, which has whatever is set on the copy.
     _origin: Attributes | None = None
@@ -77,16 +93,6 @@ class Attributes(NodeLoader):
     mode = OfSampler()
     time_window = OfSampler()
     where = OfSampler()
-
-    @property
-    def node_sampler(self) -> BaseSampler:
-        """The sampler: ``neighbor_sampler``, by PyG's other name."""
-        sampler: BaseSampler = self.__dict__["neighbor_sampler"]
-        return sampler
-
-    @node_sampler.setter
-    def node_sampler(self, sampler: BaseSampler) -> None:
-        self.neighbor_sampler = sampler
 
     @abstractmethod
     def _judge(self) -> None:
@@ -112,14 +118,14 @@ class Attributes(NodeLoader):
             super().__setattr__(name, value)
         elif name in JUDGED:
             self._set_judged(name, value)
-        elif name == "node_sampler" or isinstance(getattr(type(self), name, None), OfSampler):
+        elif isinstance(getattr(type(self), name, None), (OfSampler, ItsSampler)):
             object.__setattr__(self, name, value)
-        elif name in FIXED or _is_ours(type(self), name):
+        elif name in FIXED or name in self._fixed or hasattr(of_dbgnn(type(self)), name):
             raise RequestError(
                 f"{name} is decided when a loader is made and cannot be set later; make another loader with it. What can be "
                 f"set: {', '.join(_settable())}."
             )
-        elif not name.startswith("_") and difflib.get_close_matches(name, [*_settable(), *FIXED], cutoff=0.85):
+        elif not name.startswith("_") and difflib.get_close_matches(name, [*_settable(), *FIXED, *self._fixed], cutoff=0.85):
             raise UnknownNameError(f"A loader has no attribute {name!r} to set" + near_misses(name, _settable()))
         else:  # the user's own
             super().__setattr__(name, value)
@@ -146,10 +152,9 @@ class Attributes(NodeLoader):
             raise
 
 
-def _is_ours(cls: type, name: str) -> bool:
-    """Whether a name is a method or property of a loader, which an attribute would hide without an effect."""
-    ours = next(c for c in cls.__mro__ if c.__module__.startswith("dbgnn."))
-    return hasattr(ours, name)
+def of_dbgnn(cls: type) -> type:
+    """Return dbgnn's own class of a loader, of whose methods and properties none may be hidden by an attribute."""
+    return next(c for c in cls.__mro__ if c.__module__.startswith("dbgnn."))
 
 
 def _settable() -> list[str]:

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 import torch
-from torch_geometric.sampler import NodeSamplerInput
 from torch_geometric.sampler.base import SubgraphType
 
 from dbgnn.clock import Clock
 from dbgnn.errors import RequestError
 from dbgnn.loader.ahead import Ahead
 from dbgnn.loader.assembly import attach
+from dbgnn.loader.seeds.kind import Seeds, spread
 from dbgnn.plans.buffers import Buffers
 from dbgnn.plans.fetched import Cold, Fetched, Join, Request, RowReader, Shared, Taken, cold_ids
 from dbgnn.plans.hot import HotRows
@@ -34,6 +34,7 @@ from dbgnn.plans.spooled import Spooled
 from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler
+from dbgnn.sampling.start import Start
 from dbgnn.schema.model import Label
 from dbgnn.stores.request import Ids64
 from dbgnn.translated import keyboard_interrupts
@@ -53,7 +54,7 @@ class MiniBatch:
 
     Attributes:
         index: Its seeds, as positions among the loader's, with epoch and number.
-        inputs: Its seeds, as PyG's samplers take them.
+        start: What it starts from.
         subgraph: What was sampled; None once ``out`` is there.
         out: The same as PyG's sampler output.
         taken: Its features.
@@ -61,7 +62,7 @@ class MiniBatch:
     """
 
     index: NumberedBatch
-    inputs: NodeSamplerInput
+    start: Start
     subgraph: Subgraph | None
     clock: Clock
     out: Any = None
@@ -83,8 +84,7 @@ class Pipeline:
     Args:
         store: The feature store.
         sampler: The sampler.
-        input_data: All seeds of the loader.
-        check: Raises if an index is not the one that the seeds are of.
+        seeds: The seeds of the loader.
         asked: What the user decided about the plan.
         pin_memory: Features go to page-locked memory.
         transform_output: The loader's ``transform_sampler_output``.
@@ -94,14 +94,13 @@ class Pipeline:
         self,
         store: DuckDBFeatureStore,
         sampler: NeighborSampler,
-        input_data: NodeSamplerInput,
-        check: Callable[[Topology], None],
+        seeds: Seeds,
         asked: Asked,
         *,
         pin_memory: bool = False,
         transform_output: Callable[[Any], Any] | None = None,
     ) -> None:
-        self.store, self.sampler, self.input_data, self.check = store, sampler, input_data, check
+        self.store, self.sampler, self.seeds = store, sampler, seeds
         self.asked, self.transform_output = asked, transform_output
         self.pinned = pin_memory and torch.cuda.is_available()
         self.buffers = Buffers(pinned=self.pinned)
@@ -124,14 +123,12 @@ class Pipeline:
         return self._plan
 
     def _pilot(self, topology: Topology, served: Sequence[Served], batch_size: int) -> Pilot:
-        total = len(self.input_data.node)
-        if not total:
+        if not len(self.seeds):
             return Pilot.of([], served)
-        n = min(batch_size, total)
-        # Seeds from all over, in two mini-batches that share none if there are enough.
-        picked = torch.arange(2 * n) * max(1, total // (2 * n)) % total
-        inputs = [self.input_data[part] for part in (picked[0::2], picked[1::2])]
-        return Pilot.of(self.sampler.sample_batches(topology, inputs, [(0, 0), (0, 1)]), served)
+        inputs = [self.seeds.take(part) for part in spread(len(self.seeds), batch_size)]
+        counters = [(0, 0), (0, 1)]
+        starts = self.seeds.starts(self.sampler, topology, inputs, counters)
+        return Pilot.of(self.sampler.sample_batches(topology, starts, counters), served)
 
     def served(self, topology: Topology) -> list[Served]:
         """Return the types that have columns to fetch."""
@@ -178,16 +175,18 @@ class Pipeline:
 
     def _sample_now(self, numbers: Sequence[NumberedBatch], chosen: Plan) -> _SuperBatch:
         topology = self.store.graph.topology()
-        self.check(topology)
+        self.seeds.check(topology)
         found = _SuperBatch([], topology)
         for start in range(0, len(numbers), chosen.statement):
             some = numbers[start : start + chosen.statement]
-            inputs = [self.input_data[index.tensor()] for index in some]
             clock = Clock()
-            subgraphs = self.sampler.sample_batches(topology, inputs, [(i.epoch, i.number) for i in some], clock)
+            counters = [(index.epoch, index.number) for index in some]
+            inputs = [self.seeds.take(index.tensor()) for index in some]
+            starts = self.seeds.starts(self.sampler, topology, inputs, counters)
+            subgraphs = self.sampler.sample_batches(topology, starts, counters, clock)
             found.batches += [
-                MiniBatch(index, given, subgraph, clock.share(len(some)))
-                for index, given, subgraph in zip(some, inputs, subgraphs, strict=True)
+                MiniBatch(index, start, subgraph, clock.share(len(some)))
+                for index, start, subgraph in zip(some, starts, subgraphs, strict=True)
             ]
         return found
 
@@ -224,7 +223,7 @@ class Pipeline:
     def _finish(self, batch: MiniBatch) -> None:
         """Make PyG's output of what was sampled."""
         if batch.subgraph is not None:
-            batch.out, batch.subgraph = self.sampler.output(batch.inputs, batch.subgraph, self.buffers.empty), None
+            batch.out, batch.subgraph = self.sampler.output(batch.start, batch.subgraph, self.buffers.empty), None
             if self.transform_output is not None:
                 batch.out = self.transform_output(batch.out)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dbgnn.errors import ConnectionError, RequestError
 
 if TYPE_CHECKING:
-    from dbgnn.loader.neighbor import NeighborLoader
+    from dbgnn.loader.sampled_loader import SampledLoader
     from dbgnn.open_database import OpenDatabase
 
 #: Torch's arguments that are about worker processes alone.
@@ -32,7 +32,7 @@ class Workers:
     kwargs: dict[str, Any]
 
     @classmethod
-    def of(cls, loader: NeighborLoader, kwargs: dict[str, Any]) -> Workers | None:
+    def of(cls, loader: SampledLoader, kwargs: dict[str, Any]) -> Workers | None:
         """Return the workers that threads are to stand for; None: none were asked for, or they are processes.
 
         Args:
@@ -66,7 +66,7 @@ class Workers:
         factor = self.kwargs.get("prefetch_factor")
         return None if factor is None else factor * self.kwargs["num_workers"]
 
-    def explained(self, loader: NeighborLoader) -> str:
+    def explained(self, loader: SampledLoader) -> str:
         """Return what became of them, for `explain`."""
         db = loader.data[0].graph.db
         why = "is in memory" if db.in_memory else "is open for writing"
@@ -86,7 +86,7 @@ def _integer(name: str, value: Any) -> int:
         raise RequestError(f"{name} must be an integer, not {value!r}.") from None
 
 
-def check_workers(loader: NeighborLoader, *, ours: bool) -> None:
+def check_workers(loader: SampledLoader, *, ours: bool) -> None:
     """Raise if workers are asked for that can be neither processes nor threads."""
     db = loader.data[0].graph.db
     if loader.num_workers and not opens_in_workers(db) and not ours:

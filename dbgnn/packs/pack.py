@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xxhash
-from torch import Tensor
-
 from dbgnn import files
 from dbgnn.display import Listed
 from dbgnn.documents import shortened
@@ -32,14 +29,13 @@ from dbgnn.topology.stored import stored_parts
 from dbgnn.topology.table_state import part_name
 
 if TYPE_CHECKING:
-    from dbgnn.loader.neighbor import NeighborLoader
-    from dbgnn.sampling.sampler import NeighborSampler
+    from dbgnn.loader.sampled_loader import SampledLoader
 
 #: A part is full with so many bytes: what a kill costs at most, and what stays mapped as long as one of its batches is kept.
 PART_BYTES = 256 << 20
 
 
-def write(loader: NeighborLoader, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
+def write(loader: SampledLoader, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
     """Pack the next ``epochs`` epochs of a loader into a folder, without the loader's ``transform``.
 
     After a kill, a crash or a full disk, the same call continues after the last complete part, and the pack becomes byte for
@@ -93,7 +89,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _begun(loader: NeighborLoader, folder: Path, epochs: int) -> Manifest:
+def _begun(loader: SampledLoader, folder: Path, epochs: int) -> Manifest:
     """Return the manifest of the pack in the folder, or begin one: draw the order of the seeds of all epochs, and keep it."""
     now = {"epochs": epochs, **_decisive(loader)}
     names = set(os.listdir(folder))
@@ -111,15 +107,14 @@ def _begun(loader: NeighborLoader, folder: Path, epochs: int) -> Manifest:
     return manifest
 
 
-def _drawn(loader: NeighborLoader, folder: Path, manifest: Manifest) -> Iterator[NumberedBatch]:
+def _drawn(loader: SampledLoader, folder: Path, manifest: Manifest) -> Iterator[NumberedBatch]:
     """Yield the seeds of every mini-batch that is not packed."""
     path = folder / ORDER
     with manifest.order.open(path, verify=True) as file:
-        seeds = len(loader.input_data.node)
-        yield from read_order(file, path, manifest.packed, counts=manifest.epochs, seeds=seeds)
+        yield from read_order(file, path, manifest.packed, counts=manifest.epochs, seeds=len(loader.seeds))
 
 
-def _write_parts(loader: NeighborLoader, folder: Path, manifest: Manifest, *, shown: bool) -> None:
+def _write_parts(loader: SampledLoader, folder: Path, manifest: Manifest, *, shown: bool) -> None:
     total, writer = sum(manifest.epochs), PartWriter()
     drawn = _drawn(loader, folder, manifest)
     with (
@@ -142,29 +137,17 @@ def _write_parts(loader: NeighborLoader, folder: Path, manifest: Manifest, *, sh
 # -- what decides the batches --------------------------------------------------------------------------
 
 
-def _decisive(loader: NeighborLoader) -> dict[str, Any]:
+def _decisive(loader: SampledLoader) -> dict[str, Any]:
     """Return what decides the mini-batches of a loader, by name, as JSON has it."""
-    store, given = loader.data[0], loader.input_data
-    sampler: NeighborSampler = loader.node_sampler
-    found: dict[str, Any] = {
-        "graph": store.graph.name,
-        "homogeneous": store.homogeneous,
-        "input_nodes": [given.input_type, len(given.node), _fingerprint(given.node)],
-        "input_id": _fingerprint(given.input_id),
-        "batch_size": loader.batch_size,
-        "drop_last": loader.drop_last,
-        "sampler": [type(s).__name__ for s in (loader.sampler, loader.batch_sampler)],
+    found = {
+        **loader.identity(),
         "mini-batches per epoch": _length(loader),
-        "transform_sampler_output": None
-        if loader.transform_sampler_output is None
-        else getattr(loader.transform_sampler_output, "__qualname__", type(loader.transform_sampler_output).__qualname__),
-        **sampler.identity(),
         **_tables(loader),
     }
     return json.loads(json.dumps(found))  # type: ignore[no-any-return] # as it is when read again
 
 
-def _tables(loader: NeighborLoader) -> dict[str, Any]:
+def _tables(loader: SampledLoader) -> dict[str, Any]:
     """Return the checksums of nodes and edges, and the columns that are served."""
     store = loader.data[0]
     graph = store.graph
@@ -183,11 +166,7 @@ def _tables(loader: NeighborLoader) -> dict[str, Any]:
     return found
 
 
-def _fingerprint(values: Tensor | None) -> str | None:
-    return None if values is None else xxhash.xxh3_64_hexdigest(values.contiguous().numpy().data)
-
-
-def _length(loader: NeighborLoader) -> int:
+def _length(loader: SampledLoader) -> int:
     try:
         return len(loader)
     except TypeError:

@@ -35,6 +35,7 @@ from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.seed_times import times_of_seeds
 from dbgnn.sampling.settings import Settable, Settings
+from dbgnn.sampling.start import Start
 from dbgnn.schema.model import EdgeType, Label, shown_type
 from dbgnn.stores.pair import stores_of
 from dbgnn.topology.derived import lists_of
@@ -93,7 +94,7 @@ class NeighborSampler(Listed, Settable):
     homogeneous: bool
     edge_types: list[EdgeType]
 
-    _internal = frozenset({"fanout", "identity", "output", "sample_batches", "statements"})
+    _internal = frozenset({"batch_key", "fanout", "identity", "output", "sample_batches", "starts", "statements"})
 
     def __init__(
         self,
@@ -190,9 +191,10 @@ class NeighborSampler(Listed, Settable):
             batch: See ``epoch``.
             **kwargs: Taken for PyG's sake, without effect.
         """
-        key, topology = self._batch_key(epoch, batch), self.graph.topology()
-        (subgraph,) = self._khop().sample(topology, self._node_roots(topology, [index]), [key])
-        return self.output(index, subgraph)
+        key, topology = self.batch_key(epoch, batch), self.graph.topology()
+        (start,) = self.starts(topology, [index])
+        (subgraph,) = self._khop().sample(topology, [start.roots], [key])
+        return self.output(start, subgraph)
 
     @keyboard_interrupts()
     def sample_from_edges(
@@ -204,7 +206,7 @@ class NeighborSampler(Listed, Settable):
         batch: int | None = None,
     ) -> SamplerOutput | HeteroSamplerOutput:
         """Sample around both ends of seed edges, with PyG's negative sampling; see :meth:`sample_from_nodes`."""
-        key = self._batch_key(epoch, batch)
+        key = self.batch_key(epoch, batch)
         out = edge_sample(
             index, lambda seed, time: self._sample(seed, time, key=key), self.num_nodes, self.disjoint, None, neg_sampling
         )
@@ -215,15 +217,15 @@ class NeighborSampler(Listed, Settable):
     def sample_batches(
         self,
         topology: Topology,
-        inputs: Sequence[NodeSamplerInput],
+        starts: Sequence[Start],
         counters: Sequence[tuple[int, int]],
         clock: Clock | None = None,
     ) -> list[Subgraph]:
-        """Sample around the seed nodes of many mini-batches, with one statement per hop and edge type.
+        """Sample around the seeds of many mini-batches, with one statement per hop and edge type.
 
         Args:
             topology: The graph's verified index.
-            inputs: Per mini-batch, PyG's input.
+            starts: Per mini-batch, what it starts from.
             counters: Per mini-batch, its epoch and its number, as in :meth:`sample_from_nodes`.
             clock: Told the time spent on ``sampling``, ``grouping`` and ``relabelling``.
 
@@ -231,11 +233,10 @@ class NeighborSampler(Listed, Settable):
             Per mini-batch, what :meth:`output` turns into the output of :meth:`sample_from_nodes`.
 
         Raises:
-            RequestError: A seed is no node id, or of another kind than the graph is served in.
-            UnknownNameError: There is no such node type.
+            RequestError: A seed is no node id.
         """
-        keys = [self._batch_key(epoch, batch) for epoch, batch in counters]
-        return self._khop().sample(topology, self._node_roots(topology, inputs), keys, clock)
+        keys = [self.batch_key(epoch, batch) for epoch, batch in counters]
+        return self._khop().sample(topology, [start.roots for start in starts], keys, clock)
 
     def statements(self, topology: Topology) -> Iterator[tuple[str, str]]:
         """Yield what is sampled, in words, and its statement, of every edge type and number of neighbours."""
@@ -254,19 +255,31 @@ class NeighborSampler(Listed, Settable):
                 what = f"{shown_type(edge_type)}, all among the nodes"
                 yield what, induce_sql(lists, window=self.fanout.window is not None)
 
-    def output(
-        self, inputs: NodeSamplerInput, subgraph: Subgraph, empty: Empty | None = None
-    ) -> SamplerOutput | HeteroSamplerOutput:
+    def starts(self, topology: Topology, inputs: Sequence[NodeSamplerInput]) -> list[Start]:
+        """Return PyG's seed nodes, of each of many mini-batches, as what they start from.
+
+        Raises:
+            DataError: A seed's row has no time.
+            RequestError: Seeds are of another kind than the graph is served in, or times do not fit.
+            UnknownNameError: There is no such node type.
+        """
+        found = []
+        for given, roots in zip(inputs, self._node_roots(topology, inputs), strict=True):
+            input_id = torch.arange(len(given.node)) if given.input_id is None else given.input_id
+            time = torch.from_numpy(roots.times_by_tree()) if self.is_temporal else None
+            found.append(Start(roots, (input_id, time)))
+        return found
+
+    def output(self, start: Start, subgraph: Subgraph, empty: Empty | None = None) -> SamplerOutput | HeteroSamplerOutput:
         """Return a subgraph of :meth:`sample_batches` as PyG's output, of int64 tensors.
 
         Args:
-            inputs: What the subgraph was sampled around.
+            start: What the subgraph was sampled from.
             subgraph: The subgraph.
             empty: Makes an uninitialised tensor of a shape and a dtype (by NumPy's name); None: fresh memory.
         """
         out = self._tensors(subgraph, empty or fresh)
-        time = torch.from_numpy(subgraph.until) if self.is_temporal else None
-        out.metadata = (torch.arange(len(inputs.node)) if inputs.input_id is None else inputs.input_id, time)
+        start.tell(out)
         return self._directed(out)
 
     # -- inside --------------------------------------------------------------------------------------
@@ -278,7 +291,8 @@ class NeighborSampler(Listed, Settable):
             made = self._made = KHop(self.graph.db, self._settings.fanout)
         return made
 
-    def _batch_key(self, epoch: int | None, batch: int | None) -> int:
+    def batch_key(self, epoch: int | None, batch: int | None) -> int:
+        """Return the random key of a mini-batch; None: of the next call."""
         alike = self.fanout.mode.alike
         if batch is not None:
             return fold(self.seed, 1, epoch or 0, batch // alike)

@@ -242,11 +242,12 @@ def test_many_batches_are_those_sampled_one_at_a_time(
     inputs[1].input_id = torch.tensor([8])
     counters = [(2, 5), (2, 6), (3, 0), (0, 0)]
     clock = Clock()
-    many = sampler.sample_batches(graph.topology(), inputs, counters, clock)
+    starts = sampler.starts(graph.topology(), inputs)
+    many = sampler.sample_batches(graph.topology(), starts, counters, clock)
     assert {"sampling", "grouping", "relabelling"} == set(clock.seconds)
-    for given, (epoch, batch), subgraph in zip(inputs, counters, many, strict=True):
+    for given, start, (epoch, batch), subgraph in zip(inputs, starts, counters, many, strict=True):
         alone = sampler.sample_from_nodes(given, epoch=epoch, batch=batch)
-        assert same(sampler.output(given, subgraph), alone)
+        assert same(sampler.output(start, subgraph), alone)
         assert all(a.dtype == torch.int64 for a in tensors(alone))
         assert alone.metadata[0].tolist() == (list(range(len(given.node))) if given.input_id is None else [8])
 
@@ -267,7 +268,7 @@ def test_seeds_of_many_batches_are_checked_too(db: dbgnn.Database) -> None:
         (NodeSamplerInput(None, torch.zeros(3).long(), torch.zeros(3), input_type="item"), "time"),
     ]:
         with pytest.raises(dbgnn.DbgnnError, match=message):
-            sampler.sample_batches(topology, [seeds([1]), bad], [(0, 0), (0, 1)])
+            sampler.sample_batches(topology, sampler.starts(topology, [seeds([1]), bad]), [(0, 0), (0, 1)])
 
 
 def test_repr_explains(db: dbgnn.Database) -> None:

@@ -1,30 +1,92 @@
-"""Seeds of a loader: every form in which a user may give them, and the numbers of their mini-batches."""
+"""Nodes as the seeds of a loader, and every form in which a user may give them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric.loader import NodeLoader
+from torch_geometric.sampler import NodeSamplerInput
 
 from dbgnn import schema
 from dbgnn.display import warn
-from dbgnn.errors import RequestError, UnknownNameError, near_misses
-from dbgnn.sampling.numbered import NumberedBatch
+from dbgnn.errors import RequestError, StaleIndexError, UnknownNameError, near_misses
+from dbgnn.loader.seeds.kind import Seeds, fingerprint
+from dbgnn.sampling.start import Start
 from dbgnn.stores.request import refuse_numbers_as_mask, rows_of
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.sampling.sampler import NeighborSampler
     from dbgnn.stores import DuckDBFeatureStore
+    from dbgnn.topology import Topology
+
+
+class NodeSeeds(Seeds):
+    """Nodes of one type.
+
+    Args:
+        store: The feature store.
+        chosen: Which nodes.
+        input_id: What a batch calls ``input_id``, one per seed; None: as `ChosenNodes` has it.
+
+    Raises:
+        RequestError: ``input_id`` has another length.
+    """
+
+    entry = "sample_from_nodes"
+    filter_fn = NodeLoader.filter_fn
+
+    def __init__(self, store: DuckDBFeatureStore, chosen: ChosenNodes, input_id: Tensor | None = None) -> None:
+        if input_id is not None and len(input_id) != len(chosen.nodes):
+            raise RequestError(f"input_id has {len(input_id):,} entries for {len(chosen.nodes):,} seeds; give one per seed.")
+        self._label = chosen.label
+        self._keys = store.graph.topology().vertices[chosen.label].keys
+        self.input_data = NodeSamplerInput(
+            input_id=chosen.input_id if input_id is None else input_id,
+            node=chosen.nodes,
+            time=None,
+            input_type=store.group_name(chosen.label),
+        )
+        self.what = f"{len(chosen.nodes):,} seeds of {self.input_data.input_type or store.graph.name!r}"
+
+    def __len__(self) -> int:
+        return len(self.input_data.node)
+
+    def check(self, topology: Topology) -> None:
+        """Raise if the nodes of their type are others than when they were chosen."""
+        if topology.vertices[self._label].keys != self._keys:
+            raise StaleIndexError(
+                f"Nodes of type {self._label!r} were added, removed or given other keys since this loader was made, so "
+                "its seeds are other nodes now. Make the loader again."
+            )
+
+    def starts(
+        self,
+        sampler: NeighborSampler,
+        topology: Topology,
+        inputs: Sequence[NodeSamplerInput],
+        counters: Sequence[tuple[int, int]],  # noqa: ARG002 - other kinds draw something by them
+    ) -> list[Start]:
+        """Return the nodes as what mini-batches start from."""
+        return sampler.starts(topology, inputs)
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the mini-batches."""
+        given = self.input_data
+        return {
+            "input_nodes": [given.input_type, len(given.node), fingerprint(given.node)],
+            "input_id": fingerprint(given.input_id),
+        }
 
 
 @dataclass(frozen=True, slots=True)
-class Seeds:
-    """The seed nodes of a loader.
+class ChosenNodes:
+    """The nodes that a user chose as seeds.
 
     Attributes:
         label: Their type in the property graph.
@@ -41,7 +103,7 @@ class Seeds:
 
 
 @keyboard_interrupts()
-def input_nodes(store: DuckDBFeatureStore, given: object) -> Seeds:
+def input_nodes(store: DuckDBFeatureStore, given: object) -> ChosenNodes:
     """Return the seeds for any form of ``input_nodes``.
 
     Args:
@@ -58,19 +120,19 @@ def input_nodes(store: DuckDBFeatureStore, given: object) -> Seeds:
     label, nodes = _of_one_type(store, given)
     num_nodes = store.graph.num_nodes(label)
     if nodes is None:
-        return Seeds(label, torch.arange(num_nodes), came_from=f"all nodes of {label!r}, whose table is empty")
+        return ChosenNodes(label, torch.arange(num_nodes), came_from=f"all nodes of {label!r}, whose table is empty")
     if isinstance(nodes, str):
         _check_predicate(store, label, nodes)
         ids = store.node_ids(store.group_name(label), nodes)
-        return Seeds(label, ids, came_from=f"the nodes of {label!r} for which {nodes!r} is true, and it is for none")
+        return ChosenNodes(label, ids, came_from=f"the nodes of {label!r} for which {nodes!r} is true, and it is for none")
     _check_form(label, nodes, num_nodes)
     rows = rows_of(nodes, num_nodes, label)
     if rows.scalar or isinstance(nodes, np.ma.MaskedArray):
         raise RequestError(f"input_nodes of {label!r} must be a list or a mask of nodes, not {nodes!r:.80}")
     ids = torch.from_numpy(np.array(rows.array()))
     if rows.is_mask:
-        return Seeds(label, ids, input_id=ids, came_from=f"a mask of {label!r} without a True")
-    return Seeds(label, ids, came_from=f"an empty list of ids of {label!r}")
+        return ChosenNodes(label, ids, input_id=ids, came_from=f"a mask of {label!r} without a True")
+    return ChosenNodes(label, ids, came_from=f"an empty list of ids of {label!r}")
 
 
 def _of_one_type(store: DuckDBFeatureStore, given: object) -> tuple[str, Any]:
@@ -131,7 +193,7 @@ def _check_form(label: str, nodes: Any, num_nodes: int) -> None:
         )
 
 
-def warn_of_nothing(seeds: Seeds, sampler: NeighborSampler | None, *, stacklevel: int) -> None:
+def warn_of_nothing(seeds: ChosenNodes, sampler: NeighborSampler | None, *, stacklevel: int) -> None:
     """Say why there will be no mini-batches, or none with an edge.
 
     Args:
@@ -164,51 +226,3 @@ def _no_edges(label: str, sampler: NeighborSampler) -> str:
             "the seeds alone."
         )
     return ""
-
-
-class Shuffled(torch.utils.data.RandomSampler):
-    """Torch's own random order, without a list of all indices: 20 M seeds took 0.9 GB for a moment."""
-
-    def __iter__(self) -> Iterator[int]:
-        n = len(self.data_source)
-        generator = self.generator
-        if generator is None:
-            generator = torch.Generator()
-            generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
-        for part in torch.randperm(n, generator=generator).split(1 << 16):
-            yield from part.tolist()
-        torch.randperm(n, generator=generator)  # torch draws once more, so that the next epoch is the same as torch's
-
-
-class SeedDataset(torch.utils.data.Dataset[int]):
-    """Indices 0 … length - 1; hands a batch of them through as it is, so that its number survives the trip to a worker."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> int:
-        return index
-
-    def __getitems__(self, indices: Sequence[int]) -> Sequence[int]:
-        """Return the batch itself."""
-        return indices
-
-
-class NumberedBatches:
-    """Numbers the batches of a batch sampler; every iteration is a new epoch."""
-
-    def __init__(self, batches: Any) -> None:
-        self.batches = batches
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[NumberedBatch]:
-        # A generator: torch makes more iterators than it uses, and only a used one is an epoch.
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        for number, indices in enumerate(self.batches):
-            yield NumberedBatch.of(indices, epoch, number)
