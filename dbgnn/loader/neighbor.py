@@ -35,8 +35,8 @@ class NeighborLoader(SampledLoader, NodeLoader):
         input_nodes: The seeds: a node type; ids as list, range, array, tensor or pandas Series; a boolean mask in the same
             forms; a SQL predicate such as ``"split = 'train'"``; None for all; or a pair of a node type and one of these. The
             node type may be left out where there is only one.
-        replace, subgraph_type, disjoint, temporal_strategy, time_attr, weight_attr, mode, time_window, where: See
-            :class:`dbgnn.NeighborSampler`.
+        replace, subgraph_type, disjoint, temporal_strategy, time_attr, weight_attr, mode, time_window, where,
+            sample_direction: See :class:`dbgnn.NeighborSampler`.
         input_time: The times of the seeds; not supported yet.
         transform: Called with every batch.
         transform_sampler_output: Called with every sampler output.
@@ -106,6 +106,7 @@ class NeighborLoader(SampledLoader, NodeLoader):
         mode: str | Mode | None = None,
         time_window: Any = None,
         where: Mapping[Any, Any] | None = None,
+        sample_direction: str = "forward",
         **kwargs: Any,
     ) -> None:
         if input_time is not None:
@@ -126,6 +127,7 @@ class NeighborLoader(SampledLoader, NodeLoader):
             mode=mode,
             time_window=time_window,
             where=where,
+            sample_direction=sample_direction,
         )
         chosen = _chosen(stores[0], input_nodes)
         seeds = NodeSeeds(stores[0], chosen, input_id)
