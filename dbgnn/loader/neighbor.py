@@ -16,8 +16,9 @@ from dbgnn.loader.attributes import ItsSampler
 from dbgnn.loader.lightning import forget_constructor
 from dbgnn.loader.sampled_loader import SampledLoader
 from dbgnn.loader.seeds.node_seeds import NodeSeeds, input_nodes, warn_of_nothing
+from dbgnn.sampling.asked_neighbors import NumNeighborsType
 from dbgnn.sampling.modes import Mode
-from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
+from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
 
 
