@@ -99,7 +99,7 @@ def test_the_sql_parts_import_no_torch(tmp_path: Path) -> None:
 ORDER = """terminal masking errors display progress files documents clock identity result session
   duckdb_functions parse_tree row_condition sql configuration translated opening shadows
   cursors schema ingest open_database topology indexed_graph check arrow stores sampling plans packs loader
-  encoders queries writeback graph database datasets cli""".split()
+  encoders queries tasks writeback graph database datasets cli""".split()
 
 #: Types that are named upwards, for type checkers alone: both ends are one thing in two files.
 NAMED_UPWARDS = {

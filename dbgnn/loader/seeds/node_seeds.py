@@ -44,6 +44,7 @@ class NodeSeeds(Seeds):
     def __init__(self, store: DuckDBFeatureStore, chosen: ChosenNodes, input_id: Tensor | None = None) -> None:
         if input_id is not None and len(input_id) != len(chosen.nodes):
             raise RequestError(f"input_id has {len(input_id):,} entries for {len(chosen.nodes):,} seeds; give one per seed.")
+        self.chosen = chosen
         self._label = chosen.label
         self._keys = store.graph.topology().vertices[chosen.label].keys
         self.input_data = NodeSamplerInput(
