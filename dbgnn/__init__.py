@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from dbgnn.sampling import NeighborSampler
     from dbgnn.sampling.modes import Labor
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
-    from dbgnn.tasks import EntityTask, LinkTask
 
 __version__ = "0.1.0"
 
@@ -72,7 +71,6 @@ __all__ = [
     "DuckDBGraphStore",
     "EdgeTable",
     "Encoders",
-    "EntityTask",
     "FanoutError",
     "Frame",
     "Graph",
@@ -80,7 +78,6 @@ __all__ = [
     "HashSplit",
     "Identity",
     "Labor",
-    "LinkTask",
     "LoaderStats",
     "MultiHot",
     "NeighborLoader",
@@ -139,8 +136,6 @@ _LAZY = {
     "StepStats": "dbgnn.loader",
     "NeighborSampler": "dbgnn.sampling",
     "Labor": "dbgnn.sampling.modes",
-    "EntityTask": "dbgnn.tasks",
-    "LinkTask": "dbgnn.tasks",
     "DuckDBFeatureStore": "dbgnn.stores",
     "DuckDBGraphStore": "dbgnn.stores",
 }

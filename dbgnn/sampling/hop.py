@@ -113,16 +113,23 @@ def expand(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier,
 
 
 def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k: int, mode: Mode) -> pa.Table:
-    words, table = 1, frontier.table()
+    words, asked = 1, frontier.table()
+    parts: list[pa.Table] = []
     while True:
         try:
-            return db.arrow(expand_sql(lists, k, mode, frontier.narrowed, words=words), frontier=table)
+            found = db.arrow(expand_sql(lists, k, mode, frontier.narrowed, words=words), frontier=asked)
         except duckdb.Error as error:
             if TOO_FEW not in str(error):
                 raise
             if words >= _MOST_WORDS:  # the lists of a build have a length, and a position for a word of every few thousand
                 raise damaged(index, f"a list in {index.adjacency} has no length") from error
-            words *= 4
+        else:
+            short = found["src"].is_null() if found["src"].null_count and words < _MOST_WORDS else None
+            if short is None:
+                return pa.concat_tables([*parts, found])
+            parts.append(found.filter(pc.invert(short)))
+            asked = asked.take(found["at"].filter(short))
+        words *= 4
 
 
 def _counts(index: EdgeIndex, found: pa.Table, nodes: int) -> Counts:
@@ -161,6 +168,7 @@ def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, 
         narrowed: What narrows the lists; `Frontier` has the columns for it.
         words: See `Mode.steps`.
     """
+    mode = mode if lists.derivation.weights else mode.unweighted()
     weighted = mode.needs_weights and k > 0
     # One chain: a second use of `joined` would make DuckDB keep it, lists of hubs and all.
     joined, steps, eligible = narrowed.steps(lists, weighted=weighted)
@@ -173,9 +181,9 @@ def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, 
     if k < 0 or not mode.in_lists:
         steps += placed(eligible)
     last, ctes = "joined", [f"joined AS ({joined})"]
-    for name, columns, where in steps:
-        condition = f"\n  WHERE {where}" if where else ""
-        ctes.append(f"{name} AS (\n  SELECT {columns}\n  FROM {last}{condition})")
+    for name, columns, where, order in steps:
+        clauses = (f"\n  WHERE {where}" if where else "") + (f"\n  ORDER BY {order}" if order else "")
+        ctes.append(f"{name} AS (\n  SELECT {columns}\n  FROM {last}{clauses})")
         last = name
     chain = ",\n".join(ctes)
     return f"""WITH {chain}

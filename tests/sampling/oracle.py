@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -59,6 +62,43 @@ def latest(degree: int, k: int, key: int, *, replace: bool) -> list[int]:
     return list(range(degree))[-k if k >= 0 else 0 :] if k else []
 
 
+def whole(weights: Sequence[float]) -> list[int]:
+    """A list's weights as integers: times the power of two with which their total lies between 2**45 and 2**46; 1 at least."""
+    coarse = 61 - math.frexp(max(weights))[1] - len(weights).bit_length()
+    total = sum(round(math.ldexp(weight, coarse)) for weight in weights)
+    shift = coarse + 46 - math.frexp(total)[1]
+    return [max(round(math.ldexp(weight, shift)), 1) for weight in weights]
+
+
+def heavy(weights: Sequence[int], k: int, key: int, *, replace: bool) -> list[int]:
+    """Positions chosen by integer weights, from 0: of 3k draws the first k different ones, then of those that are left."""
+
+    def draw(i: int, among: Sequence[int], running: Sequence[int]) -> int:
+        bound, attempt = running[-1], 0
+        words = mix(key ^ (2 * i)), mix(key ^ (2 * i + 1))
+        while True:
+            high, low = words if attempt == 0 else (mix(word ^ attempt) for word in words)
+            number = ((high & (2**30 - 1)) << 32) | low
+            if number < 2**62 - 2**62 % bound:
+                break
+            attempt += 1
+        return among[bisect.bisect_right(running, number % bound)]
+
+    degree = len(weights)
+    if k < 0 or (degree <= k and not replace):
+        return list(range(degree))
+    chosen: list[int] = []
+    every, running = range(degree), list(itertools.accumulate(weights))
+    for i in range((k if replace else 3 * k) if degree else 0):
+        position = draw(i, every, running)
+        if replace or (len(chosen) < k and position not in chosen):
+            chosen.append(position)
+    for i in range(3 * k, 4 * k - len(chosen) if degree and not replace else 0):
+        left = [p for p in every if p not in chosen]
+        chosen.append(draw(i, left, list(itertools.accumulate(weights[p] for p in left))))
+    return chosen
+
+
 @dataclass
 class Sample:
     node: dict[str, list[tuple[int, int]]] = field(default_factory=dict)  # (tree, id)
@@ -75,7 +115,7 @@ def neighbours(src: Ids, dst: Ids, node: int) -> list[tuple[int, int]]:
     return sorted((int(src[e]), int(e)) for e in edges)
 
 
-def sample(  # noqa: PLR0912 - the whole sampler in one piece, to be read from top to bottom
+def sample(  # noqa: C901, PLR0912 - the whole sampler in one piece, to be read from top to bottom
     labels: Sequence[str],
     edges: Mapping[EdgeType, tuple[Ids, Ids]],
     seeds: Mapping[str, Ids],
@@ -86,8 +126,12 @@ def sample(  # noqa: PLR0912 - the whole sampler in one piece, to be read from t
     disjoint: bool = False,
     lists: Lists | None = None,
     choose: Choose = picks,
+    weights: Mapping[EdgeType, Sequence[int]] | None = None,
 ) -> Sample:
-    """Sample; ``lists`` gives what a hop may take of a node's edges, in order, and ``choose`` the positions it takes."""
+    """Sample; ``lists`` gives what a hop may take of a node's edges, in order, and ``choose`` the positions it takes.
+
+    ``weights``: by edge id, of the types that have them.
+    """
     out = Sample()
     trees = 0
     for label in labels:
@@ -115,7 +159,11 @@ def sample(  # noqa: PLR0912 - the whole sampler in one piece, to be read from t
                 tree, seen = out.node[edge_type[2]][li]
                 near = neighbours(src, dst, seen) if lists is None else lists(edge_type, hop, tree, seen)
                 node_key = mix(mix(hop_key ^ seen) ^ tree)
-                for p in choose(len(near), ks[hop], node_key, replace=replace) if ks[hop] else []:
+                if ks[hop] and weights is not None and edge_type in weights:
+                    chosen = heavy([weights[edge_type][e] for _, e in near], ks[hop], node_key, replace=replace)
+                else:
+                    chosen = choose(len(near), ks[hop], node_key, replace=replace) if ks[hop] else []
+                for p in chosen:
                     found[edge_type].append((li, (tree, near[p][0]), near[p][1]))
         for label in labels:
             new = sorted({s for t, rows in found.items() if t[0] == label for _, s, _ in rows if s not in position[label]})

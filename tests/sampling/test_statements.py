@@ -11,12 +11,18 @@ from pathlib import Path
 import pytest
 
 from dbgnn.sampling.hop import expand_sql, induce_sql
-from dbgnn.sampling.modes import Labor, Uniform
+from dbgnn.sampling.modes import Labor, Uniform, Weighted
 from dbgnn.sampling.narrow import Narrowed
-from dbgnn.topology.derived import Lists
+from dbgnn.topology.derived import Derivation, Lists
+from dbgnn.topology.times import TimeColumn, Times
+from dbgnn.topology.weights import Weights
 
 FOLDER = Path(__file__).parent / "statements"
 ADJACENCY = '"shop"."dbgnn"."adj_1"'
+HEAVY = Lists(
+    '"dbgnn_lists_of_shop"."dbgnn"."lists_1"', Derivation(Times(TimeColumn("at"), None), Weights("amount")), longest=5
+)
+NARROWED = Narrowed(until=True, since=True, excluded=True)
 
 
 def statements() -> Mapping[str, str]:
@@ -30,6 +36,10 @@ def statements() -> Mapping[str, str]:
         "uniform_with_more_words": expand_sql(Lists(ADJACENCY), 2, Uniform(), words=4),
         "labor": expand_sql(Lists(ADJACENCY), 3, Labor(), words=1),
         "labor_without_some_edges": expand_sql(Lists(ADJACENCY), 3, Labor(), Narrowed(excluded=True), words=1),
+        "weighted": expand_sql(HEAVY, 3, Weighted(), words=1),
+        "weighted_of_what_is_left": expand_sql(HEAVY, 3, Weighted(), words=4),
+        "weighted_with_replacement": expand_sql(HEAVY, 3, Weighted(replace=True), words=1),
+        "weighted_in_a_window_without_some_edges": expand_sql(HEAVY, 3, Weighted(), NARROWED, words=1),
         "induced": induce_sql(Lists(ADJACENCY)),
     }
 

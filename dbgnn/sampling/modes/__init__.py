@@ -8,11 +8,12 @@ from dbgnn.sampling.modes.labor import Labor
 from dbgnn.sampling.modes.last import Last
 from dbgnn.sampling.modes.mode import Counters, Eligible, Mode, Step
 from dbgnn.sampling.modes.uniform import Uniform
+from dbgnn.sampling.modes.weighted import Weighted
 
 #: Every mode, by the name that it is known by.
-MODES: dict[str, type[Mode]] = {"uniform": Uniform, "last": Last, "labor": Labor}
+MODES: dict[str, type[Mode]] = {"uniform": Uniform, "last": Last, "labor": Labor, "weighted": Weighted}
 
 #: What is sampled where nothing else is asked for.
 UNIFORM = Uniform()
 
-__all__ = ["MODES", "UNIFORM", "Counters", "Eligible", "Labor", "Last", "Mode", "Step", "Uniform"]
+__all__ = ["MODES", "UNIFORM", "Counters", "Eligible", "Labor", "Last", "Mode", "Step", "Uniform", "Weighted"]

@@ -101,7 +101,7 @@ def _in_columns(k: int, kept: str) -> list[Step]:
         taken = ", ".join(f"p{j}" for j in range(i))
         steps.append(Step(f"distinct{i + 1}", f"{others}, CASE WHEN p{i} IN ({taken}) THEN {last(i)} ELSE p{i} END AS p{i}"))
     steps.append(Step("chosen", f"{or_all(k, '[' + ', '.join(f'p{i}' for i in draws) + ']')} AS p"))
-    return [Step(name, f"{kept},\n    {columns}") for name, columns, _ in steps]
+    return [Step(name, f"{kept},\n    {columns}") for name, columns, *_ in steps]
 
 
 def smallest(k: int, ranked: str) -> str:

@@ -15,11 +15,12 @@ from dbgnn.sampling.relabel import Ids
 
 
 class Step(NamedTuple):
-    """A named step of a statement: the columns that it makes of those of the step before, of the rows that it keeps."""
+    """A named step of a statement: the columns that it makes of those of the step before, which rows it keeps, their order."""
 
     name: str
     columns: str
     where: str = ""
+    order: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,10 @@ class Mode(ABC):
         """So many mini-batches in a row share their random numbers."""
         return 1
 
+    def unweighted(self) -> Mode:
+        """Return what chooses among the edges of a type without weights."""
+        return self
+
     def keys(self, counters: Counters) -> Words:
         """Return the random key of every node of the frontier: ``key`` in the statement."""
         return counters.per_node()
@@ -119,7 +124,8 @@ class Mode(ABC):
         Args:
             k: How many edges a node is to have at most, 1 or more; all is not a matter of the mode.
             words: How many random words to try per draw. They are the beginning of one endless sequence, so their number
-                never shows in the sample; where all are rejected, the statement fails with `draws.TOO_FEW`.
+                never shows in the sample; where all are rejected, the statement fails with `draws.TOO_FEW`, and where one
+                does less work (a first one, for the nodes that are easy), ``p`` is NULL: those nodes are asked for again.
             eligible: What there is to choose from.
 
         Returns:
