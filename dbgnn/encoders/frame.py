@@ -20,6 +20,7 @@ from dbgnn.encoders.functions import Text
 from dbgnn.encoders.nulls import NullValueError
 from dbgnn.encoders.numeric import number_shape
 from dbgnn.errors import DbgnnError, SchemaError
+from dbgnn.topology.distinct import sorted_distinct
 
 #: The parts of a time in the order pytorch-frame has them, and what it subtracts from each.
 _PARTS = (("year", 0), ("month", 1), ("day", 1), ("dayofweek", 0), ("hour", 0), ("minute", 0), ("second", 0))
@@ -154,7 +155,7 @@ class Frame(Encoder):
             codes += [found[found >= 0], np.full(len(gone), -1)]
         cell, code = np.concatenate(cells), np.concatenate(codes)
         span = int(code.max(initial=0)) + 2
-        cell, code = np.divmod(np.unique(cell * span + code + 1), span)
+        cell, code = np.divmod(sorted_distinct(cell * span + code + 1), span)
         offset = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=count * len(columns)))])
         nested = importlib.import_module("torch_frame.data").MultiNestedTensor
         return nested(count, len(columns), torch.from_numpy(code - 1), torch.from_numpy(offset))

@@ -20,6 +20,7 @@ from dbgnn.plans.buffers import Buffers
 from dbgnn.plans.rows_in_memory import RowsInMemory, Served
 from dbgnn.schema.model import Label
 from dbgnn.stores.request import Ids64
+from dbgnn.topology.distinct import sorted_distinct
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore
@@ -197,7 +198,7 @@ def distinct(batches: Sequence[Ids64], num_rows: int) -> Ids64:
     """Return every id once, ascending, as int64."""
     total = sum(map(len, batches))
     if num_rows > 64 * total:  # a bit per row would be more than the ids
-        return np.unique(np.concatenate([*batches, np.empty(0, dtype=np.int64)]))
+        return sorted_distinct(np.concatenate([*batches, np.empty(0, dtype=np.int64)]))
     asked = np.zeros(num_rows, dtype=bool)
     for ids in batches:
         asked[ids] = True

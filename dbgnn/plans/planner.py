@@ -18,6 +18,7 @@ from dbgnn.plans.limits import MemoryLimit, memory_limit
 from dbgnn.plans.rows_in_memory import Served
 from dbgnn.schema.model import Label
 from dbgnn.stores.request import Ids64
+from dbgnn.topology.distinct import sorted_distinct
 
 if TYPE_CHECKING:
     from dbgnn.open_database import OpenDatabase
@@ -70,7 +71,9 @@ class Pilot:
             nodes=sum(len(ids) for sub in subgraphs for ids in sub.node.values()) / n,
             edges=sum(len(ids) for sub in subgraphs for ids in sub.edge.values()) / n,
             rows={label: sum(map(len, batches)) / n for label, batches in asked.items()},
-            distinct={label: len(np.unique(np.concatenate(batches))) if batches else 0 for label, batches in asked.items()},
+            distinct={
+                label: len(sorted_distinct(np.concatenate(batches))) if batches else 0 for label, batches in asked.items()
+            },
         )
 
 

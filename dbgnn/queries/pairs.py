@@ -19,6 +19,7 @@ from dbgnn.errors import DataError
 from dbgnn.queries.query_model import EdgeQuery
 from dbgnn.queries.split import Split
 from dbgnn.schema import EdgeType
+from dbgnn.topology.distinct import sorted_distinct
 
 #: The key of a node by its type and position.
 KeyOf = Callable[[str, int], Any]
@@ -122,7 +123,7 @@ def _check(
         within = _starts(code, parts[rows])
         both_ways = np.repeat(_spread(is_second[rows], starts), np.diff(starts, append=len(rows)))[within]
         alone = within[both_ways & ~_spread(is_second[rows], within)]
-        found = np.unique(np.searchsorted(starts, alone, side="right") - 1)
+        found = sorted_distinct(np.searchsorted(starts, alone, side="right") - 1)
     if not len(found):
         return
     group = rows[starts[found[0]] : np.append(starts[1:], len(rows))[found[0]]]

@@ -12,6 +12,8 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from dbgnn.topology.distinct import begins
+
 #: Ids of nodes or edges: int32 where they fit, else int64.
 Ids: TypeAlias = npt.NDArray[np.signedinteger[Any]]
 #: Positions in a mini-batch.
@@ -89,9 +91,17 @@ class SortedNumbering:
     def number(self, known: Ids, found: Sequence[Ids]) -> tuple[Ids, list[Positions]]:
         """See `Numbering.number`."""
         there, first = np.unique(known, return_index=True)
-        new = np.setdiff1d(np.concatenate(found), there)
-        everything = np.concatenate([there, new])
-        order = np.argsort(everything)
-        everything = everything[order]
-        positions = np.concatenate([first, np.arange(len(known), len(known) + len(new))]).astype(np.int32)[order]
-        return new, [positions[np.searchsorted(everything, nodes)] for nodes in found]
+        nodes = np.concatenate(found)
+        order = np.argsort(nodes)
+        nodes = nodes[order]
+        first_of = begins(nodes)
+        distinct = nodes[first_of]
+        place = np.minimum(np.searchsorted(there, distinct), max(len(there) - 1, 0))
+        is_known = there[place] == distinct if len(there) else np.zeros(len(distinct), dtype=np.bool_)
+        new = distinct[~is_known]
+        of_distinct = np.empty(len(distinct), dtype=np.int32)
+        of_distinct[is_known] = first[place[is_known]]
+        of_distinct[~is_known] = np.arange(len(known), len(known) + len(new), dtype=np.int32)
+        positions = np.empty(len(nodes), dtype=np.int32)
+        positions[order] = of_distinct[np.cumsum(first_of) - 1]
+        return new, np.split(positions, np.cumsum([len(part) for part in found])[:-1])

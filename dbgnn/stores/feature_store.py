@@ -28,6 +28,7 @@ from dbgnn.stores.steady import Steady
 from dbgnn.stores.tensor_attr import NODE_ID, DuckDBTensorAttr, ListedEdgeAttr, attr_name, column_name
 from dbgnn.stores.tensor_requests import requests_of
 from dbgnn.topology import Topology
+from dbgnn.topology.distinct import sorted_distinct
 from dbgnn.translated import translated
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             fills = self._fills.get(label, {})
             found = gather_into(db, source, columns, rows, outs, fills, pos=pos, clock=clock, kinds=kinds)
             if nulls == "return":
-                return np.unique(torch.cat(list(found.values())).numpy()) if found else np.empty(0, dtype=np.int64)
+                return sorted_distinct(torch.cat(list(found.values())).numpy()) if found else np.empty(0, dtype=np.int64)
             # Nobody asks for the ids but when the error is raised.
             if found:
                 raise_nulls(db, self._binding.whole(source), found, lambda: _by_position(ids, pos))

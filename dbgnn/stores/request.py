@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, uint8
 
 from dbgnn.errors import RequestError
+from dbgnn.topology.distinct import sorted_distinct
 
 Ids64: TypeAlias = NDArray[np.int64]
 
@@ -45,7 +46,7 @@ class Rows:
 
     def names_all(self, num_rows: int) -> bool:
         """Whether every row is among these, in any order, once or several times."""
-        return self.covers(num_rows) or (len(self.ids) >= num_rows and len(np.unique(self.array())) == num_rows)
+        return self.covers(num_rows) or (len(self.ids) >= num_rows and len(sorted_distinct(self.array())) == num_rows)
 
 
 def rows_of(index: Any, num_rows: int, group: object) -> Rows:
@@ -106,7 +107,7 @@ def refuse_numbers_as_mask(index: Any, num_rows: int, what: str) -> None:
     if array.shape[:1] != (num_rows,) or array.size != num_rows or array.dtype.kind not in "iuf":
         return
     array = array.reshape(-1)
-    if _zeros_and_ones(array) and len(np.unique(array)) < num_rows:
+    if _zeros_and_ones(array) and len(sorted_distinct(array)) < num_rows:
         raise RequestError(
             f"{what} is {num_rows:,} zeros and ones of {array.dtype}, one for each row, as a mask is, but ids are integers and "
             "a mask is boolean: as ids these are rows 0 and 1, over and over. Convert the mask: .bool() of a tensor, "

@@ -24,6 +24,7 @@ from dbgnn.schema.catalog import OWN_SCHEMA, own_table
 from dbgnn.schema.registry import transaction
 from dbgnn.sql import literal
 from dbgnn.stores.request import Ids64
+from dbgnn.topology.distinct import sorted_distinct
 from dbgnn.translated import translated
 from dbgnn.writeback.writable import check_writable
 from dbgnn.writeback.write import PART, append, create, finish, lent
@@ -84,7 +85,7 @@ class Predicted:
         table = own_table(self._con, name)
         nulls = self._con.execute(f"SELECT count(*) FROM {table} WHERE id IS NULL OR c0 IS NULL").fetchall()[0][0]
         ids = self._con.sql(f"SELECT id FROM {table}").to_arrow_table().column(0).to_numpy()
-        if nulls or len(np.unique(ids)) < len(ids) or ((ids < 0) | (ids >= len(self._known))).any():
+        if nulls or len(sorted_distinct(ids)) < len(ids) or ((ids < 0) | (ids >= len(self._known))).any():
             return False
         self._name, self._kinds = table, {self._column: known["c0"]}
         self._known[ids] = True
