@@ -44,6 +44,7 @@ bench: .venv/.made  ## Run the benchmarks; sizes by BENCH_NODES, BENCH_EDGES, BE
 	$(BENCH_PYTHON) bench/ingest.py --nodes $(BENCH_NODES) --dim $(BENCH_DIM)
 	$(BENCH_PYTHON) bench/gather.py --nodes $(BENCH_NODES) --dim $(BENCH_DIM)
 	$(BENCH_PYTHON) bench/sample.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES)
+	$(BENCH_PYTHON) bench/modes.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES)
 	$(BENCH_PYTHON) bench/loader.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES) --dim $(BENCH_DIM) --rows pyg join join+hot100 shared auto --limits default --out bench/out
 	$(BENCH_PYTHON) bench/etl.py --nodes 20000 --edges 200000
 	$(BENCH_PYTHON) bench/etl.py --nodes $(BENCH_NODES) --edges $(BENCH_EDGES) --dim $(BENCH_DIM)

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from dbgnn.sampling import NeighborSampler
     from dbgnn.sampling.modes import Labor
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
+    from dbgnn.tasks import EntityTask, LinkTask
 
 __version__ = "0.1.0"
 
@@ -71,6 +72,7 @@ __all__ = [
     "DuckDBGraphStore",
     "EdgeTable",
     "Encoders",
+    "EntityTask",
     "FanoutError",
     "Frame",
     "Graph",
@@ -78,6 +80,7 @@ __all__ = [
     "HashSplit",
     "Identity",
     "Labor",
+    "LinkTask",
     "LoaderStats",
     "MultiHot",
     "NeighborLoader",
@@ -136,6 +139,8 @@ _LAZY = {
     "StepStats": "dbgnn.loader",
     "NeighborSampler": "dbgnn.sampling",
     "Labor": "dbgnn.sampling.modes",
+    "EntityTask": "dbgnn.tasks",
+    "LinkTask": "dbgnn.tasks",
     "DuckDBFeatureStore": "dbgnn.stores",
     "DuckDBGraphStore": "dbgnn.stores",
 }

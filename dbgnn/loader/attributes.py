@@ -93,6 +93,7 @@ class Attributes(DataLoader[Any]):
     mode = OfSampler()
     time_window = OfSampler()
     where = OfSampler()
+    sample_direction = OfSampler()
 
     @abstractmethod
     def _judge(self) -> None:

@@ -16,8 +16,11 @@ from dbgnn.loader.attributes import ItsSampler
 from dbgnn.loader.lightning import forget_constructor
 from dbgnn.loader.sampled_loader import SampledLoader
 from dbgnn.loader.seeds.node_seeds import NodeSeeds, input_nodes, warn_of_nothing
+from dbgnn.loader.seeds.task_rows import Task
+from dbgnn.loader.seeds.task_seeds import task_seeds
+from dbgnn.sampling.asked_neighbors import NumNeighborsType
 from dbgnn.sampling.modes import Mode
-from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
+from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
 
 
@@ -34,9 +37,9 @@ class NeighborLoader(SampledLoader, NodeLoader):
         num_neighbors: Neighbors per node and hop, as a list, or a list per edge type; -1: all.
         input_nodes: The seeds: a node type; ids as list, range, array, tensor or pandas Series; a boolean mask in the same
             forms; a SQL predicate such as ``"split = 'train'"``; None for all; or a pair of a node type and one of these. The
-            node type may be left out where there is only one.
-        replace, subgraph_type, disjoint, temporal_strategy, time_attr, weight_attr, mode, time_window, where: See
-            :class:`dbgnn.NeighborSampler`.
+            node type may be left out where there is only one. Or a :class:`dbgnn.EntityTask`, whose rows are the seeds.
+        replace, subgraph_type, disjoint, temporal_strategy, time_attr, weight_attr, mode, time_window, where,
+            sample_direction: See :class:`dbgnn.NeighborSampler`.
         input_time: The times of the seeds; not supported yet.
         transform: Called with every batch.
         transform_sampler_output: Called with every sampler output.
@@ -106,10 +109,9 @@ class NeighborLoader(SampledLoader, NodeLoader):
         mode: str | Mode | None = None,
         time_window: Any = None,
         where: Mapping[Any, Any] | None = None,
+        sample_direction: str = "forward",
         **kwargs: Any,
     ) -> None:
-        if input_time is not None:
-            raise DbgnnError("input_time is not supported yet; leave it out.")
         stores, sampler = self._sampler_of(
             data,
             neighbor_sampler,
@@ -126,10 +128,16 @@ class NeighborLoader(SampledLoader, NodeLoader):
             mode=mode,
             time_window=time_window,
             where=where,
+            sample_direction=sample_direction,
         )
-        chosen = _chosen(stores[0], input_nodes)
-        seeds = NodeSeeds(stores[0], chosen, input_id)
-        warn_of_nothing(chosen, sampler if isinstance(sampler, NeighborSampler) else None, stacklevel=2)
+        seeds: NodeSeeds
+        if isinstance(input_nodes, Task):
+            seeds = task_seeds(stores[0], input_nodes, sampler, input_id=input_id, input_time=input_time, stacklevel=2)
+        else:
+            if input_time is not None:
+                raise DbgnnError("input_time is not supported yet; leave it out.")
+            seeds = NodeSeeds(stores[0], _chosen(stores[0], input_nodes), input_id)
+        warn_of_nothing(seeds.chosen, sampler if isinstance(sampler, NeighborSampler) else None, stacklevel=2)
         # Lightning makes a loader again from those attributes that are named as arguments.
         self.input_nodes, self.input_id, self.input_time = input_nodes, input_id, None
         self._begin(

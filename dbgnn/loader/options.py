@@ -24,6 +24,7 @@ class SamplerOptions(TypedDict):
     mode: str | Mode | None
     time_window: Any
     where: Mapping[Any, Any] | None
+    sample_direction: str
 
 
 class LoaderOptions(TypedDict):

@@ -32,8 +32,9 @@ from dbgnn.loader.steps import bytes_read, parse_bytes, step_of
 from dbgnn.loader.workers import Workers, check_workers
 from dbgnn.packs.pack import write as write_pack
 from dbgnn.plans.planner import Asked, check_asked
+from dbgnn.sampling.asked_neighbors import NumNeighborsType
 from dbgnn.sampling.numbered import NumberedBatch
-from dbgnn.sampling.sampler import NeighborSampler, NumNeighborsType
+from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.schema.names import renamed_columns
 from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore, open_stores
 from dbgnn.stores.pair import stores_of

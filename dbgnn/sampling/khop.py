@@ -20,7 +20,7 @@ from dbgnn.sampling.modes import UNIFORM, Counters, Mode
 from dbgnn.sampling.random import Words
 from dbgnn.sampling.relabel import TABLE_LIMIT, Ids, Numbering, SortedNumbering, TableNumbering, id_type
 from dbgnn.sampling.relative import add_relative_times
-from dbgnn.sampling.roots import Roots, excluded_lists
+from dbgnn.sampling.roots import Roots, excluded_lists, not_excluded
 from dbgnn.schema.model import EdgeType
 from dbgnn.topology import ids_within
 from dbgnn.topology.derived import PLAIN, Derivation, Lists, lists_of
@@ -192,6 +192,8 @@ class KHop:
             b, own, neighbour = (column.to_numpy() for column in found.columns[:3])
             row, col = (own, neighbour) if self.fanout.backward else (neighbour, own)
             edge = ids_within(found.column(3).combine_chunks(), index.num_edges, "edge id", index)
+            kept = not_excluded([batch.excluded.get(edge_type) for batch in batches], b, edge)
+            b, row, col, edge = (column[kept] for column in (b, row, col, edge))
             order = np.lexsort((edge, row, col, b))
             parts = np.cumsum(np.bincount(b, minlength=len(batches)))[:-1]
             edge = edge.astype(id_type(index.num_edges), copy=False)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from dbgnn.sampling.relabel import Ids
@@ -72,3 +73,20 @@ def excluded_lists(given: Sequence[Excluded | None], node: Ids, sizes: Sequence[
     values = edge[np.arange(int(length.sum())) - np.repeat(starts, length) + np.repeat(begin, length)]
     offsets = pa.array(np.append(starts, len(values)).astype(np.int32), mask=np.append(length == 0, False))
     return pa.ListArray.from_arrays(offsets, pa.array(values))
+
+
+def not_excluded(given: Sequence[Excluded | None], number: Ids, edge: Ids) -> slice | npt.NDArray[np.bool_]:
+    """Return which edges of mini-batches stay, as an index of them.
+
+    Args:
+        given: Per mini-batch, what is left out.
+        number: The mini-batch of each edge ``[m]``.
+        edge: Its edge id ``[m]``.
+    """
+    there = [(at, each) for at, each in enumerate(given) if each is not None and len(each.edge)]
+    if not there:
+        return slice(None)
+    kept = np.ones(len(edge), dtype=bool)
+    for at, each in there:
+        kept &= (number != at) | ~np.isin(edge, each.edge)
+    return kept

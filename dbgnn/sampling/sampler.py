@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -16,18 +15,18 @@ from torch_geometric.sampler import (
     HeteroSamplerOutput,
     NegativeSampling,
     NodeSamplerInput,
-    NumNeighbors,
     SamplerOutput,
 )
 from torch_geometric.sampler.base import SubgraphType
-from torch_geometric.sampler.neighbor_sampler import edge_sample
 
 from dbgnn.display import Listed
-from dbgnn.errors import FanoutError, RequestError, SchemaError
+from dbgnn.errors import RequestError
 from dbgnn.indexed_graph import IndexedGraph
+from dbgnn.sampling.asked_neighbors import NumNeighborsType, neighbors_asked
 from dbgnn.sampling.asked_times import Fills
 from dbgnn.sampling.hop import expand_sql, induce_sql
 from dbgnn.sampling.khop import KHop, Roots, Subgraph
+from dbgnn.sampling.links import LeftOut, Links
 from dbgnn.sampling.modes import Mode
 from dbgnn.sampling.narrow import Narrowed
 from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_output
@@ -45,9 +44,6 @@ if TYPE_CHECKING:
     from dbgnn.clock import Clock
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
     from dbgnn.topology import Topology
-
-#: As PyG takes it: a list, a list per edge type, or a ``torch_geometric.sampler.NumNeighbors`` (untyped, hence Any).
-NumNeighborsType: TypeAlias = Sequence[int] | Mapping[EdgeType, Sequence[int]] | Any
 
 
 class NeighborSampler(Listed, Settable):
@@ -94,7 +90,7 @@ class NeighborSampler(Listed, Settable):
     homogeneous: bool
     edge_types: list[EdgeType]
 
-    _internal = frozenset({"batch_key", "fanout", "identity", "output", "sample_batches", "starts", "statements"})
+    _internal = frozenset({"batch_key", "draw_key", "fanout", "identity", "output", "sample_batches", "starts", "statements"})
 
     def __init__(
         self,
@@ -141,7 +137,7 @@ class NeighborSampler(Listed, Settable):
         self._calls = itertools.count()
 
     def _judged(self, given: Mapping[str, Any]) -> Settings:
-        return Settings.of(self.graph, given, _per_edge_type(given["num_neighbors"], self.graph), self._fills)
+        return Settings.of(self.graph, given, neighbors_asked(given["num_neighbors"], self.graph), self._fills)
 
     @property
     def is_hetero(self) -> bool:
@@ -204,13 +200,27 @@ class NeighborSampler(Listed, Settable):
         *,
         epoch: int | None = None,
         batch: int | None = None,
+        avoid_true_edges: bool = False,
+        left_out: Sequence[LeftOut] = (),
     ) -> SamplerOutput | HeteroSamplerOutput:
-        """Sample around both ends of seed edges, with PyG's negative sampling; see :meth:`sample_from_nodes`."""
-        key = self.batch_key(epoch, batch)
-        out = edge_sample(
-            index, lambda seed, time: self._sample(seed, time, key=key), self.num_nodes, self.disjoint, None, neg_sampling
-        )
-        return self._directed(out)
+        """Sample around both ends of seed links, with PyG's negative sampling; see :meth:`sample_from_nodes`.
+
+        Args:
+            index: PyG's input: the links, their ``input_id``, labels and times, and the edge type.
+            neg_sampling: Draw negative links too; by counters, never by torch's generator.
+            epoch: See :meth:`sample_from_nodes`.
+            batch: See :meth:`sample_from_nodes`.
+            avoid_true_edges: A negative link is no edge.
+            left_out: Edges that are left out of the neighbourhoods.
+        """
+        links = Links(self, NegativeSampling.cast(neg_sampling), avoid_true_edges, left_out)
+        if batch is None:
+            (key, draws), topology = self._call_keys(), self.graph.topology()
+        else:
+            key, draws, topology = self.batch_key(epoch, batch), self.draw_key(epoch, batch), self.graph.topology()
+        (start,) = links.starts(topology, [index], [draws])
+        (subgraph,) = self._khop().sample(topology, [start.roots], [key])
+        return self.output(start, subgraph)
 
     # -- many batches at once ------------------------------------------------------------------------
 
@@ -293,12 +303,20 @@ class NeighborSampler(Listed, Settable):
 
     def batch_key(self, epoch: int | None, batch: int | None) -> int:
         """Return the random key of a mini-batch; None: of the next call."""
-        alike = self.fanout.mode.alike
-        if batch is not None:
-            return fold(self.seed, 1, epoch or 0, batch // alike)
-        worker = torch.utils.data.get_worker_info()
+        if batch is None:
+            return self._call_keys()[0]
+        return fold(self.seed, 1, epoch or 0, batch // self.fanout.mode.alike)
+
+    def draw_key(self, epoch: int | None, batch: int) -> int:
+        """Return the random key of what a mini-batch draws beside neighbours; that of no other is alike."""
+        return fold(self.seed, 3, epoch or 0, batch)
+
+    def _call_keys(self) -> tuple[int, int]:
+        """Return both keys of the next call."""
+        worker, call = torch.utils.data.get_worker_info(), next(self._calls)
         # In a worker, torch's own seed differs by worker and epoch (and follows torch.manual_seed).
-        return fold(self.seed, 2, next(self._calls) // alike, 0 if worker is None else worker.seed)
+        seed = 0 if worker is None else worker.seed
+        return fold(self.seed, 2, call // self.fanout.mode.alike, seed), fold(self.seed, 4, call, seed)
 
     def _node_roots(self, topology: Topology, inputs: Sequence[NodeSamplerInput]) -> list[Roots]:
         """Return PyG's inputs as what mini-batches start from."""
@@ -317,18 +335,6 @@ class NeighborSampler(Listed, Settable):
         for label in labelled:
             self.graph.type_names.node(label)
         return {label: _as_ids(label, tensor) for label, tensor in labelled.items()}
-
-    def _sample(
-        self, seed: Tensor | dict[str, Tensor], seed_time: Tensor | dict[str, Tensor] | None = None, *, key: int
-    ) -> SamplerOutput | HeteroSamplerOutput:
-        """Sample as PyG's edge sampling asks for it."""
-        topology, seeds = self.graph.topology(), self._seeds(seed)
-        if self.is_temporal and seed_time is None:
-            raise RequestError(f"The seed links of {self!r} need a time, since it samples by time: give edge_label_time.")
-        given = {} if seed_time is None else seed_time if isinstance(seed_time, dict) else dict.fromkeys(seeds, seed_time)
-        (times,) = times_of_seeds(self.graph, topology, self.fanout.timeline, [(seeds, given)])
-        (subgraph,) = self._khop().sample(topology, [Roots(seeds, times)], [key])
-        return self._tensors(subgraph, fresh)
 
     def _tensors(self, found: Subgraph, empty: Empty) -> SamplerOutput | HeteroSamplerOutput:
         form = homogeneous_output if self.homogeneous else hetero_output
@@ -364,57 +370,6 @@ def _graph_of(data: object, *, homogeneous: bool) -> tuple[IndexedGraph, bool, F
     graph = graph_store.graph
     labels: list[Label] = [*graph.node_types, *graph.edge_types]
     return graph, graph_store.homogeneous, {label: features.fills(label) for label in labels}
-
-
-def _per_edge_type(num_neighbors: NumNeighborsType, graph: IndexedGraph) -> tuple[dict[EdgeType, list[int]], int]:
-    """Return the fan-out of every edge type, in the graph's order, and the number of hops."""
-    edge_types = graph.edge_types
-    default: Sequence[int] | None = None
-    if isinstance(num_neighbors, NumNeighbors):
-        num_neighbors, default = num_neighbors.values, num_neighbors.default
-    if isinstance(num_neighbors, Mapping):
-        given = _by_edge_type(num_neighbors, graph)
-        missing = [t for t in edge_types if t not in given]
-        if missing and default is None:
-            raise SchemaError(f"num_neighbors lacks edge type {missing[0]!r}; give it a list too ([0, …] to leave it out).")
-        given |= dict.fromkeys(missing, _hops(default or []))
-    else:
-        hops = _hops(num_neighbors)
-        given = dict.fromkeys(edge_types, hops)
-        if not edge_types:
-            return {}, len(hops)
-    fanout = {t: given[t] for t in edge_types}
-    lengths = {len(ks) for ks in fanout.values()}
-    if len(lengths) > 1:
-        raise FanoutError(f"num_neighbors must have the same number of hops for every edge type, not {fanout}")
-    return fanout, lengths.pop() if lengths else 0
-
-
-def _hops(values: object) -> list[int]:
-    """Return the neighbours per hop as integers."""
-    wrong = SchemaError(f"num_neighbors must be a list with one integer per hop, such as [15, 10], not {values!r}.")
-    if not hasattr(values, "__getitem__") or isinstance(values, Mapping):
-        raise wrong  # an iterator would be used up by the first who reads it, and a set has no order
-    try:
-        hops = [operator.index(k) for k in values if not isinstance(k, bool)]  # type: ignore[attr-defined]
-    except TypeError:
-        raise wrong from None
-    if len(hops) < len(values):  # type: ignore[arg-type]
-        raise SchemaError(f"num_neighbors must be a list of integers, not {values!r}.")
-    if any(k < -1 for k in hops):
-        raise SchemaError(f"num_neighbors must be -1 (all), 0 or more, not {hops}")
-    return hops
-
-
-def _by_edge_type(num_neighbors: Mapping[Any, Any], graph: IndexedGraph) -> dict[EdgeType, list[int]]:
-    """Return the fan-out of the edge types that are named."""
-    given: dict[EdgeType, list[int]] = {}
-    for key, values in num_neighbors.items():
-        edge_type = graph.type_names.edge(key, "num_neighbors")
-        if edge_type in given:
-            raise SchemaError(f"num_neighbors: {edge_type!r} is named twice, the second time as {key!r}; name it once.")
-        given[edge_type] = _hops(values)
-    return given
 
 
 def _as_ids(label: str, seeds: Tensor) -> Ids:

@@ -49,6 +49,14 @@ def test_loader_measures_its_rows_and_says_what_it_leaves_out(tmp_path: Path) ->
     assert table.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_modes_take_turns_and_labor_meets_fewer_nodes() -> None:
+    arguments = "--nodes 3000 --edges 60000 --kinds rmat --batch-size 64 --num-neighbors 4 4 --super-batch 2 --rounds 2"
+    found = {row["mode"]: row for row in rows(run_benchmark("modes.py", *arguments.split()))}
+    assert found["uniform"]["× uniform"] == found["uniform"]["nodes × uniform"] == "1.00"
+    assert all(float(row["ms per M edges"]) > 0 for row in found.values())
+    assert float(found["LABOR, layers alike"]["nodes × uniform"]) < float(found["LABOR"]["nodes × uniform"]) < 0.9
+
+
 def test_scale_fits_exponents_and_stops_before_the_disk_is_full(tmp_path: Path) -> None:
     arguments = (
         "--sizes 300 900 1000000000000 --degree 4 --dim 4 --batch-size 16 --num-neighbors 3 2 --fraction 0.5 --no-training"

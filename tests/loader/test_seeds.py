@@ -166,7 +166,7 @@ def test_an_empty_table_too(db: dbgnn.Database) -> None:
 
 
 def test_seeds_that_no_edge_leads_to_are_a_warning(db: dbgnn.Database) -> None:
-    with pytest.warns(UserWarning, match=r"No edge type leads to 'author'.*\('author', 'wrote', 'paper'\)"):
+    with pytest.warns(UserWarning, match=r"No edge types lead to 'author'.*\('author', 'wrote', 'paper'\)"):
         batches = list(loader(db, "author"))
     assert sum(b[HAS].num_edges for b in batches) == 0
     with pytest.warns(UserWarning, match=r"lead to 'venue' have no edges \(\('paper', 'held', 'venue'\)\)"):

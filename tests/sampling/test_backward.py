@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -82,10 +83,11 @@ def test_whole_neighbourhoods_are_those_of_pyg(hetero: Fixture, db: dbgnn.Databa
     assert sorted(induced.edge[KNOWS].tolist()) == mask.nonzero().view(-1).tolist()
 
 
-@pytest.mark.parametrize("options", [{}, {"disjoint": True}, {"subgraph_type": "induced"}])
+@pytest.mark.parametrize("options", [{}, {"disjoint": True}, {"subgraph_type": "induced"}, {"super_batch": 1, "prefetch": 0}])
 def test_mini_batches_have_edges_as_they_run_and_their_features(db: dbgnn.Database, hetero: Fixture, options: Any) -> None:
-    sampler = dbgnn.NeighborSampler(db.graph(), [4, 3], sample_direction="backward", seed=3, **options)
-    loader = dbgnn.NeighborLoader(db.graph(), [4, 3], ("item", range(20)), batch_size=8, neighbor_sampler=sampler)
+    loader = dbgnn.NeighborLoader(
+        db.graph(), [4, 3], ("item", range(20)), batch_size=8, sample_direction="backward", seed=3, **options
+    )
     seen = 0
     for batch in loader:
         for edge_type, (src, dst) in hetero.edges.items():
@@ -161,3 +163,18 @@ def test_it_is_the_sample_of_the_graph_whose_edges_are_turned_round(
         found = [(node, *zip(*sorted(zip(*edges, strict=True)), strict=True), batch) for node, *edges, batch in found]
     assert found[0] == found[1]
     assert len(found[0][3]) > 10
+
+
+def test_seeds_that_no_edge_leaves_are_said() -> None:
+    with dbgnn.connect() as db:
+        db.execute("CREATE TABLE a AS SELECT 1 AS id; CREATE TABLE b AS FROM a; CREATE TABLE e AS SELECT 1 AS s, 1 AS d")
+        db.execute(
+            """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))
+            EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
+        )
+        with pytest.warns(UserWarning, match="No edge types leave 'b', and sampling follows edges from source to destination"):
+            dbgnn.NeighborLoader(db.graph(), [1], "b", sample_direction="backward")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            (batch,) = dbgnn.NeighborLoader(db.graph(), [1], "a", sample_direction="backward")
+        assert batch["b"].n_id.tolist() == [0]

@@ -44,6 +44,7 @@ class NodeSeeds(Seeds):
     def __init__(self, store: DuckDBFeatureStore, chosen: ChosenNodes, input_id: Tensor | None = None) -> None:
         if input_id is not None and len(input_id) != len(chosen.nodes):
             raise RequestError(f"input_id has {len(input_id):,} entries for {len(chosen.nodes):,} seeds; give one per seed.")
+        self.chosen = chosen
         self._label = chosen.label
         self._keys = store.graph.topology().vertices[chosen.label].keys
         self.input_data = NodeSamplerInput(
@@ -212,17 +213,20 @@ def warn_of_nothing(seeds: ChosenNodes, sampler: NeighborSampler | None, *, stac
 
 def _no_edges(label: str, sampler: NeighborSampler) -> str:
     """Return why no edge will be sampled around seeds of a type; "" if some may be."""
-    leading = [t for t in sampler.edge_types if t[2] == label]
-    if not leading:
+    lead, way, end = "lead to", "destination to source", "destination"
+    if sampler.fanout.backward:
+        lead, way, end = "leave", "source to destination", "source"
+    starting = [t for t in sampler.edge_types if sampler.fanout.ends(t)[0] == label]
+    if not starting:
         return (
-            f"No edge type leads to {label!r}, and sampling follows edges from destination to source, so mini-batches will be "
+            f"No edge types {lead} {label!r}, and sampling follows edges from {way}, so mini-batches will be "
             f"the seeds alone, with 0 edges. Declare the edges in the other direction too, as another edge type of the same "
-            f"table with {label!r} as its destination. The edge types are: {', '.join(map(repr, sampler.edge_types))}."
+            f"table with {label!r} as its {end}. The edge types are: {', '.join(map(repr, sampler.edge_types))}."
         )
     edges = sampler.graph.topology().edges
-    if all(edges[t].num_edges == 0 for t in leading):
+    if all(edges[t].num_edges == 0 for t in starting):
         return (
-            f"The edge types that lead to {label!r} have no edges ({', '.join(map(repr, leading))}), so mini-batches will be "
+            f"The edge types that {lead} {label!r} have no edges ({', '.join(map(repr, starting))}), so mini-batches will be "
             "the seeds alone."
         )
     return ""
