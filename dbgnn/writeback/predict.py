@@ -14,9 +14,10 @@ from dbgnn.errors import RequestError, SchemaError, UnknownNameError, near_misse
 from dbgnn.progress import Bar
 from dbgnn.sql import quote
 from dbgnn.translated import translated
-from dbgnn.writeback.batch_seeds import SeedsAsked, rows_of_seeds, seed_type, seeds_of
+from dbgnn.writeback.batch_seeds import SeedsAsked, rows_of_seeds, seed_type
 from dbgnn.writeback.evaluation import evaluating, fingerprint
 from dbgnn.writeback.predicted import Predicted
+from dbgnn.writeback.predicted_rows import PredictedRows, need_one_row_each, task_rows
 from dbgnn.writeback.side import find_schema, path_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def predict(
     progress: bool | None = None,
 ) -> int:
     """Run a model over a loader, and write what it says of the seed nodes; see :meth:`dbgnn.Graph.predict`.
+
+    Of a task (:class:`dbgnn.EntityTask`), every row is predicted, in a table of its own: the key columns and the time as the
+    task's query calls them, and ``pred``, in the order of its rows. If the table is there from an earlier call, it is replaced.
 
     A node that is a seed several times is predicted once: the first prediction stays. Nodes that are no seed keep what they
     have, or have NULL. What is written is no feature, as of :func:`dbgnn.writeback.write.write_back`, and overwrites what is
@@ -76,8 +80,13 @@ def predict(
     _check_loader(graph, loader)
     call = forward or _call
     shown = graph.db.settings.progress if progress is None else progress
-    weights = fingerprint(model)
-    stage = None if label is None else Predicted(graph, label, into, column, side, weights, resume=resume)
+    weights, rows = fingerprint(model), task_rows(loader)
+    stage: Predicted | None = None
+    if rows is not None and side is not None:
+        stage = PredictedRows(graph, rows, into, column, side, weights, resume=resume)
+    elif label is not None:
+        need_one_row_each(rows, into)
+        stage = Predicted(graph, label, into, column, side, weights, resume=resume)
     try:
         bar = Bar(total=_length(loader), desc=f"predict {into}", unit=" batches", disable=not shown)
         asked = SeedsAsked.of(loader)
@@ -85,7 +94,7 @@ def predict(
             for batch in batches:
                 if stage is None:
                     stage = Predicted(graph, seed_type(graph, batch), into, column, side, weights, resume=resume)
-                ids = seeds_of(batch, stage.target.source, asked)
+                ids = stage.seeds(batch, asked)
                 if stage.asks(ids):
                     stage.add(ids, rows_of_seeds(call(model, batch.to(place)), stage.target.source.label, len(ids)))
                 bar.update(1)

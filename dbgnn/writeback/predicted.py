@@ -21,11 +21,13 @@ from dbgnn.display import warn
 from dbgnn.errors import DbgnnError, SchemaError
 from dbgnn.schema import TableName
 from dbgnn.schema.catalog import OWN_SCHEMA, own_table
+from dbgnn.schema.model import Label
 from dbgnn.schema.registry import transaction
 from dbgnn.sql import literal
 from dbgnn.stores.request import Ids64
 from dbgnn.topology.distinct import sorted_distinct
 from dbgnn.translated import translated
+from dbgnn.writeback.batch_seeds import SeedsAsked, seeds_of
 from dbgnn.writeback.writable import check_writable
 from dbgnn.writeback.write import PART, append, create, finish, lent
 from dbgnn.writeback.write_target import Target
@@ -45,18 +47,35 @@ class Predicted:
     """
 
     def __init__(
-        self, graph: IndexedGraph, label: str, into: str, column: str, side: str | None, weights: str, *, resume: bool
+        self, graph: IndexedGraph, label: Label, into: str, column: str, side: str | None, weights: str, *, resume: bool
     ) -> None:
         with translated(graph.db):
             self.target = Target.of(graph, label, into=side)
             self._con = graph.db.new_cursor()  # the loader reads on this thread's own
             self._column = column
             self._of = {"graph": graph.name, "label": label, "into": into, "weights": weights, "ids": _ids_are(graph)}
+            self._of = json.loads(json.dumps(self._of | self._about()))  # as it is when read again
             self._name, self._kinds = "", dict[str, str]()
-            self._known, self._asked = (np.zeros(self.target.source.num_rows, dtype=bool) for _ in range(2))
+            self._known, self._asked = (np.zeros(self._total(), dtype=bool) for _ in range(2))
             self._parts: list[tuple[Ids64, Tensor]] = []
             self._flushed = time.monotonic()
             self._find(resume=resume)
+
+    def _total(self) -> int:
+        """Return how many predictions there may be; their ids are below."""
+        return self.target.source.num_rows
+
+    def _about(self) -> dict[str, Any]:
+        """Return what else the predictions are of."""
+        return {}
+
+    def _check(self, kinds: dict[str, str]) -> None:
+        """Raise if predictions of these types cannot go where they are to."""
+        check_writable(self.target, self._con, kinds)
+
+    def _move(self) -> int:
+        """Move what is staged to where it is to go, drop its table, and return the number of rows."""
+        return finish(self._con, self.target, self._name, self._kinds, then=f"DROP TABLE {self._name}")
 
     def _find(self, *, resume: bool) -> None:
         """Take the table that an interrupted run has left, or drop it."""
@@ -68,8 +87,9 @@ class Predicted:
             if usable and self._take(name):
                 continue
             if resume:
-                same_ids = of.get("ids") == self._of["ids"]
-                what = "the model's kind or weights" if same_ids else "the graph's nodes or edges"
+                parts = {"ids": "the graph's nodes or edges", "task": "the task", "label": "the type of the seeds"}
+                others = [said for part, said in parts.items() if of.get(part) != self._of.get(part)]
+                what = next(iter(others), "the model's kind or weights")
                 warn(
                     f"Predictions for {self._of['into']!r} that a broken run left are dropped: "
                     f"{'they were edited' if usable else f'{what} changed'}.",
@@ -98,6 +118,10 @@ class Predicted:
             [OWN_SCHEMA],
         ).fetchall()
 
+    def seeds(self, batch: Any, asked: SeedsAsked | None) -> Ids64:
+        """Return the ids of what a mini-batch asks predictions for: int64 ``[n]``, with the duplicates it has."""
+        return seeds_of(batch, self.target.source, asked)
+
     def asks(self, ids: Ids64) -> bool:
         """Note the seeds of a mini-batch; return whether one of them has no prediction yet."""
         self._asked[ids] = True
@@ -124,7 +148,7 @@ class Predicted:
 
     def _begin(self, kinds: dict[str, str]) -> None:
         with translated(self.target.graph.db):
-            check_writable(self.target, self._con, kinds)
+            self._check(kinds)
             self._name = own_table(self._con, f"predicted_{uuid.uuid4().int}")
             with transaction(self._con):
                 create(self._con, f"TABLE {self._name}", kinds)
@@ -149,7 +173,7 @@ class Predicted:
         if len(others := np.flatnonzero(self._known & ~self._asked)):  # an interrupted run had other seeds
             with translated(graph.db), lent(con, pa.table({"id": others})):
                 con.execute(f"DELETE FROM {self._name} WHERE id IN (SELECT id FROM {PART})")
-        return finish(con, self.target, self._name, self._kinds, then=f"DROP TABLE {self._name}")
+        return self._move()
 
     def close(self) -> None:
         """Keep what was computed, whatever broke the run off."""

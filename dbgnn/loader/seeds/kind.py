@@ -18,6 +18,7 @@ from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.sampling.start import Start
 
 if TYPE_CHECKING:
+    from dbgnn.loader.seeds.task_rows import TaskRows
     from dbgnn.topology import Topology
 
 
@@ -37,6 +38,9 @@ class Seeds(ABC):
 
     input_data: Any
     what: str
+
+    #: The rows of the task that they are; None: they are no task's.
+    rows: TaskRows | None = None
 
     @abstractmethod
     def __len__(self) -> int:

@@ -45,6 +45,8 @@ class TaskSeeds(NodeSeeds):
         SchemaError: Their times are of another kind than the sampler's.
     """
 
+    rows: TaskRows
+
     def __init__(self, store: DuckDBFeatureStore, rows: TaskRows, sampler: BaseSampler) -> None:
         if not isinstance(rows.label, str):
             raise RequestError(
