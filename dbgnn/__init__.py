@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         Text,
     )
     from dbgnn.graph import Graph
-    from dbgnn.loader import LoaderStats, NeighborLoader, StepStats
+    from dbgnn.loader import LinkNeighborLoader, LoaderStats, NeighborLoader, StepStats
     from dbgnn.packs import PackedLoader
     from dbgnn.queries.heterodata import query_to_heterodata
     from dbgnn.queries.splits_by_share import HashSplit, TimeSplit
@@ -80,6 +80,7 @@ __all__ = [
     "HashSplit",
     "Identity",
     "Labor",
+    "LinkNeighborLoader",
     "LinkTask",
     "LoaderStats",
     "MultiHot",
@@ -133,6 +134,7 @@ _LAZY = {
     "PredicateSplit": "dbgnn.queries.splits_by_value",
     "TimeSplit": "dbgnn.queries.splits_by_share",
     "Graph": "dbgnn.graph",
+    "LinkNeighborLoader": "dbgnn.loader",
     "LoaderStats": "dbgnn.loader",
     "NeighborLoader": "dbgnn.loader",
     "PackedLoader": "dbgnn.packs",

@@ -57,7 +57,7 @@ OURS = {
     "settings sql",
     "Graph": "build check db definition edge_types encode metadata name node_types num_dropped num_edges num_nodes predict "
     "to_data to_heterodata write_back",
-    "DuckDBFeatureStore": "fill graph homogeneous ids keys node_ids",
+    "DuckDBFeatureStore": "edge_ids fill graph homogeneous ids keys node_ids",
     "DuckDBGraphStore": "graph homogeneous",
     "PackedLoader": "num_epochs path set_epoch transform",
     "Encoders": "fit fitted from_json is_fitted load save to_json",

@@ -54,13 +54,6 @@ class SampledLoader(Listed, Attributes):
 
     _internal = frozenset({"has_edge_features", "identity", "seeds"})
 
-    @staticmethod
-    def _stores(data: object) -> tuple[DuckDBFeatureStore, DuckDBGraphStore]:
-        if isinstance(data, IndexedGraph):
-            data.db.need_committed("A feature store")
-            data = open_stores(data)
-        return stores_of(data)
-
     @classmethod
     def _sampler_of(
         cls,
@@ -78,7 +71,10 @@ class SampledLoader(Listed, Attributes):
         """
         if not directed:
             raise DbgnnError("directed=False is PyG's old name for subgraph_type='induced'; use that.")
-        stores = cls._stores(data)
+        if isinstance(data, IndexedGraph):
+            data.db.need_committed("A feature store")
+            data = open_stores(data)
+        stores = stores_of(data)
         if sampler is None:
             return stores, NeighborSampler(stores, num_neighbors, **given)
         check_unused(sampler, given, {n: p.default for n, p in signature(of_dbgnn(cls)).parameters.items()})

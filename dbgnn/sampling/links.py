@@ -18,8 +18,8 @@ from torch import Tensor
 from torch_geometric.sampler import EdgeSamplerInput, NegativeSampling
 
 from dbgnn.errors import RequestError
+from dbgnn.sampling.edges_between import edges_of_pairs
 from dbgnn.sampling.negatives import Ends, whole_weights
-from dbgnn.sampling.pairs import edges_of_pairs
 from dbgnn.sampling.random import Words
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.relative import times_of
@@ -99,13 +99,14 @@ class Links:
         neg_sampling: PyG's configuration; None: no negatives.
         avoid_true_edges: A negative link is no edge.
         left_out: The edges that are left out.
+        kept: Holds what is read once for many mini-batches; give the same list again.
     """
 
     sampler: NeighborSampler
     neg_sampling: NegativeSampling | None = None
     avoid_true_edges: bool = False
     left_out: Sequence[LeftOut] = ()
-    _kept: list[tuple[object, tuple[Ends, Ends]]] = field(default_factory=list, repr=False)
+    kept: list[Any] = field(default_factory=list, repr=False)
 
     def starts(self, topology: Topology, inputs: Sequence[EdgeSamplerInput], keys: Sequence[int]) -> list[Start]:
         """Return what mini-batches start from.
@@ -223,11 +224,13 @@ class Links:
     def _ends_of(self, topology: Topology, edge_type: EdgeType) -> tuple[Ends, Ends]:
         """Return the nodes that may be ends; kept until the graph's file changes."""
         stamp = self.sampler.graph.db.stamp()
-        for kept, found in self._kept:
-            if stamp is not None and kept == (stamp, edge_type):
-                return found
+        state = (stamp, edge_type, self.sampler.fanout.timeline)
+        for known, found in self.kept:
+            if stamp is not None and known == state:
+                ends: tuple[Ends, Ends] = found
+                return ends
         made = (self._end(topology, edge_type[0], 0), self._end(topology, edge_type[2], 1))
-        self._kept[:] = [((stamp, edge_type), made)]
+        self.kept[:] = [(state, made)]
         return made
 
     def _end(self, topology: Topology, label: str, side: int) -> Ends:

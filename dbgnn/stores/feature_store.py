@@ -317,6 +317,16 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         self._binding.db.need_committed("A feature store")
         return self._steady.read(label, lambda source: key_lookup.ids_where(self._binding.db, source, where))
 
+    def edge_ids(self, edge_type: Any, where: str) -> Tensor:
+        """Return the ids, ascending, of the edges for which a SQL condition over the edge table is true, such as ``"w > 2"``.
+
+        Raises:
+            SqlError: The condition is not one harmless expression over the columns of the type's table.
+        """
+        label = self.graph.type_names.edge(edge_type, "edge_ids()")
+        self._binding.db.need_committed("A feature store")
+        return self._steady.read(label, lambda source: key_lookup.ids_where(self._binding.db, source, where))
+
     def _node_label(self, group: Any, what: str) -> str:
         label = self._binding.label(group)
         if not isinstance(label, str):
