@@ -19,7 +19,7 @@ from torch_geometric.sampler import EdgeSamplerInput, NegativeSampling
 
 from dbgnn.errors import RequestError
 from dbgnn.sampling.edges_between import edges_of_pairs
-from dbgnn.sampling.negatives import Ends, whole_weights
+from dbgnn.sampling.negatives import EndNodes, whole_weights
 from dbgnn.sampling.random import Words
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.relative import times_of
@@ -221,19 +221,19 @@ class Links:
             "the sources that have edges to nearly all."
         )
 
-    def _ends_of(self, topology: Topology, edge_type: EdgeType) -> tuple[Ends, Ends]:
+    def _ends_of(self, topology: Topology, edge_type: EdgeType) -> tuple[EndNodes, EndNodes]:
         """Return the nodes that may be ends; kept until the graph's file changes."""
         stamp = self.sampler.graph.db.stamp()
         state = (stamp, edge_type, self.sampler.fanout.timeline)
         for known, found in self.kept:
             if stamp is not None and known == state:
-                ends: tuple[Ends, Ends] = found
+                ends: tuple[EndNodes, EndNodes] = found
                 return ends
         made = (self._end(topology, edge_type[0], 0), self._end(topology, edge_type[2], 1))
         self.kept[:] = [(state, made)]
         return made
 
-    def _end(self, topology: Topology, label: str, side: int) -> Ends:
+    def _end(self, topology: Topology, label: str, side: int) -> EndNodes:
         assert self.neg_sampling is not None
         num_nodes, timeline = topology.vertices[label].num_nodes, self.sampler.fanout.timeline
         given = self.neg_sampling.dst_weight if side else self.neg_sampling.src_weight
@@ -242,7 +242,7 @@ class Links:
         times = None
         if timeline is not None and label in timeline.nodes:
             times = times_of(self.sampler.graph.db, topology, timeline, label, np.arange(num_nodes))
-        return Ends.of(label, side, num_nodes, weights, times)
+        return EndNodes.of(label, side, num_nodes, weights, times)
 
     # -- edges that are left out -----------------------------------------------------------------------
 

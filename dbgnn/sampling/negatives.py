@@ -25,7 +25,7 @@ Whole = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ends:
+class EndNodes:
     """The nodes that may be one end of a negative link.
 
     Attributes:
@@ -45,7 +45,7 @@ class Ends:
     order: Ids | None = None
 
     @classmethod
-    def of(cls, label: str, side: int, num_nodes: int, weights: Whole | None, times: Moments | None) -> Ends:
+    def of(cls, label: str, side: int, num_nodes: int, weights: Whole | None, times: Moments | None) -> EndNodes:
         """Return the nodes of a type, whose weights and times are by id."""
         if times is None:
             return cls(label, side, num_nodes, None if weights is None else np.cumsum(weights))
