@@ -192,24 +192,26 @@ FROM {last}"""
 
 
 def induce_sql(lists: Lists, *, window: bool = False) -> str:
-    """Return the query of all edges among given nodes: ``(b, li, src_li, e)``.
+    """Return the query of all edges among given nodes: ``(batch, near, far, edge)``, of local ids and edge ids.
 
-    The relations ``targets(b, li, node, tree)`` and ``sources(b, li, node, tree)`` hold the nodes at both ends. Where lists
-    have times, targets have ``until``, and ``since`` if there is a window.
+    ``near_nodes(batch, tree, node, local_id)`` are the nodes that lists are of, ``far_nodes`` are those that may be in them.
+    Where lists have times, ``near_nodes`` has ``until``, and ``since`` if there is a window.
 
     Args:
         lists: What the edge type's lists hold.
         window: Whether edges may be too early.
     """
     times = lists.derivation.times
-    own = conditions = ""
+    timed = eligible = ""
     if times is not None:
-        own, conditions = ", t.until, unnest(a.times) AS time", "\nWHERE d.time <= d.until"
+        timed, eligible = ",\n    near_nodes.until, unnest(lists.times) AS time", "\nWHERE edges.time <= edges.until"
         if window:
-            own += ", t.since" + (", unnest(a.earlier) AS earlier" if times.earlier else "")
-            conditions += f" AND d.{'earlier' if times.earlier else 'time'} > d.since"
-    return f"""SELECT d.b, d.li, s.li AS src_li, d.e
-FROM (
-  SELECT t.b, t.li, t.tree, unnest(a.nbrs) AS src, unnest(a.eids) AS e{own}
-  FROM {lists.table} AS a JOIN targets AS t ON a.dst = t.node) AS d
-JOIN sources AS s ON s.b = d.b AND s.tree = d.tree AND s.node = d.src{conditions}"""
+            timed += ", near_nodes.since" + (", unnest(lists.earlier) AS earlier" if times.earlier else "")
+            eligible += f" AND edges.{'earlier' if times.earlier else 'time'} > edges.since"
+    return f"""WITH edges AS (
+  SELECT near_nodes.batch, near_nodes.tree, near_nodes.local_id AS near,
+    unnest(lists.nbrs) AS neighbour, unnest(lists.eids) AS edge{timed}
+  FROM {lists.table} AS lists JOIN near_nodes ON lists.dst = near_nodes.node)
+SELECT edges.batch, edges.near, far_nodes.local_id AS far, edges.edge
+FROM edges JOIN far_nodes
+  ON far_nodes.batch = edges.batch AND far_nodes.tree = edges.tree AND far_nodes.node = edges.neighbour{eligible}"""

@@ -182,31 +182,32 @@ class KHop:
         near, far = self.fanout.ends(edge_type)
         index = topology.edges[edge_type]
         with clock("sampling"):
-            sources = _nodes(batches, far, distinct=True)
-            targets = _nodes(batches, near, distinct=False)
+            far_nodes = _nodes(batches, far, distinct=True)
+            near_nodes = _nodes(batches, near, distinct=False)
             lists = lists_of(self.db, topology, index, replace(self.fanout.derivation(edge_type, 0), weights=None))
             if lists.derivation.times is not None:
-                targets = self._timed(targets, batches)
-            found = self.db.arrow(induce_sql(lists, window=self.fanout.window is not None), sources=sources, targets=targets)
+                near_nodes = self._timed(near_nodes, batches)
+            query = induce_sql(lists, window=self.fanout.window is not None)
+            found = self.db.arrow(query, near_nodes=near_nodes, far_nodes=far_nodes)
         with clock("grouping"):
-            b, own, neighbour = (column.to_numpy() for column in found.columns[:3])
+            number, own, neighbour = (column.to_numpy() for column in found.columns[:3])
             row, col = (own, neighbour) if self.fanout.backward else (neighbour, own)
             edge = ids_within(found.column(3).combine_chunks(), index.num_edges, "edge id", index)
-            kept = not_excluded([batch.excluded.get(edge_type) for batch in batches], b, edge)
-            b, row, col, edge = (column[kept] for column in (b, row, col, edge))
-            order = np.lexsort((edge, row, col, b))
-            parts = np.cumsum(np.bincount(b, minlength=len(batches)))[:-1]
+            kept = not_excluded([batch.excluded.get(edge_type) for batch in batches], number, edge)
+            number, row, col, edge = (column[kept] for column in (number, row, col, edge))
+            order = np.lexsort((edge, row, col, number))
+            parts = np.cumsum(np.bincount(number, minlength=len(batches)))[:-1]
             edge = edge.astype(id_type(index.num_edges), copy=False)
             columns = (np.split(column[order], parts) for column in (row, col, edge))
             for batch, *mine in zip(batches, *columns, strict=True):
                 batch.induced[edge_type] = (mine[0], mine[1], mine[2])
 
-    def _timed(self, targets: pa.Table, batches: list[Batch]) -> pa.Table:
+    def _timed(self, nodes: pa.Table, batches: list[Batch]) -> pa.Table:
         """Return nodes with the time of their seed, and when its window begins."""
-        b, tree = (targets[name].to_numpy() for name in ("b", "tree"))
+        number, tree = (nodes[name].to_numpy() for name in ("batch", "tree"))
         starts = np.cumsum([0, *(len(batch.until) for batch in batches[:-1])])
-        until = np.concatenate([batch.until for batch in batches])[starts[b] + tree]
-        timed = targets.append_column("until", pa.array(until))
+        until = np.concatenate([batch.until for batch in batches])[starts[number] + tree]
+        timed = nodes.append_column("until", pa.array(until))
         window = self.fanout.window
         return timed if window is None else timed.append_column("since", pa.array(window.before(until)))
 
@@ -223,14 +224,14 @@ class KHop:
 
 
 def _nodes(batches: list[Batch], label: str, *, distinct: bool) -> pa.Table:
-    """Return all nodes of a type as a relation ``(b, li, node, tree)``; ``distinct``: of duplicates the first only."""
+    """Return all nodes of a type as a relation ``(batch, tree, node, local_id)``; ``distinct``: of duplicates the first."""
     parts = []
     for number, batch in enumerate(batches):
         nodes = batch.types[label]
         ids = nodes.ids
-        li = np.sort(np.unique(ids, return_index=True)[1]) if distinct else np.arange(len(ids))
-        node, tree = split(ids[li], nodes.num_nodes) if batch.disjoint else (ids[li], np.zeros(len(li), dtype=np.int32))
-        parts.append(
-            pa.table({"b": np.full(len(li), number, dtype=np.int32), "li": li.astype(np.int32), "node": node, "tree": tree})
-        )
+        local = np.sort(np.unique(ids, return_index=True)[1]) if distinct else np.arange(len(ids))
+        count = len(local)
+        node, tree = split(ids[local], nodes.num_nodes) if batch.disjoint else (ids[local], np.zeros(count, dtype=np.int32))
+        columns = {"batch": np.full(count, number, dtype=np.int32), "tree": tree, "node": node}
+        parts.append(pa.table({**columns, "local_id": local.astype(np.int32)}))
     return pa.concat_tables(parts)

@@ -76,7 +76,7 @@ class Narrowed:
                 gone = f"list_sort(list_distinct({both}), 'ASC', 'NULLS LAST')"
         lessened = own.replace(", deg", ", deg - coalesce(len(gone), 0) AS deg")
         return [
-            Step("searched", f"{own}, {gone} AS gone"),
+            Step("searched", f"{own},\n    {gone} AS gone"),
             Step("without", f"{lessened}, gone", "deg > coalesce(len(gone), 0)"),
         ]
 
@@ -87,11 +87,11 @@ WHOLE = Narrowed()
 
 def _not_later(bound: str, name: str, kept: str, bits: int) -> list[Step]:
     """Return steps to ``name``, how many times of a list are not later than ``bound``: a binary search, bit by bit."""
-    steps, so_far = [], "0::BIGINT"
+    steps, so_far = [], ""
     for bit in reversed(range(bits)):
-        jump = f"CASE WHEN times[{so_far} + {1 << bit}] <= {bound} THEN {1 << bit} ELSE 0 END"
-        steps.append(Step(f"{name}{bit}", f"{kept}, {so_far} + {jump} AS {name}"))
-        so_far = name
+        jump = f"CASE WHEN times[{so_far}{1 << bit}] <= {bound} THEN {1 << bit}::BIGINT ELSE 0 END"
+        steps.append(Step(f"{name}{bit}", f"{kept},\n    {so_far}{jump} AS {name}"))
+        so_far = f"{name} + "
     return steps
 
 
@@ -105,7 +105,7 @@ def placed(eligible: Eligible) -> list[Step]:
         before = f"{eligible.kept.replace('gone', 'list_transform(gone, lambda g, i: g - i + 1) AS gone')}, p"
         return [
             Step("levelled", before),
-            Step("placed", f"{eligible.kept}, CASE WHEN gone IS NULL THEN {plain} ELSE {passed} END AS p"),
+            Step("placed", f"{eligible.kept},\n    CASE WHEN gone IS NULL THEN {plain}\n    ELSE {passed} END AS p"),
         ]
     if eligible.ranged:
         return [

@@ -1,5 +1,7 @@
-SELECT d.b, d.li, s.li AS src_li, d.e
-FROM (
-  SELECT t.b, t.li, t.tree, unnest(a.nbrs) AS src, unnest(a.eids) AS e
-  FROM "shop"."dbgnn"."adj_1" AS a JOIN targets AS t ON a.dst = t.node) AS d
-JOIN sources AS s ON s.b = d.b AND s.tree = d.tree AND s.node = d.src
+WITH edges AS (
+  SELECT near_nodes.batch, near_nodes.tree, near_nodes.local_id AS near,
+    unnest(lists.nbrs) AS neighbour, unnest(lists.eids) AS edge
+  FROM "shop"."dbgnn"."adj_1" AS lists JOIN near_nodes ON lists.dst = near_nodes.node)
+SELECT edges.batch, edges.near, far_nodes.local_id AS far, edges.edge
+FROM edges JOIN far_nodes
+  ON far_nodes.batch = edges.batch AND far_nodes.tree = edges.tree AND far_nodes.node = edges.neighbour

@@ -2,7 +2,8 @@ WITH joined AS (
   SELECT f."at", f.key, f.excluded, a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg
   FROM "shop"."dbgnn"."adj_1" AS a JOIN frontier AS f ON a.dst = f.node),
 searched AS (
-  SELECT "at", key, nbrs, eids, deg, CASE WHEN excluded IS NOT NULL THEN list_sort(list_filter(list_transform(excluded, lambda e: list_position(eids, e)::BIGINT - 0), lambda g: g BETWEEN 1 AND deg), 'ASC', 'NULLS LAST') END AS gone
+  SELECT "at", key, nbrs, eids, deg,
+    CASE WHEN excluded IS NOT NULL THEN list_sort(list_filter(list_transform(excluded, lambda e: list_position(eids, e)::BIGINT - 0), lambda g: g BETWEEN 1 AND deg), 'ASC', 'NULLS LAST') END AS gone
   FROM joined),
 without AS (
   SELECT "at", key, nbrs, eids, deg - coalesce(len(gone), 0) AS deg, gone

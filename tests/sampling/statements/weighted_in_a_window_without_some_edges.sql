@@ -2,29 +2,36 @@ WITH joined AS (
   SELECT f."at", f.key, f.until, f.since, f.excluded, a.times, a.cum, a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg
   FROM "dbgnn_lists_of_shop"."dbgnn"."lists_1" AS a JOIN frontier AS f ON a.dst = f.node),
 upto2 AS (
-  SELECT "at", key, nbrs, eids, times, excluded, cum, since, until, 0::BIGINT + CASE WHEN times[0::BIGINT + 4] <= until THEN 4 ELSE 0 END AS upto
+  SELECT "at", key, nbrs, eids, times, excluded, cum, since, until,
+    CASE WHEN times[4] <= until THEN 4::BIGINT ELSE 0 END AS upto
   FROM joined),
 upto1 AS (
-  SELECT "at", key, nbrs, eids, times, excluded, cum, since, until, upto + CASE WHEN times[upto + 2] <= until THEN 2 ELSE 0 END AS upto
+  SELECT "at", key, nbrs, eids, times, excluded, cum, since, until,
+    upto + CASE WHEN times[upto + 2] <= until THEN 2::BIGINT ELSE 0 END AS upto
   FROM upto2),
 upto0 AS (
-  SELECT "at", key, nbrs, eids, times, excluded, cum, since, until, upto + CASE WHEN times[upto + 1] <= until THEN 1 ELSE 0 END AS upto
+  SELECT "at", key, nbrs, eids, times, excluded, cum, since, until,
+    upto + CASE WHEN times[upto + 1] <= until THEN 1::BIGINT ELSE 0 END AS upto
   FROM upto1),
 first2 AS (
-  SELECT "at", key, nbrs, eids, times, excluded, cum, since, upto, 0::BIGINT + CASE WHEN times[0::BIGINT + 4] <= since THEN 4 ELSE 0 END AS first
+  SELECT "at", key, nbrs, eids, times, excluded, cum, since, upto,
+    CASE WHEN times[4] <= since THEN 4::BIGINT ELSE 0 END AS first
   FROM upto0),
 first1 AS (
-  SELECT "at", key, nbrs, eids, times, excluded, cum, since, upto, first + CASE WHEN times[first + 2] <= since THEN 2 ELSE 0 END AS first
+  SELECT "at", key, nbrs, eids, times, excluded, cum, since, upto,
+    first + CASE WHEN times[first + 2] <= since THEN 2::BIGINT ELSE 0 END AS first
   FROM first2),
 first0 AS (
-  SELECT "at", key, nbrs, eids, times, excluded, cum, since, upto, first + CASE WHEN times[first + 1] <= since THEN 1 ELSE 0 END AS first
+  SELECT "at", key, nbrs, eids, times, excluded, cum, since, upto,
+    first + CASE WHEN times[first + 1] <= since THEN 1::BIGINT ELSE 0 END AS first
   FROM first1),
 eligible AS (
   SELECT "at", key, nbrs, eids, excluded, cum, first, upto - first AS deg
   FROM first0
   WHERE upto - first > 0),
 searched AS (
-  SELECT "at", key, nbrs, eids, deg, cum, first, CASE WHEN excluded IS NOT NULL THEN list_sort(list_filter(list_transform(excluded, lambda e: list_position(eids, e)::BIGINT - first), lambda g: g BETWEEN 1 AND deg), 'ASC', 'NULLS LAST') END AS gone
+  SELECT "at", key, nbrs, eids, deg, cum, first,
+    CASE WHEN excluded IS NOT NULL THEN list_sort(list_filter(list_transform(excluded, lambda e: list_position(eids, e)::BIGINT - first), lambda g: g BETWEEN 1 AND deg), 'ASC', 'NULLS LAST') END AS gone
   FROM eligible),
 without AS (
   SELECT "at", key, nbrs, eids, deg - coalesce(len(gone), 0) AS deg, cum, first, gone
