@@ -25,6 +25,7 @@ from dbgnn.packs.pack_order import read_order, write_order
 from dbgnn.progress import Bar
 from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.schema import EdgeTable, VertexTable
+from dbgnn.topology.derived import lists_of
 from dbgnn.topology.stored import stored_parts
 from dbgnn.topology.table_state import part_name
 
@@ -143,6 +144,7 @@ def _decisive(loader: SampledLoader) -> dict[str, Any]:
         **loader.identity(),
         "mini-batches per epoch": _length(loader),
         **_tables(loader),
+        **_read_to_sample(loader),
     }
     return json.loads(json.dumps(found))  # type: ignore[no-any-return] # as it is when read again
 
@@ -163,6 +165,20 @@ def _tables(loader: SampledLoader) -> dict[str, Any]:
         found[f"columns of {label!r}"] = [
             [c.attr, c.dtype, *c.shape, fills.get(c.name)] for c in store.served(label, topology)[0]
         ]
+    return found
+
+
+def _read_to_sample(loader: SampledLoader) -> dict[str, Any]:
+    """Return the checksums of what the sampler reads of the tables beside keys: times, weights, conditions."""
+    graph, fanout = loader.data[0].graph, loader.neighbor_sampler.fanout
+    topology, found = graph.topology(), {}
+    for edge_type in topology.edges:
+        hops = dict.fromkeys(fanout.derivation(edge_type, hop) for hop in range(fanout.num_hops))
+        if derived := [derivation for derivation in hops if derivation.parts]:
+            lists = [lists_of(graph.db, topology, topology.edges[edge_type], derivation) for derivation in derived]
+            found[f"times, weights and conditions of {edge_type!r}"] = [each.checksum for each in lists]
+    for label in () if fanout.timeline is None else fanout.timeline.nodes:
+        found[f"times of {label!r}"] = fanout.timeline.checksum(graph.db.cursor(), topology.vertices[label])
     return found
 
 

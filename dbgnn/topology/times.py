@@ -143,6 +143,12 @@ class Timeline:
         edges = [[list(label), column.name, column.fill] for label, column in self.edges.items()]
         return {"unit": self.unit, "nodes": nodes, "edges": edges}
 
+    def checksum(self, con: duckdb.DuckDBPyConnection, vertex: VertexIndex) -> str:
+        """Return a checksum of the times of nodes that have some, by their keys."""
+        table, time = vertex.vertex.table, self.nodes[vertex.vertex.label].sql(con, vertex.vertex, self.unit)
+        hashed = f"hash(hash({quote_all(vertex.vertex.key)}, {time}))"
+        return str(con.execute(f"SELECT bit_xor({hashed}) FROM {table.sql}").fetchall()[0][0])
+
 
 @dataclass(frozen=True, slots=True)
 class Times(Ingredient):
