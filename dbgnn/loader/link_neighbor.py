@@ -17,6 +17,8 @@ from dbgnn.loader.lightning import forget_constructor
 from dbgnn.loader.sampled_loader import SampledLoader
 from dbgnn.loader.seeds.link_forms import seed_links
 from dbgnn.loader.seeds.link_seeds import LinkOptions, LinkSeeds
+from dbgnn.loader.seeds.task_links import task_links
+from dbgnn.loader.seeds.task_rows import Task
 from dbgnn.sampling.asked_neighbors import NumNeighborsType
 from dbgnn.sampling.modes import Mode
 from dbgnn.schema.model import EdgeType
@@ -37,7 +39,8 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
         edge_label_index: The seed links: an edge type, for all its edges; or a pair of an edge type and one of: None; a tensor
             ``[2, n]`` of node ids, of links that need not be edges; edge ids as list, range, array or tensor; a boolean mask
             over all edges; a SQL predicate over the edge table, such as ``"ts < DATE '2024-01-01'"``. The edge type may be left
-            out, or None, where there is only one.
+            out, or None, where there is only one. Or a :class:`dbgnn.LinkTask`, whose rows are the links, with their labels and
+            times.
         edge_label: A label for each link: a tensor or array ``[n, …]``, or the name of a column of the edge table. With binary
             negatives labels that begin with 0 become larger by 1, as in PyG, and 0 means "no link".
         edge_label_time: The time of each link, if ``time_attr`` is given: integers, moments, or SQL over the edge table;
@@ -128,15 +131,12 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
             sample_direction=sample_direction,
         )
         negative = _negatives(neg_sampling, neg_sampling_ratio)
-        seeds = LinkSeeds(
-            stores[0],
-            sampler,
-            seed_links(stores[0], edge_label_index),
-            LinkOptions(negative, bool(avoid_true_edges), exclude_seed_edges),
-            edge_label=edge_label,
-            edge_label_time=edge_label_time,
-            input_id=input_id,
-        )
+        options = LinkOptions(negative, bool(avoid_true_edges), exclude_seed_edges)
+        own = {"edge_label": edge_label, "edge_label_time": edge_label_time, "input_id": input_id}
+        if isinstance(edge_label_index, Task):
+            seeds: LinkSeeds = task_links(stores[0], edge_label_index, sampler, options, own, stacklevel=2)
+        else:
+            seeds = LinkSeeds(stores[0], sampler, seed_links(stores[0], edge_label_index), options, **own)
         # Lightning makes a loader again from those attributes that are named as arguments.
         self.edge_label_index, self.edge_label, self.edge_label_time = edge_label_index, edge_label, edge_label_time
         self.neg_sampling, self.neg_sampling_ratio, self.input_id = negative, None, input_id

@@ -12,21 +12,16 @@ from torch import Tensor
 from torch_geometric.data import HeteroData
 from torch_geometric.sampler import BaseSampler, NodeSamplerInput
 
-from dbgnn.display import warn
-from dbgnn.errors import RequestError, SchemaError
+from dbgnn.errors import RequestError
 from dbgnn.loader.seeds.node_seeds import ChosenNodes, NodeSeeds
 from dbgnn.loader.seeds.task_rows import Task, TaskRows
-from dbgnn.sampling.given_times import given_times
-from dbgnn.sampling.sampler import NeighborSampler
+from dbgnn.loader.seeds.task_times import timeline_of, times_of_rows, warn_of_leak
 from dbgnn.sampling.start import Start
-from dbgnn.schema.catalog import columns
-from dbgnn.stores.source import key_columns
-from dbgnn.topology.times import NUMBER, unit_of
 
 if TYPE_CHECKING:
+    from dbgnn.sampling.sampler import NeighborSampler
     from dbgnn.stores import DuckDBFeatureStore
     from dbgnn.topology import Topology
-    from dbgnn.topology.times import Timeline
 
 #: The attribute of the seeds that holds their targets.
 TARGET = "y"
@@ -87,30 +82,12 @@ class TaskSeeds(NodeSeeds):
 
     def _timed(self, sampler: BaseSampler, inputs: NodeSamplerInput) -> NodeSamplerInput:
         """Return seeds with their times, in the unit of a sampler that samples by time."""
-        if self.rows.times is None or not isinstance(sampler, NeighborSampler) or sampler.fanout.timeline is None:
+        timeline = timeline_of(sampler)
+        if self.rows.times is None or timeline is None:
             return inputs
-        timeline = sampler.fanout.timeline
         if timeline.unit not in self._times:
-            self._times[timeline.unit] = self._in_unit(timeline)
+            self._times[timeline.unit] = times_of_rows(self._graph, self.rows, timeline)
         return replace(inputs, time=self._times[timeline.unit][inputs.input_id])
-
-    def _in_unit(self, timeline: Timeline) -> Tensor:
-        assert self.rows.times is not None
-        assert self.rows.time_column is not None
-        name, kind = self.rows.time_column
-        said = f"time={name!r} of {self.rows.called}"
-        if (self.rows.times.dtype.kind == "i") != (timeline.unit == NUMBER):
-            column = next(iter([*timeline.nodes.values(), *timeline.edges.values()])).name
-            theirs, cast = (
-                ("integers", "epoch(…)::BIGINT")
-                if timeline.unit == NUMBER
-                else ("dates or timestamps", "to_timestamp(…)::TIMESTAMP")
-            )
-            raise SchemaError(
-                f"{said} is {kind}, and the times of the graph (time_attr={column!r}) are {theirs}; they cannot be compared. "
-                f"Convert it in the query, such as by {cast}."
-            )
-        return given_times(self._graph, self.rows.label, self.rows.ends[0].numpy(), self.rows.times, timeline.unit, said)
 
 
 def task_seeds(
@@ -137,28 +114,8 @@ def task_seeds(
         what = "rows of the task" if given[0] == "input_id" else "times of its column time="
         raise RequestError(f"{given[0]} is not for a task, whose seeds have the {what}; leave it out.")
     seeds = TaskSeeds(store, task.read(store), sampler)
-    timeless = isinstance(sampler, NeighborSampler) and sampler.fanout.timeline is None
-    if timeless and (found := _says_when(store, seeds.rows)) is not None:
-        table, column = found
-        called = seeds.rows.called
-        warn(
-            f"{called[:1].upper()}{called[1:]} has times, and the loader samples without them, so mini-batches hold what came "
-            f"later than their seeds. Give time_attr={column!r}, a column of table {table!r}; or leave time out of the task.",
-            stacklevel=stacklevel + 1,
-        )
+    warn_of_leak(store.graph, seeds.rows, sampler, stacklevel=stacklevel + 1)
     return seeds
-
-
-def _says_when(store: DuckDBFeatureStore, rows: TaskRows) -> tuple[str, str] | None:
-    """Return a table and its column of dates or timestamps that is no key, where the times of the task are such."""
-    if rows.times is None or rows.times.dtype.kind == "i":
-        return None
-    con = store.graph.db.cursor()
-    for element in store.graph.definition.elements:
-        for name, kind in columns(con, element.table).items():
-            if unit_of(kind) not in (None, NUMBER) and name not in key_columns(element):
-                return str(element.table), name
-    return None
 
 
 def _need_free(store: DuckDBFeatureStore, rows: TaskRows) -> None:
