@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data, EdgeAttr, HeteroData
 from torch_geometric.sampler.base import SamplerOutput
 
+from dbgnn.loader.relative_times import add_relative_times, relative_times
 from dbgnn.schema.model import Label
 from dbgnn.stores.sampled_edges import forget
 from dbgnn.stores.tensor_attr import NODE_ID, column_name
@@ -33,6 +34,7 @@ def attach(out: Any, features: Features) -> None:
 def assemble(loader: SampledLoader, out: Any) -> Data | HeteroData:
     """Return the mini-batch of a sampler's output: its features are those attached, or else fetched now."""
     features: Features | None = vars(out).pop(_FETCHED, None)
+    relative = relative_times(loader, out)
     store: Any = _NodeStore(loader.data[0]) if features is None else _Attached(loader.data[0], features)
     # What PyG's function reads of a loader. It would transform before the edge features are there.
     view = SimpleNamespace(
@@ -52,6 +54,7 @@ def assemble(loader: SampledLoader, out: Any) -> Data | HeteroData:
     for attr, tensor in zip(attrs, store.multi_get_tensor(attrs) if attrs else [], strict=True):
         place = batch if isinstance(out, SamplerOutput) else batch[attr.group_name]
         place[attr.attr_name] = tensor
+    add_relative_times(batch, relative)
     loader.seeds.finish(batch)
     return batch
 

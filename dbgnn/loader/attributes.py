@@ -94,6 +94,7 @@ class Attributes(DataLoader[Any]):
     time_window = OfSampler()
     where = OfSampler()
     sample_direction = OfSampler()
+    relative_time = OfSampler()
 
     @abstractmethod
     def _judge(self) -> None:

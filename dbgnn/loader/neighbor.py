@@ -10,11 +10,11 @@ from torch_geometric.loader import NodeLoader
 from torch_geometric.sampler import BaseSampler
 from torch_geometric.sampler.base import SubgraphType
 
-from dbgnn.errors import DbgnnError
 from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.loader.attributes import ItsSampler
 from dbgnn.loader.lightning import forget_constructor
 from dbgnn.loader.sampled_loader import SampledLoader
+from dbgnn.loader.seeds.input_times import input_times
 from dbgnn.loader.seeds.node_seeds import NodeSeeds, input_nodes, warn_of_nothing
 from dbgnn.loader.seeds.task_rows import Task
 from dbgnn.loader.seeds.task_seeds import task_seeds
@@ -39,8 +39,10 @@ class NeighborLoader(SampledLoader, NodeLoader):
             forms; a SQL predicate such as ``"split = 'train'"``; None for all; or a pair of a node type and one of these. The
             node type may be left out where there is only one. Or a :class:`dbgnn.EntityTask`, whose rows are the seeds.
         replace, subgraph_type, disjoint, temporal_strategy, time_attr, weight_attr, mode, time_window, where,
-            sample_direction: See :class:`dbgnn.NeighborSampler`.
-        input_time: The times of the seeds; not supported yet.
+            sample_direction, relative_time: See :class:`dbgnn.NeighborSampler`.
+        input_time: With ``time_attr``, the time of each seed: integers in the unit of the columns (dates and timestamps:
+            microseconds since 1970, or nanoseconds if a column is TIMESTAMP_NS) or moments (datetime64), as tensor, array, list
+            or Series, one per seed; or a column or SQL expression over the seeds' table. None: their rows' own ``time_attr``.
         transform: Called with every batch.
         transform_sampler_output: Called with every sampler output.
         is_sorted: As in PyG, without effect.
@@ -71,7 +73,8 @@ class NeighborLoader(SampledLoader, NodeLoader):
     Raises:
         StaleIndexError: Nodes came or went since the loader was made; raised when it is used.
         ConnectionError: ``num_workers > 0`` with a sampler of another kind, but the database is not a file opened read-only.
-        RequestError, SqlError, UnknownNameError: See :func:`dbgnn.loader.seeds.node_seeds.input_nodes`.
+        RequestError, SqlError, UnknownNameError: See :func:`dbgnn.loader.seeds.node_seeds.input_nodes`, and
+            :func:`dbgnn.loader.seeds.input_times.input_times`.
 
     Warns:
         UserWarning: There are no seeds, or no edges lead to them; the message says why.
@@ -85,7 +88,7 @@ class NeighborLoader(SampledLoader, NodeLoader):
         data: tuple[DuckDBFeatureStore, DuckDBGraphStore] | IndexedGraph,
         num_neighbors: NumNeighborsType,
         input_nodes: object = None,
-        input_time: Tensor | None = None,
+        input_time: object = None,
         replace: bool = False,  # noqa: FBT001, FBT002 - PyG's signature
         subgraph_type: SubgraphType | str = "directional",
         disjoint: bool = False,  # noqa: FBT001, FBT002 - PyG's signature
@@ -110,6 +113,7 @@ class NeighborLoader(SampledLoader, NodeLoader):
         time_window: Any = None,
         where: Mapping[Any, Any] | None = None,
         sample_direction: str = "forward",
+        relative_time: bool = False,
         **kwargs: Any,
     ) -> None:
         stores, sampler = self._sampler_of(
@@ -129,17 +133,18 @@ class NeighborLoader(SampledLoader, NodeLoader):
             time_window=time_window,
             where=where,
             sample_direction=sample_direction,
+            relative_time=relative_time,
         )
         seeds: NodeSeeds
         if isinstance(input_nodes, Task):
             seeds = task_seeds(stores[0], input_nodes, sampler, input_id=input_id, input_time=input_time, stacklevel=2)
         else:
-            if input_time is not None:
-                raise DbgnnError("input_time is not supported yet; leave it out.")
-            seeds = NodeSeeds(stores[0], _chosen(stores[0], input_nodes), input_id)
+            chosen = _chosen(stores[0], input_nodes)
+            times = input_times(stores[0].graph, sampler, chosen, input_time)
+            seeds = NodeSeeds(stores[0], chosen, input_id, times)
         warn_of_nothing(seeds.chosen, sampler if isinstance(sampler, NeighborSampler) else None, stacklevel=2)
         # Lightning makes a loader again from those attributes that are named as arguments.
-        self.input_nodes, self.input_id, self.input_time = input_nodes, input_id, None
+        self.input_nodes, self.input_id, self.input_time = input_nodes, input_id, input_time
         self._begin(
             stores,
             sampler,

@@ -25,6 +25,7 @@ class SamplerOptions(TypedDict):
     time_window: Any
     where: Mapping[Any, Any] | None
     sample_direction: str
+    relative_time: bool
 
 
 class LoaderOptions(TypedDict):

@@ -24,6 +24,7 @@ from dbgnn.packs.pack_format import DataBatch, Part, PartWriter
 from dbgnn.packs.pack_order import read_order, write_order
 from dbgnn.progress import Bar
 from dbgnn.sampling.numbered import NumberedBatch
+from dbgnn.sampling.relative import checksums_of_nodes
 from dbgnn.schema import EdgeTable, VertexTable
 from dbgnn.topology.derived import lists_of
 from dbgnn.topology.stored import stored_parts
@@ -165,6 +166,12 @@ def _tables(loader: SampledLoader) -> dict[str, Any]:
         found[f"columns of {label!r}"] = [
             [c.attr, c.dtype, *c.shape, fills.get(c.name)] for c in store.served(label, topology)[0]
         ]
+    db, sampler = graph.db, loader.neighbor_sampler
+    for edge_type, hops in sampler.fanout.lists.items():
+        of_hops = (lists_of(db, topology, topology.edges[edge_type], derivation) for derivation in dict.fromkeys(hops))
+        found[f"lists of {edge_type!r}"] = [lists.checksum for lists in of_hops]
+    if sampler.fanout.timeline is not None:
+        found["times of nodes"] = checksums_of_nodes(db, topology, sampler.fanout.timeline)
     return found
 
 

@@ -37,7 +37,7 @@ def given_times(graph: IndexedGraph, label: Label, ids: Ids, given: Any, unit: s
         name: What the argument is called.
 
     Raises:
-        DataError: The expression is NULL or infinite for a seed.
+        DataError: The expression is NULL or infinite, or fails, for a seed.
         RequestError: There are more or fewer than seeds, they are of another kind than the unit, or not exact in it.
         SchemaError: The expression has a type that is no time, or of another unit.
         SqlError: The expression is not one over the columns of a row.
@@ -118,8 +118,8 @@ FROM asked JOIN ({rows_by_id(rows, f"{as_time(expression, kind, unit)} AS time")
     if times.null_count:
         bad = int(place[times.is_null().to_numpy(zero_copy_only=False)].min())
         raise DataError(
-            f"{name}={text!r} is NULL, infinite or beyond 64 bits for {times.null_count:,} of {len(ids):,} seeds; the first is "
-            f"{shown_type(label)} {int(ids[bad])}. Every seed needs a time: coalesce(…) it, or leave those seeds out."
+            f"{name}={text!r} is NULL, infinite, beyond 64 bits or fails for {times.null_count:,} of {len(ids):,} "
+            f"seeds; the first is {shown_type(label)} {int(ids[bad])}. Every seed needs a time: coalesce(…) it, or leave those seeds out."
         )
     out = np.empty(len(ids), dtype=np.int64)
     out[place] = times.to_numpy()

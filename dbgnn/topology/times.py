@@ -29,6 +29,7 @@ Moments: TypeAlias = npt.NDArray[np.int64]
 NUMBER, MICROSECONDS, NANOSECONDS = "number", "us", "ns"
 
 _INTEGERS = set("TINYINT SMALLINT INTEGER BIGINT HUGEINT UTINYINT USMALLINT UINTEGER UBIGINT UHUGEINT".split())
+_FINEST = {"TIMESTAMP_NS", "TIMESTAMPTZ_NS"}
 _MOMENTS = {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP WITH TIME ZONE"}
 
 #: The smallest integer is no time, so that the time before all others can be written.
@@ -42,7 +43,7 @@ def unit_of(sql_type: str) -> str | None:
     """Return the unit of the times of a type of DuckDB's; None: it has none."""
     if sql_type in _INTEGERS:
         return NUMBER
-    if sql_type == "TIMESTAMP_NS":
+    if sql_type in _FINEST:
         return NANOSECONDS
     return MICROSECONDS if sql_type in _MOMENTS else None
 
@@ -51,7 +52,7 @@ def as_time(expression: str, sql_type: str, unit: str) -> str:
     """Return a SQL expression as BIGINT in a unit; NULL where that cannot hold it, as of an infinite date."""
     if unit == NUMBER:
         return f"nullif(TRY_CAST({expression} AS BIGINT), {BEFORE_ALL + 1} - 1)"
-    if sql_type == "TIMESTAMP_NS":
+    if sql_type in _FINEST:
         return f"epoch_ns(CASE WHEN isfinite({expression}) THEN {expression} END)"
     return f"TRY(epoch_us({expression}){' * 1000' if unit == NANOSECONDS else ''})"
 

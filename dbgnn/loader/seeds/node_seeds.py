@@ -21,6 +21,7 @@ from dbgnn.stores.request import refuse_numbers_as_mask, rows_of
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
+    from dbgnn.loader.seeds.input_times import InputTimes
     from dbgnn.sampling.sampler import NeighborSampler
     from dbgnn.stores import DuckDBFeatureStore
     from dbgnn.topology import Topology
@@ -33,6 +34,7 @@ class NodeSeeds(Seeds):
         store: The feature store.
         chosen: Which nodes.
         input_id: What a batch calls ``input_id``, one per seed; None: as `ChosenNodes` has it.
+        times: The times that were given; None: none were.
 
     Raises:
         RequestError: ``input_id`` has another length.
@@ -41,16 +43,22 @@ class NodeSeeds(Seeds):
     entry = "sample_from_nodes"
     filter_fn = NodeLoader.filter_fn
 
-    def __init__(self, store: DuckDBFeatureStore, chosen: ChosenNodes, input_id: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        store: DuckDBFeatureStore,
+        chosen: ChosenNodes,
+        input_id: Tensor | None = None,
+        times: InputTimes | None = None,
+    ) -> None:
         if input_id is not None and len(input_id) != len(chosen.nodes):
             raise RequestError(f"input_id has {len(input_id):,} entries for {len(chosen.nodes):,} seeds; give one per seed.")
-        self.chosen = chosen
+        self.chosen, self._given_times = chosen, times
         self._label = chosen.label
         self._keys = store.graph.topology().vertices[chosen.label].keys
         self.input_data = NodeSamplerInput(
             input_id=chosen.input_id if input_id is None else input_id,
             node=chosen.nodes,
-            time=None,
+            time=None if times is None else times.values,
             input_type=store.group_name(chosen.label),
         )
         self.what = f"{len(chosen.nodes):,} seeds of {self.input_data.input_type or store.graph.name!r}"
@@ -74,7 +82,15 @@ class NodeSeeds(Seeds):
         counters: Sequence[tuple[int, int]],  # noqa: ARG002 - other kinds draw something by them
     ) -> list[Start]:
         """Return the nodes as what mini-batches start from."""
+        if self._given_times is not None:
+            self._given_times.check(sampler)
         return sampler.starts(topology, inputs)
+
+    def sample(self, sampler: Any, inputs: Any, **counters: int) -> Any:
+        """Sample one mini-batch."""
+        if self._given_times is not None:
+            self._given_times.check(sampler)
+        return super().sample(sampler, inputs, **counters)
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the mini-batches."""
@@ -82,6 +98,7 @@ class NodeSeeds(Seeds):
         return {
             "input_nodes": [given.input_type, len(given.node), fingerprint(given.node)],
             "input_id": fingerprint(given.input_id),
+            "input_time": fingerprint(given.time),
         }
 
 
