@@ -118,8 +118,8 @@ FROM asked JOIN ({rows_by_id(rows, f"{as_time(expression, kind, unit)} AS time")
     if times.null_count:
         bad = int(place[times.is_null().to_numpy(zero_copy_only=False)].min())
         raise DataError(
-            f"{name}={text!r} is NULL, infinite, beyond 64 bits or fails for {times.null_count:,} of {len(ids):,} seeds; the first "
-            f"is {shown_type(label)} {int(ids[bad])}. Every seed needs a time: coalesce(…) it, or leave those seeds out."
+            f"{name}={text!r} is NULL, infinite, beyond 64 bits or fails for {times.null_count:,} of {len(ids):,} seeds; the "
+            f"first is {shown_type(label)} {int(ids[bad])}. Every seed needs a time: coalesce(…) it, or leave those seeds out."
         )
     out = np.empty(len(ids), dtype=np.int64)
     out[place] = times.to_numpy()
