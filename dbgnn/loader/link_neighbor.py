@@ -48,7 +48,7 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
         neg_sampling: PyG's ``NegativeSampling``, or its mode (``"binary"``, ``"triplet"``); weights are per node.
         neg_sampling_ratio: PyG's older name of binary negatives: how many for each link.
         replace, subgraph_type, disjoint, temporal_strategy, time_attr, weight_attr, mode, time_window, where,
-            sample_direction: See :class:`dbgnn.NeighborSampler`.
+            sample_direction, relative_time: See :class:`dbgnn.NeighborSampler`.
         avoid_true_edges: Draw negatives again that are edges. Each try looks them up in the index.
         exclude_seed_edges: Leave the seed edges out of the neighbourhoods of their mini-batch (True): by edge id, or of pairs
             all edges between both. ``"reverse"``: also the edges that lead back: those of the same table's edge type with
@@ -110,6 +110,7 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
         time_window: Any = None,
         where: Mapping[Any, Any] | None = None,
         sample_direction: str = "forward",
+        relative_time: bool = False,
         **kwargs: Any,
     ) -> None:
         stores, sampler = self._sampler_of(
@@ -129,6 +130,7 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
             time_window=time_window,
             where=where,
             sample_direction=sample_direction,
+            relative_time=relative_time,
         )
         negative = _negatives(neg_sampling, neg_sampling_ratio)
         options = LinkOptions(negative, bool(avoid_true_edges), exclude_seed_edges)

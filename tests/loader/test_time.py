@@ -148,6 +148,32 @@ def test_a_graph_without_type_names_says_it_too(db: dbgnn.Database, subgraph_typ
     assert edges > 200
 
 
+def test_links_say_it_too(db: dbgnn.Database) -> None:
+    stores = db.get_torch_geometric_remote_backend("g")
+    account, pays = times(db, "account", "id"), times(db, "pays", "rowid")
+    loader = dbgnn.LinkNeighborLoader(
+        stores,
+        [4, 3],
+        edge_label_index=PAYS,
+        edge_label_time="ts + INTERVAL '20 days'",
+        neg_sampling="binary",
+        time_attr="ts",
+        time_window="1 month",
+        relative_time=True,
+        batch_size=300,
+    )
+    edges = 0
+    for batch in loader:
+        nodes, store = batch["account"], batch[PAYS]
+        until = nodes.seed_time
+        assert torch.equal(nodes.rel_time, until[nodes.batch] - account[nodes.n_id])
+        tree = nodes.batch[store.edge_index[1]]
+        assert torch.equal(store.rel_time, until[tree] - pays[store.e_id])
+        assert store.rel_time.min() >= 0
+        edges += len(store.e_id)
+    assert edges > 500
+
+
 def test_nothing_is_added_unasked(db: dbgnn.Database) -> None:
     batch = next(iter(make(db, relative_time=False)))
     assert all("rel_time" not in store for store in batch.stores)

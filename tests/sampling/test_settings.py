@@ -93,7 +93,7 @@ def test_several_at_once_all_or_none(db: dbgnn.Database) -> None:
         ("subgraph_type", "both", "'directional', 'bidirectional', 'induced'"),
         ("seed", 1.5, "integer"),
         ("time_attr", "time", "is a column of no node or edge table"),
-        ("weight_attr", "v", "weighted"),
+        ("weight_attr", "v", "is a column of no edge table"),
         ("temporal_strategy", "last", "give time_attr"),
     ],
 )
