@@ -24,7 +24,6 @@ from dbgnn.packs.pack_format import DataBatch, Part, PartWriter
 from dbgnn.packs.pack_order import read_order, write_order
 from dbgnn.progress import Bar
 from dbgnn.sampling.numbered import NumberedBatch
-from dbgnn.sampling.relative import checksums_of_nodes
 from dbgnn.schema import EdgeTable, VertexTable
 from dbgnn.topology.derived import lists_of
 from dbgnn.topology.stored import stored_parts
@@ -166,12 +165,6 @@ def _tables(loader: SampledLoader) -> dict[str, Any]:
         found[f"columns of {label!r}"] = [
             [c.attr, c.dtype, *c.shape, fills.get(c.name)] for c in store.served(label, topology)[0]
         ]
-    db, sampler = graph.db, loader.neighbor_sampler
-    for edge_type, hops in sampler.fanout.lists.items():
-        of_hops = (lists_of(db, topology, topology.edges[edge_type], derivation) for derivation in dict.fromkeys(hops))
-        found[f"lists of {edge_type!r}"] = [lists.checksum for lists in of_hops]
-    if sampler.fanout.timeline is not None:
-        found["times of nodes"] = checksums_of_nodes(db, topology, sampler.fanout.timeline)
     return found
 
 
@@ -180,7 +173,7 @@ def _read_to_sample(loader: SampledLoader) -> dict[str, Any]:
     graph, fanout = loader.data[0].graph, loader.neighbor_sampler.fanout
     topology, found = graph.topology(), {}
     for edge_type in topology.edges:
-        hops = dict.fromkeys(fanout.derivation(edge_type, hop) for hop in range(fanout.num_hops))
+        hops = dict.fromkeys(fanout.derivation(edge_type, hop) for hop in range(max(fanout.num_hops, 1)))
         if derived := [derivation for derivation in hops if derivation.parts]:
             lists = [lists_of(graph.db, topology, topology.edges[edge_type], derivation) for derivation in derived]
             found[f"times, weights and conditions of {edge_type!r}"] = [each.checksum for each in lists]

@@ -12,7 +12,6 @@ from dbgnn.errors import DataError, StaleIndexError
 from dbgnn.sampling.batch import Subgraph
 from dbgnn.sampling.relabel import Ids
 from dbgnn.schema.model import EdgeType, Label, shown_type
-from dbgnn.sql import quote_all
 from dbgnn.topology.derived import rows_by_id
 from dbgnn.topology.times import Moments, TimeColumn, Timeline
 
@@ -56,17 +55,6 @@ FROM asked JOIN ({rows_by_id(rows, f"{column.sql(con, rows.element, timeline.uni
     out = np.empty(len(ids), dtype=np.int64)
     out[found.column("place").to_numpy()] = times.to_numpy()
     return out
-
-
-def checksums_of_nodes(db: OpenDatabase, topology: Topology, timeline: Timeline) -> dict[str, str]:
-    """Return a checksum of the times of all nodes that have one, by node type: they are the times of seeds."""
-    con, found = db.cursor(), {}
-    for label, column in timeline.nodes.items():
-        vertex = topology.vertices[label].vertex
-        time = column.sql(con, vertex, timeline.unit)
-        query = f"SELECT bit_xor(hash(hash({quote_all(vertex.key)}, {time}))) FROM {vertex.table.sql}"
-        found[label] = str(con.execute(query).fetchall()[0][0])
-    return found
 
 
 def add_relative_times(db: OpenDatabase, topology: Topology, timeline: Timeline, found: Sequence[Subgraph]) -> None:

@@ -165,7 +165,7 @@ def test_links_say_it_too(db: dbgnn.Database) -> None:
     edges = 0
     for batch in loader:
         nodes, store = batch["account"], batch[PAYS]
-        until = nodes.seed_time
+        until = store.edge_label_time
         assert torch.equal(nodes.rel_time, until[nodes.batch] - account[nodes.n_id])
         tree = nodes.batch[store.edge_index[1]]
         assert torch.equal(store.rel_time, until[tree] - pays[store.e_id])
