@@ -133,3 +133,9 @@ def test_shop_foretells_who_comes_back() -> None:
     assert "days_since_last" in areas
     assert model > max(map(float, areas.values())) > 0.5
     assert len(re.findall(r"^ 0\.\d{3}  .+ \(\w+\)$", printed, re.MULTILINE)) == 5
+
+
+def test_events_respects_time_and_shows_what_a_leak_promises() -> None:
+    printed = run_example("events.py", "--accounts", "600", "--epochs", "3")
+    honest, leaky = number("honest AUC", printed), number("leaky AUC", printed)
+    assert 0.6 < honest < leaky - 0.03
