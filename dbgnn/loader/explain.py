@@ -7,16 +7,29 @@ from typing import TYPE_CHECKING
 
 from dbgnn.display import PrintedText
 from dbgnn.plans.planner import Plan, binary_size
+from dbgnn.schema.model import shown_type
 
 if TYPE_CHECKING:
     from dbgnn.loader.pipeline import Pipeline
     from dbgnn.loader.stats import LoaderStats
+    from dbgnn.sampling.sampler import NeighborSampler
+    from dbgnn.topology import Topology
 
 _PLANS = {
     "join": "the features of every mini-batch by one SQL join per table",
     "shared": "the distinct rows of a super-batch in memory, by one pass over each table",
     "spooled": "the rows of a super-batch by one pass over each table, written to a temporary file by mini-batch",
 }
+
+
+def explained_lists(sampler: NeighborSampler, topology: Topology) -> list[str]:
+    """Return a line on each of the lists that were made for a sampler."""
+    return [
+        f"lists of {shown_type(edge_type)} in hop {', '.join(map(str, hops))}: "
+        f"{lists.num_edges:,} of {topology.edges[edge_type].num_edges:,} edges, "
+        f"{binary_size(lists.num_bytes)} in memory, made in {lists.seconds:.2f} s"
+        for edge_type, hops, lists in sampler.derived_lists(topology)
+    ]
 
 
 def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline, workers: str | None = None) -> PrintedText:

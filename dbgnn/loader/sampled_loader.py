@@ -21,7 +21,7 @@ from dbgnn.errors import DbgnnError, RequestError
 from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.loader.assembly import assemble
 from dbgnn.loader.attributes import FREE, JUDGED, Attributes, of_dbgnn
-from dbgnn.loader.explain import explain
+from dbgnn.loader.explain import explain, explained_lists
 from dbgnn.loader.given_sampler import check_sampler, check_unused
 from dbgnn.loader.options import LoaderOptions, SamplerOptions
 from dbgnn.loader.pipeline import Pipeline
@@ -342,11 +342,11 @@ class SampledLoader(Listed, Attributes):
             text = explain(repr(self), self._pipeline.plan(*self._sizes()), self._stats, self._pipeline, threads)
         said = [f"{c.name!r} of {label!r} as {c.attr!r}" for label, found in self.data[0].renamed().items() for c in found]
         text = f"{text}\n  {renamed_columns(said)}" if said else str(text)
+        sampler, topology = self.neighbor_sampler, self.data[0].graph.topology()
+        ours = isinstance(sampler, NeighborSampler)
+        text += "".join(f"\n  {line}" for line in (explained_lists(sampler, topology) if ours else []))
         if sql:
-            sampler, topology = self.neighbor_sampler, self.data[0].graph.topology()
-            shown = (
-                sampler.statements(topology) if isinstance(sampler, NeighborSampler) else [(f"{sampler!r} sends its own", "")]
-            )
+            shown = sampler.statements(topology) if ours else [(f"{sampler!r} sends its own", "")]
             text += "".join(f"\n\n-- {what}\n{statement}" for what, statement in shown)
         return PrintedText(text)
 

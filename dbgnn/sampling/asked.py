@@ -78,12 +78,13 @@ def lists_asked(
         SchemaError, SqlError, UnknownNameError: A column or condition is none.
     """
     weights = weights_asked(graph, given["weight_attr"])
-    conditions = conditions_asked(graph, given["where"], num_hops)
+    backward = backward_asked(given["sample_direction"])
+    conditions = conditions_asked(graph, given["where"], num_hops, backward=backward)
     timeline = timeline_asked(graph, given["time_attr"], fills)
     window = window_asked(graph, timeline, given["time_window"])
     found = {}
     for edge_type in graph.edge_types:
-        _, far = ends_of(edge_type, backward=backward_asked(given["sample_direction"]))
+        _, far = ends_of(edge_type, backward=backward)
         times = times_asked(timeline, edge_type, far, window)
         of_hops = conditions.get(edge_type) or [None] * max(num_hops, 1)
         hops = [Derivation(times, weights.get(edge_type), condition) for condition in of_hops]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -24,26 +23,25 @@ from dbgnn.errors import RequestError
 from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.sampling.asked_neighbors import NumNeighborsType, neighbors_asked
 from dbgnn.sampling.asked_times import Fills
-from dbgnn.sampling.hop import expand_sql, induce_sql
 from dbgnn.sampling.khop import KHop, Roots, Subgraph
 from dbgnn.sampling.links import LeftOut, Links
 from dbgnn.sampling.modes import Mode
-from dbgnn.sampling.narrow import Narrowed
 from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_output
 from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.seed_times import times_of_seeds
 from dbgnn.sampling.settings import Settable, Settings
 from dbgnn.sampling.start import Start
-from dbgnn.schema.model import EdgeType, Label, shown_type
+from dbgnn.sampling.statements import derived_lists_of, statements_of
+from dbgnn.schema.model import EdgeType, Label
 from dbgnn.stores.pair import stores_of
-from dbgnn.topology.derived import lists_of
 from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.clock import Clock
     from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
     from dbgnn.topology import Topology
+    from dbgnn.topology.derived import Lists
 
 
 class NeighborSampler(Listed, Settable):
@@ -90,7 +88,19 @@ class NeighborSampler(Listed, Settable):
     homogeneous: bool
     edge_types: list[EdgeType]
 
-    _internal = frozenset({"batch_key", "draw_key", "fanout", "identity", "output", "sample_batches", "starts", "statements"})
+    _internal = frozenset(
+        {
+            "batch_key",
+            "derived_lists",
+            "draw_key",
+            "fanout",
+            "identity",
+            "output",
+            "sample_batches",
+            "starts",
+            "statements",
+        }
+    )
 
     def __init__(
         self,
@@ -250,20 +260,11 @@ class NeighborSampler(Listed, Settable):
 
     def statements(self, topology: Topology) -> Iterator[tuple[str, str]]:
         """Yield what is sampled, in words, and its statement, of every edge type and number of neighbours."""
-        for edge_type, hops in self.fanout.num_neighbors.items():
-            asked = {(k, self.fanout.derivation(edge_type, hop)): None for hop, k in enumerate(hops) if k}
-            for k, derivation in asked:
-                alike = [str(h + 1) for h, n in enumerate(hops) if (n, self.fanout.derivation(edge_type, h)) == (k, derivation)]
-                lists = lists_of(self.graph.db, topology, topology.edges[edge_type], derivation)
-                timed = derivation.times is not None
-                narrowed = Narrowed(until=timed, since=timed and self.fanout.window is not None)
-                what = f"{shown_type(edge_type)}, {'all' if k < 0 else k} neighbours, in hop {', '.join(alike)}"
-                yield what, expand_sql(lists, k, self.fanout.mode, narrowed, words=1)
-            if self.fanout.induced:
-                derivation = replace(self.fanout.derivation(edge_type, 0), weights=None)
-                lists = lists_of(self.graph.db, topology, topology.edges[edge_type], derivation)
-                what = f"{shown_type(edge_type)}, all among the nodes"
-                yield what, induce_sql(lists, window=self.fanout.window is not None)
+        return statements_of(self.graph.db, topology, self.fanout)
+
+    def derived_lists(self, topology: Topology) -> list[tuple[EdgeType, list[int], Lists]]:
+        """Return the lists that were made for it, with their edge type and the hops that read them, from 1."""
+        return derived_lists_of(self.graph.db, topology, self.fanout)
 
     def starts(self, topology: Topology, inputs: Sequence[NodeSamplerInput]) -> list[Start]:
         """Return PyG's seed nodes, of each of many mini-batches, as what they start from.

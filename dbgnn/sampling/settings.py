@@ -84,6 +84,8 @@ class Settings:
         induced = subgraph_type == SubgraphType.induced
         mode = mode_asked(given, replace=flags["replace"])
         lists, timeline, window = lists_asked(graph, given, num_hops, fills)
+        if induced and any(len({derivation.conditions for derivation in hops}) > 1 for hops in lists.values()):
+            raise RequestError("An induced subgraph has edges of no hop: give where as one condition, not one per hop.")
         if flags["relative_time"]:
             check_relative(timeline, subgraph_type.value)
         fanout = Fanout(

@@ -8,9 +8,9 @@ What a list says of an edge's time, weight and conditions is in `times.py`, `wei
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from dbgnn.errors import StaleIndexError
 from dbgnn.progress import Bar
-from dbgnn.schema.model import shown_type
+from dbgnn.schema.model import EdgeTable, VertexTable, shown_type
 from dbgnn.sql import quote
 from dbgnn.topology.conditions import Conditions
 from dbgnn.topology.cut import cut_into_lists
@@ -84,14 +84,18 @@ class Lists:
         derivation: What they are.
         longest: Length of the longest list; 0 where it was not counted.
         num_edges: How many edges they hold.
-        checksum: Of what they were made from; "" for the adjacency lists themselves.
+        checksum: Of what they were made from of the edge table and of that of the nodes they lead to; "" where nothing was.
+        num_bytes: How large they are; 0 for the adjacency lists themselves.
+        seconds: How long it took to make them.
     """
 
     table: str
     derivation: Derivation = PLAIN
     longest: int = 0
     num_edges: int = 0
-    checksum: str = ""
+    checksum: tuple[str, str] = ("", "")
+    num_bytes: int = 0
+    seconds: float = 0.0
 
 
 def lists_of(db: OpenDatabase, topology: Topology, index: EdgeIndex, derivation: Derivation) -> Lists:
@@ -127,6 +131,7 @@ class _Made:
     """Lists, and when they were last compared with the tables."""
 
     index: EdgeIndex
+    neighbour: VertexIndex
     lists: Lists
     query: str
     stamp: object
@@ -150,8 +155,7 @@ class _Kept:
                 return found.lists
             stamp = db.stamp()
             if stamp is None or found.stamp != stamp:
-                if _checksum(db.cursor(), found.query) != found.lists.checksum:
-                    raise StaleIndexError(_stale(index, derivation))
+                _need_same(db.cursor(), found)
                 found.stamp = stamp
             return found.lists
 
@@ -182,13 +186,17 @@ class _Kept:
             for part in derivation.parts:
                 part.check(reader, index, neighbour)
             query = _checksum_query(reader, index, neighbour, derivation)
-            before = _checksum(reader, query)
+            before, began = _checksum(reader, query), time.perf_counter()
             table = table_in(lists_home(reader), f"lists_{next(_NUMBERS)}")
-            longest, count = _write(db, reader, writer, table, index, neighbour, derivation)
-            if _checksum(reader, query) != before:
+            longest, count, size = _write(db, reader, writer, table, index, neighbour, derivation)
+            lists = Lists(table, derivation, longest, count, before, size, time.perf_counter() - began)
+            made = _Made(index, neighbour, lists, query, stamp)
+            try:
+                _need_same(reader, made)
+            except StaleIndexError:
                 writer.execute(f"DROP TABLE {table}")
-                raise StaleIndexError(_stale(index, derivation))
-            return _Made(index, Lists(table, derivation, longest, count, before), query, stamp)
+                raise
+            return made
         finally:
             reader.close()
             writer.close()
@@ -210,11 +218,26 @@ def _drop(db: OpenDatabase, lists: Lists) -> None:
     db.cursor().execute(f"DROP TABLE IF EXISTS {lists.table}")
 
 
-def _stale(index: EdgeIndex, derivation: Derivation) -> str:
-    columns = ", ".join(repr(c) for part in derivation.parts for c in part.read)
-    return (
-        f"Columns that the lists of {shown_type(index.edge.edge_type)} were made from changed since: {columns} of table "
-        f"{str(index.edge.table)!r} or of its source's. Call graph.build() to use them as they are now."
+def _need_same(con: duckdb.DuckDBPyConnection, made: _Made) -> None:
+    """Raise :class:`StaleIndexError` if what lists were made from is not what it was; it names the tables."""
+    try:
+        now = _checksum(con, made.query)
+    except (duckdb.BinderException, duckdb.CatalogException):  # a column or table is gone
+        now = None
+    before, derivation = made.lists.checksum, made.lists.derivation
+    if now == before:
+        return
+    of_edges = [name for part in derivation.parts for name in part.of_edges]
+    of_nodes = [name for part in derivation.parts for name in part.of_nodes]
+    sides: list[tuple[VertexTable | EdgeTable, list[str]]] = [(made.index.edge, of_edges), (made.neighbour.vertex, of_nodes)]
+    told = [
+        f"{', '.join(map(repr, read))} of table {str(element.table)!r}"
+        for side, (element, read) in enumerate(sides)
+        if read and (now is None or now[side] != before[side])
+    ]
+    raise StaleIndexError(
+        f"{' and '.join(told)} changed since the lists of {shown_type(made.index.edge.edge_type)} were made from it. Call "
+        "graph.build() to use it as it is now."
     )
 
 
@@ -238,8 +261,8 @@ def _write(
     index: EdgeIndex,
     neighbour: VertexIndex,
     derivation: Derivation,
-) -> tuple[int, int]:
-    """Write the lists; return the length of the longest one and the number of edges."""
+) -> tuple[int, int, int]:
+    """Write the lists; return the length of the longest one, the number of edges, and the size in bytes."""
     kinds = dict(reader.execute(f"SELECT column_name, column_type FROM (DESCRIBE {index.adjacency})").fetchall())
     at, other = kinds["dst"], kinds["nbrs"].removesuffix("[]")
     at, other = (other, at) if derivation.backward else (at, other)
@@ -248,7 +271,7 @@ def _write(
     columns += ", earlier BIGINT[]" if derivation.times and derivation.times.earlier else ""
     columns += ", cum BIGINT[]" if derivation.weights else ""
     writer.execute(f"CREATE TABLE {table} ({columns})")
-    longest = count = 0
+    longest = count = size = 0
     shown = db.settings.progress
     with Bar(
         total=index.num_edges, desc=f"lists of {shown_type(index.edge.edge_type)}", unit=" edges", disable=not shown
@@ -257,12 +280,12 @@ def _write(
         for lists, edges in cut_into_lists(iter(stream)):
             part = accumulated(lists) if derivation.weights else lists
             longest = max(longest, int(pc.max(pc.list_value_length(part["nbrs"])).as_py() or 0))
-            count += edges
+            count, size = count + edges, size + part.nbytes
             writer.register("dbgnn_part", part)
             writer.execute(f"INSERT INTO {table} BY NAME FROM dbgnn_part")
             writer.unregister("dbgnn_part")
             bar.update(edges)
-    return longest, count
+    return longest, count, size
 
 
 def _ordered(con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: VertexIndex, derivation: Derivation) -> str:
@@ -315,14 +338,18 @@ def _checksum_query(con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour:
     read = _Read.of(con, index, neighbour, derivation)
     of_edges = [*read.edge_columns.values(), *read.edge_conditions]
     of_nodes = [*read.node_columns.values(), *read.node_conditions]
-    sums = []
-    if of_edges:  # edges are numbered as they lie, nodes by their keys
-        sums.append(f"(SELECT bit_xor(hash(hash(rowid, {', '.join(of_edges)}))) FROM {index.edge.table.sql})")
-    if of_nodes:
-        keys = ", ".join(map(quote, neighbour.vertex.key))
-        sums.append(f"(SELECT bit_xor(hash(hash({keys}, {', '.join(of_nodes)}))) FROM {neighbour.vertex.table.sql})")
-    return f"SELECT [{', '.join(f'{s}::VARCHAR' for s in sums)}]"
+    keys = ", ".join(map(quote, neighbour.vertex.key))
+    sums = [
+        f"(SELECT bit_xor(hash(hash({row}, {', '.join(values)}))) FROM {element.table.sql})::VARCHAR" if values else "''"
+        for element, row, values in (  # edges are numbered as they lie, nodes by their keys
+            (index.edge, "rowid", of_edges),
+            (neighbour.vertex, keys, of_nodes),
+        )
+    ]
+    return f"SELECT {', '.join(sums)}"
 
 
-def _checksum(con: duckdb.DuckDBPyConnection, query: str) -> str:
-    return json.dumps(con.execute(query).fetchall()[0][0])
+def _checksum(con: duckdb.DuckDBPyConnection, query: str) -> tuple[str, str]:
+    """Return the checksums of the edge table and of that of the neighbours."""
+    [(of_edges, of_nodes)] = con.execute(query).fetchall()
+    return str(of_edges), str(of_nodes)

@@ -16,9 +16,14 @@ class Ingredient(ABC):
     __slots__ = ()
 
     @property
-    @abstractmethod
-    def read(self) -> list[str]:
-        """The columns and conditions that it reads, for messages."""
+    def of_edges(self) -> list[str]:
+        """The columns and conditions that it reads of the edge table, for messages."""
+        return []
+
+    @property
+    def of_nodes(self) -> list[str]:
+        """The same of the table of the nodes that lists lead to."""
+        return []
 
     @abstractmethod
     def check(self, con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: VertexIndex) -> None:

@@ -168,9 +168,14 @@ class Times(Ingredient):
     earlier: bool = False
 
     @property
-    def read(self) -> list[str]:
-        """See `Ingredient.read`."""
-        return [column.name for column in (self.edge, self.node) if column is not None]
+    def of_edges(self) -> list[str]:
+        """See `Ingredient.of_edges`."""
+        return [] if self.edge is None else [self.edge.name]
+
+    @property
+    def of_nodes(self) -> list[str]:
+        """See `Ingredient.of_nodes`."""
+        return [] if self.node is None else [self.node.name]
 
     def check(self, con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: VertexIndex) -> None:
         """See `Ingredient.check`."""

@@ -46,8 +46,8 @@ class Weights(Ingredient):
     column: str
 
     @property
-    def read(self) -> list[str]:
-        """See `Ingredient.read`."""
+    def of_edges(self) -> list[str]:
+        """See `Ingredient.of_edges`."""
         return [self.column]
 
     def check(self, con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: VertexIndex) -> None:  # noqa: ARG002

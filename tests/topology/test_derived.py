@@ -1,0 +1,139 @@
+"""Lists made from weights and conditions are of one state of the tables: what changed is an error, and build() mends it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import dbgnn
+
+SCHEMA = """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))
+EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
+
+
+def filled(db: dbgnn.Database) -> dbgnn.Database:
+    db.execute("CREATE TABLE a AS SELECT range AS id, range % 10 AS size FROM range(50)")
+    db.execute("CREATE TABLE b AS SELECT range AS id FROM range(20)")
+    db.execute(
+        "CREATE TABLE e AS SELECT range % 50 AS s, range % 20 AS d, 1.0 + range % 7 AS w, range % 5 AS kind FROM range(700)"
+    )
+    db.execute(SCHEMA)
+    return db
+
+
+def loader(db: dbgnn.Database, **options: Any) -> dbgnn.NeighborLoader:
+    return dbgnn.NeighborLoader(db.graph(), [3], ("b", None), batch_size=20, **options)
+
+
+def first(db: dbgnn.Database, **options: Any) -> list[int]:
+    """The edges of the first mini-batch of a new loader."""
+    ids: list[int] = next(iter(loader(db, **options)))["a", "e", "b"].e_id.tolist()
+    return ids
+
+
+WEIGHTED: dict[str, Any] = {"weight_attr": "w"}
+WHERE: dict[str, Any] = {"where": {"e": "kind < 4", "a": "size > 2"}}
+
+
+@pytest.mark.parametrize("kept", ["file", ":memory:"])
+@pytest.mark.parametrize(
+    ("options", "change", "told"),
+    [
+        (WEIGHTED, "UPDATE e SET w = 0 WHERE rowid = 3", "'w' of table 'e' changed"),
+        (WHERE, "UPDATE e SET kind = 9 WHERE kind = 3", "'kind < 4' of table 'e' changed"),
+        (WHERE, "UPDATE a SET size = 0 WHERE id > 30", "'size > 2' of table 'a' changed"),
+        (
+            WHERE | WEIGHTED,
+            "UPDATE e SET w = 2 * w, kind = 4 - kind; UPDATE a SET size = 9",
+            "'w', 'kind < 4' of table 'e' and 'size",
+        ),
+        (WEIGHTED, "ALTER TABLE e RENAME COLUMN w TO v", "'w' of table 'e' changed"),
+    ],
+    ids=["weight", "edge condition", "node condition", "all", "renamed"],
+)
+def test_a_change_is_an_error_that_names_the_table(
+    tmp_path: Path, kept: str, options: dict[str, Any], change: str, told: str
+) -> None:
+    with filled(dbgnn.connect(tmp_path / "g.duckdb" if kept == "file" else kept)) as db:
+        made = loader(db, **options)
+        before = first(db, **options)
+        db.execute(change)
+        for _ in range(2):
+            with pytest.raises(dbgnn.StaleIndexError, match=told):
+                next(iter(made))
+        db.graph().build()
+        if "RENAME" in change:
+            with pytest.raises(dbgnn.SchemaError, match="'w' of table 'e' is not there"):
+                next(iter(made))
+            return
+        next(iter(made))
+        assert first(db, **options) != before
+
+
+def test_other_columns_and_the_same_values_change_nothing(tmp_path: Path) -> None:
+    with filled(dbgnn.connect(tmp_path / "g.duckdb")) as db:
+        before = first(db, **WEIGHTED)
+        db.execute("UPDATE e SET kind = 0; UPDATE a SET size = 1; UPDATE e SET w = w; UPDATE e SET kind = 3 WHERE kind = 2")
+        assert first(db, **WEIGHTED) == before
+
+
+def test_lists_are_made_once_and_shared(tmp_path: Path) -> None:
+    """By hops, loaders and threads; those of another condition are others."""
+    count = "SELECT count(*) FROM duckdb_tables() WHERE database_name LIKE 'dbgnn_lists_of_%'"
+    with filled(dbgnn.connect(tmp_path / "g.duckdb")) as db:
+        errors: list[BaseException] = []
+
+        def use() -> None:
+            try:
+                next(iter(dbgnn.NeighborLoader(db.graph(), [2, 2], ("b", None), prefetch=0, **WHERE)))
+            except BaseException as error:  # noqa: BLE001 - raised in the test
+                errors.append(error)
+
+        threads = [threading.Thread(target=use) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not errors
+        assert db.execute(count).fetchall() == [(1,)]
+        next(iter(loader(db, where={"e": "kind < 3"})))
+        assert db.execute(count).fetchall() == [(2,)]
+        db.execute("UPDATE e SET kind = 9 WHERE kind = 3")
+        db.graph().build()
+        assert db.execute(count).fetchall() == [(1,)]
+
+
+def test_a_file_that_is_open_read_only_has_them_in_memory(tmp_path: Path) -> None:
+    with filled(dbgnn.connect(tmp_path / "g.duckdb")) as db:
+        wanted = first(db, **WEIGHTED, **WHERE)
+    size = (tmp_path / "g.duckdb").stat().st_size
+    with dbgnn.connect(tmp_path / "g.duckdb", read_only=True) as db:
+        assert first(db, **WEIGHTED, **WHERE) == wanted
+    assert (tmp_path / "g.duckdb").stat().st_size == size
+    with dbgnn.connect(tmp_path / "g.duckdb") as db:
+        db.execute("UPDATE e SET w = 100 WHERE s = 3")
+    with dbgnn.connect(tmp_path / "g.duckdb", read_only=True) as db:
+        assert first(db, **WEIGHTED, **WHERE) != wanted
+
+
+CHANGES: dict[str, Callable[[dbgnn.Database], object]] = {
+    "weight": lambda db: db.execute("UPDATE e SET w = 2 WHERE rowid = 3"),
+    "condition on edges": lambda db: db.execute("UPDATE e SET kind = 9 WHERE rowid = 3"),
+    "condition on nodes": lambda db: db.execute("UPDATE a SET size = 0 WHERE id = 3"),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_pack_is_not_continued_with_other_weights_or_conditions(tmp_path: Path, name: str) -> None:
+    """Of columns that are no features, so nothing else would tell."""
+    with filled(dbgnn.connect(tmp_path / "g.duckdb")) as db:
+        loader(db, **WEIGHTED, **WHERE).pack(tmp_path / "pack", epochs=1)
+        loader(db, **WEIGHTED, **WHERE).pack(tmp_path / "pack", epochs=1)
+        CHANGES[name](db)
+        db.graph().build()
+        with pytest.raises(dbgnn.DbgnnError, match="times, weights and conditions of"):
+            loader(db, **WEIGHTED, **WHERE).pack(tmp_path / "pack", epochs=1)
