@@ -38,7 +38,7 @@ class Narrowed:
         joined = f"""
   SELECT {columns}
   FROM {lists.table} AS a JOIN frontier AS f ON a.dst = f.node"""
-        bits = lists.longest.bit_length()
+        bits = max(1, lists.longest.bit_length())  # of no edges at all, too, there is a column to ask for
         steps = [*self._in_time(bits, weighted=weighted, earlier=earlier), *self._with_gaps(weighted=weighted, earlier=earlier)]
         gaps = self.excluded or earlier
         eligible = Eligible(narrowed=self != WHOLE, ranged=self.since, gaps=gaps, weighted=weighted, bits=bits)

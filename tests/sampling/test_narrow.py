@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
+from torch_geometric.sampler import NodeSamplerInput
 
 import dbgnn
 from dbgnn.sampling import Fanout, KHop, Roots
-from dbgnn.sampling.modes import Last, Mode, Uniform
+from dbgnn.sampling.modes import MODES, Last, Mode, Uniform
 from dbgnn.sampling.roots import Excluded
 from dbgnn.topology.conditions import Conditions
 from dbgnn.topology.derived import Derivation
@@ -19,6 +23,11 @@ from tests.sampling.test_khop import check
 
 PAYS = ("account", "pays", "account")
 KEY = 77
+GRAPH = """
+    CREATE PROPERTY GRAPH g
+      VERTEX TABLES (account KEY (id))
+      EDGE TABLES (pays SOURCE KEY (src) REFERENCES account (id) DESTINATION KEY (dst) REFERENCES account (id))
+"""
 
 AT, OPENED = TimeColumn("at"), TimeColumn("opened")
 TIMES = [Times(AT, None), Times(None, OPENED), Times(AT, OPENED, earlier=True)]
@@ -45,10 +54,7 @@ def db(payments: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory
     con.register("a", pa.table({"id": np.arange(90), "opened": payments["opened"]}))
     con.register("p", pa.table({name: payments[name] for name in ("src", "dst", "at", "amount")}))
     con.execute("CREATE TABLE account AS FROM a; CREATE TABLE pays AS FROM p")
-    db.execute(
-        "CREATE PROPERTY GRAPH g VERTEX TABLES (account KEY (id)) EDGE TABLES "
-        "(pays SOURCE KEY (src) REFERENCES account (id) DESTINATION KEY (dst) REFERENCES account (id))"
-    )
+    db.execute(GRAPH)
     return db
 
 
@@ -113,3 +119,26 @@ def test_what_is_eligible_is_the_oracle_s(
             ["account"], edges, {"account": seeds}, {PAYS: ks}, KEY, replace=replace, disjoint=True, lists=lists, choose=choose
         )
         check(found, same)
+
+
+@pytest.fixture(scope="module")
+def without_payments() -> Iterator[dbgnn.Graph]:
+    with dbgnn.connect() as db:
+        db.execute("CREATE TABLE account AS SELECT range AS id FROM range(9)")
+        db.execute('CREATE TABLE pays (src BIGINT, dst BIGINT, "at" BIGINT, amount BIGINT)')
+        db.execute(GRAPH)
+        yield db.graph()
+
+
+@pytest.mark.parametrize("window", [None, 9])
+@pytest.mark.parametrize("mode", MODES)
+def test_of_no_edges_none_is_sampled(without_payments: dbgnn.Graph, mode: str, window: int | None) -> None:
+    """Lists of no edges have no longest one, whose length is that of a search."""
+    weights = "amount" if MODES[mode].needs_weights else None
+    sampler = dbgnn.NeighborSampler(
+        without_payments, [2, -1], mode=mode, time_attr="at", time_window=window, weight_attr=weights
+    )
+    seeds = NodeSamplerInput(None, torch.tensor([4, 5, 6]), time=torch.tensor([60, 60, 60]), input_type="account")
+    out = sampler.sample_from_nodes(seeds)
+    assert out.node["account"].tolist() == [4, 5, 6]
+    assert out.edge[PAYS].tolist() == []
