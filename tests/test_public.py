@@ -104,7 +104,6 @@ ORDER = """terminal masking errors display progress files documents clock identi
 #: Types that are named upwards, for type checkers alone: both ends are one thing in two files.
 NAMED_UPWARDS = {
     ("graph", "database"),  # the `Database` of a `Graph`, which its `graph()` gives
-    ("packs", "loader"),  # the `NeighborLoader` whose `pack()` is written there
 }
 
 

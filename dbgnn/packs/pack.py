@@ -10,9 +10,9 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dbgnn import files
 from dbgnn.display import Listed
@@ -30,13 +30,44 @@ from dbgnn.topology.stored import stored_parts
 from dbgnn.topology.table_state import part_name
 
 if TYPE_CHECKING:
-    from dbgnn.loader.sampled_loader import SampledLoader
+    from dbgnn.stores import DuckDBFeatureStore, DuckDBGraphStore
 
 #: A part is full with so many bytes: what a kill costs at most, and what stays mapped as long as one of its batches is kept.
 PART_BYTES = 256 << 20
 
 
-def write(loader: SampledLoader, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
+class Packable(Protocol):
+    """A loader, as far as its mini-batches are packed."""
+
+    @property
+    def data(self) -> tuple[DuckDBFeatureStore, DuckDBGraphStore]:
+        """The stores that it reads."""
+
+    @property
+    def seeds(self) -> Sized:
+        """What its mini-batches start from."""
+
+    @property
+    def neighbor_sampler(self) -> Any:
+        """What samples: a `NeighborSampler`."""
+
+    @property
+    def batch_sampler(self) -> Any:
+        """What draws their order."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides its mini-batches, but for the tables, by name, as JSON has it."""
+
+    def __len__(self) -> int: ...
+
+    def _draw(self) -> Iterable[NumberedBatch]:
+        """Draw the seeds of the next epoch, mini-batch by mini-batch."""
+
+    def _run(self, batches: Iterable[NumberedBatch], *, transform: bool) -> Generator[Any]:
+        """Yield the mini-batches of these seeds."""
+
+
+def write(loader: Packable, path: str | os.PathLike[str], *, epochs: int = 1, progress: bool | None = None) -> None:
     """Pack the next ``epochs`` epochs of a loader into a folder, without the loader's ``transform``.
 
     After a kill, a crash or a full disk, the same call continues after the last complete part, and the pack becomes byte for
@@ -90,7 +121,7 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _begun(loader: SampledLoader, folder: Path, epochs: int) -> Manifest:
+def _begun(loader: Packable, folder: Path, epochs: int) -> Manifest:
     """Return the manifest of the pack in the folder, or begin one: draw the order of the seeds of all epochs, and keep it."""
     now = {"epochs": epochs, **_decisive(loader)}
     names = set(os.listdir(folder))
@@ -108,14 +139,14 @@ def _begun(loader: SampledLoader, folder: Path, epochs: int) -> Manifest:
     return manifest
 
 
-def _drawn(loader: SampledLoader, folder: Path, manifest: Manifest) -> Iterator[NumberedBatch]:
+def _drawn(loader: Packable, folder: Path, manifest: Manifest) -> Iterator[NumberedBatch]:
     """Yield the seeds of every mini-batch that is not packed."""
     path = folder / ORDER
     with manifest.order.open(path, verify=True) as file:
         yield from read_order(file, path, manifest.packed, counts=manifest.epochs, seeds=len(loader.seeds))
 
 
-def _write_parts(loader: SampledLoader, folder: Path, manifest: Manifest, *, shown: bool) -> None:
+def _write_parts(loader: Packable, folder: Path, manifest: Manifest, *, shown: bool) -> None:
     total, writer = sum(manifest.epochs), PartWriter()
     drawn = _drawn(loader, folder, manifest)
     with (
@@ -138,7 +169,7 @@ def _write_parts(loader: SampledLoader, folder: Path, manifest: Manifest, *, sho
 # -- what decides the batches --------------------------------------------------------------------------
 
 
-def _decisive(loader: SampledLoader) -> dict[str, Any]:
+def _decisive(loader: Packable) -> dict[str, Any]:
     """Return what decides the mini-batches of a loader, by name, as JSON has it."""
     found = {
         **loader.identity(),
@@ -149,7 +180,7 @@ def _decisive(loader: SampledLoader) -> dict[str, Any]:
     return json.loads(json.dumps(found))  # type: ignore[no-any-return] # as it is when read again
 
 
-def _tables(loader: SampledLoader) -> dict[str, Any]:
+def _tables(loader: Packable) -> dict[str, Any]:
     """Return the checksums of nodes and edges, and the columns that are served."""
     store = loader.data[0]
     graph = store.graph
@@ -168,7 +199,7 @@ def _tables(loader: SampledLoader) -> dict[str, Any]:
     return found
 
 
-def _read_to_sample(loader: SampledLoader) -> dict[str, Any]:
+def _read_to_sample(loader: Packable) -> dict[str, Any]:
     """Return the checksums of what the sampler reads of the tables beside keys: times, weights, conditions."""
     graph, fanout = loader.data[0].graph, loader.neighbor_sampler.fanout
     topology, found = graph.topology(), {}
@@ -182,7 +213,7 @@ def _read_to_sample(loader: SampledLoader) -> dict[str, Any]:
     return found
 
 
-def _length(loader: SampledLoader) -> int:
+def _length(loader: Packable) -> int:
     try:
         return len(loader)
     except TypeError:
