@@ -139,3 +139,19 @@ def test_events_respects_time_and_shows_what_a_leak_promises() -> None:
     printed = run_example("events.py", "--accounts", "600", "--epochs", "3")
     honest, leaky = number("honest AUC", printed), number("leaky AUC", printed)
     assert 0.6 < honest < leaky - 0.03
+
+
+def recommends(printed: str) -> None:
+    """Ten movies for one user, the best first, and a recall above that of what is popular."""
+    scores = [float(score) for score in re.findall(r"^ +(-?[0-9.]+)  .+ \(rated [0-9]+ times\)$", printed, re.MULTILINE)]
+    assert len(scores) == 10
+    assert scores == sorted(scores, reverse=True)
+    assert number("recall@20", printed) > 1.1 * number("of what is popular", printed)
+
+
+def test_links_recommend_better_than_popularity_on_generated_ratings() -> None:
+    recommends(run_example("links.py", "--epochs", "3"))
+
+
+def test_links_recommend_better_than_popularity(movielens_dir: Path) -> None:
+    recommends(run_example("links.py", movielens_dir, "--epochs", "3"))
