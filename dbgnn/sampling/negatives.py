@@ -19,8 +19,6 @@ from dbgnn.topology.times import Moments
 #: The total of weights is less than 2 to this, give or take a node's 1.
 _BITS = 60
 
-_LOW = np.uint64(32)
-
 Whole = npt.NDArray[np.int64]
 
 
@@ -86,15 +84,13 @@ class EndNodes:
 
 def _below(stream: Words, bound: Whole) -> Whole:
     """Return one of 0 … bound - 1 for each stream, every one equally likely."""
-    # As many bits as the largest has, so that less than half of the numbers are rejected.
-    mask = (bound - 1).astype(np.uint64)
-    for shift in (1, 2, 4, 8, 16, 32):
-        mask |= mask >> np.uint64(shift)
+    # As many bits as the largest has, so that less than half are rejected; the upper ones, which `mix` mixes best.
+    spare = 63 - np.frexp((bound - 1).astype(np.float64))[1].astype(np.int64)
     out = np.empty(len(bound), dtype=np.int64)
     left, count = np.arange(len(bound)), 0
     while len(left):
-        high, low = (mix(stream[left] ^ np.uint32(count + half)).astype(np.uint64) for half in (1, 2))
-        number = (((high << _LOW) | low) & mask[left]).astype(np.int64)
+        high, low = (mix(stream[left] ^ np.uint32(count + half)).astype(np.int64) for half in (1, 2))
+        number = ((high << 31) | (low >> 1)) >> spare[left]
         out[left] = number
         left, count = left[number >= bound[left]], count + 2
     return out

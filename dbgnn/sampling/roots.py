@@ -63,8 +63,11 @@ def excluded_lists(given: Sequence[Excluded | None], node: Ids, sizes: Sequence[
     place = np.repeat(np.arange(len(sizes)), sizes) * width + node
     found = np.concatenate([number * width + each.at.astype(np.int64) for number, each in there])
     edge = np.concatenate([each.edge.astype(np.int64) for _, each in there])
-    order = np.argsort(found, kind="stable")
+    order = np.lexsort((edge, found))
     found, edge = found[order], edge[order]
+    # An edge may be left out twice, as the loop that is its own reverse; it is one gap in its list.
+    first = np.append(True, (found[1:] != found[:-1]) | (edge[1:] != edge[:-1]))
+    found, edge = found[first], edge[first]
     begin, end = np.searchsorted(found, place, "left"), np.searchsorted(found, place, "right")
     length = end - begin
     if not length.any():
