@@ -76,6 +76,8 @@ def check_batch(batch: Data | HeteroData, claims: Claims) -> None:
         of_nodes = (claims.names(None, edges=False) | {"x"}) - of_edges
         rows = _check_nodes(store, of_nodes, claims.count(None, edges=False), "")
         _check_edges(store, of_edges, claims.count(None, edges=True), (rows, rows), "")
+        _check_triplets(store, of_edges | of_nodes, rows, "")
+        _check_links(store, of_edges | of_nodes, (rows, rows), "")
         return
     rows_of = {
         key: _check_nodes(store, claims.names(key, edges=False) | {"x"}, claims.count(key, edges=False), f"{key!r} ")
@@ -84,6 +86,9 @@ def check_batch(batch: Data | HeteroData, claims: Claims) -> None:
     for key, store in batch.edge_items():
         ends = rows_of.get(key[0]), rows_of.get(key[2])
         _check_edges(store, claims.names(key, edges=True), claims.count(key, edges=True), ends, f"{key!r} ")
+        _check_links(store, claims.names(key, edges=True), ends, f"{key!r} ")
+    for key, store in batch.node_items():
+        _check_triplets(store, claims.names(key, edges=False), rows_of[key], f"{key!r} ")
 
 
 def check_bool(values: Tensor) -> None:
@@ -118,6 +123,30 @@ def _check_nodes(store: Any, served: frozenset[str], count: int | None, where: s
         if len(store["batch"]) != rows:
             raise MalformedError(f"{where}has {len(store['batch']):,} values of batch for {rows:,} nodes")
     return rows
+
+
+def _check_triplets(store: Any, served: frozenset[str], rows: int | None, where: str) -> None:
+    for name in ("src_index", "dst_pos_index", "dst_neg_index"):
+        if name not in served:  # else it is a column, whose values are the user's
+            _check_positions(store.get(name), rows, f"{where}has {name!r} that")
+
+
+def _check_positions(positions: Any, rows: int | None, what: str) -> None:
+    """Raise unless seeds of links are nodes of the mini-batch."""
+    if isinstance(positions, Tensor):
+        if positions.dtype not in {torch.int64, torch.int32}:
+            raise MalformedError(f"{what} is of {positions.dtype}")
+        _check_range(positions, rows or 0, what)
+
+
+def _check_links(store: Any, served: frozenset[str], ends: tuple[int | None, int | None], where: str) -> None:
+    links = store.get("edge_label_index")
+    if not isinstance(links, Tensor) or "edge_label_index" in served:
+        return
+    if links.dim() != 2 or len(links) != 2:
+        raise MalformedError(f"{where}has an edge_label_index of shape {list(links.shape)}")
+    for end, rows, name in zip(links, ends, ("source", "destination"), strict=True):
+        _check_positions(end, rows, f"{where}has seed links whose {name}")
 
 
 def _check_edges(

@@ -143,6 +143,12 @@ LIES: list[tuple[str, Any, str]] = [
     ("num_nodes", "4", "'4' for num_nodes"),
     ("batch", torch.tensor([0, 0, 0, 2**40]), "'batch' that is 0 to"),
     ("batch", torch.zeros(3, dtype=torch.int64), "3 values of batch for 4 nodes"),
+    ("edge_label_index", torch.tensor([[0, 4], [1, 2]]), "seed links whose source is 0 to 4, and there are 4"),
+    ("edge_label_index", torch.tensor([[0, 3], [1, -1]]), "seed links whose destination is -1 to 1"),
+    ("edge_label_index", torch.tensor([0, 1]), r"edge_label_index of shape \[2\]"),
+    ("src_index", torch.tensor([0, 4]), "'src_index' that is 0 to 4"),
+    ("dst_neg_index", torch.tensor([[0, 1], [2, 2**40]]), "'dst_neg_index' that is 0 to"),
+    ("dst_pos_index", torch.ones(2), "'dst_pos_index' that is of torch.float32"),
 ]
 
 
@@ -161,7 +167,7 @@ def test_a_batch_that_would_mislead_a_model_is_refused(
     if typed:
         given = HeteroData()
         for key, item in batch.to_dict().items():
-            given[CITES if key in ("edge_index", "e_id", "w") else "paper"][key] = item
+            given[CITES if key in ("edge_index", "e_id", "w", "edge_label_index") else "paper"][key] = item
     folder = forge(tmp_path / "pack", [honest(), given], **SAID)
     with pytest.raises(dbgnn.DataError, match=rf"pack' is damaged: part-00000\.arrow holds a mini-batch 1 .*{message}"):
         next(iter(dbgnn.PackedLoader(folder)))  # before the first one, which is honest
