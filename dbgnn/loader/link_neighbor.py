@@ -18,7 +18,7 @@ from dbgnn.loader.sampled_loader import SampledLoader
 from dbgnn.loader.seeds.link_forms import seed_links
 from dbgnn.loader.seeds.link_seeds import LinkOptions, LinkSeeds
 from dbgnn.loader.seeds.task_links import task_links
-from dbgnn.loader.seeds.task_rows import Task
+from dbgnn.loader.seeds.task_rows import task_given
 from dbgnn.sampling.asked_neighbors import NumNeighborsType
 from dbgnn.sampling.modes import Mode
 from dbgnn.schema.model import EdgeType
@@ -135,8 +135,8 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
         negative = _negatives(neg_sampling, neg_sampling_ratio)
         options = LinkOptions(negative, bool(avoid_true_edges), exclude_seed_edges)
         own = {"edge_label": edge_label, "edge_label_time": edge_label_time, "input_id": input_id}
-        if isinstance(edge_label_index, Task):
-            seeds: LinkSeeds = task_links(stores[0], edge_label_index, sampler, options, own, stacklevel=2)
+        if (task := task_given(edge_label_index)) is not None:
+            seeds: LinkSeeds = task_links(stores[0], task, sampler, options, own, stacklevel=2)
         else:
             seeds = LinkSeeds(stores[0], sampler, seed_links(stores[0], edge_label_index), options, **own)
         # Lightning makes a loader again from those attributes that are named as arguments.

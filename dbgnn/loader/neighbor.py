@@ -16,7 +16,7 @@ from dbgnn.loader.lightning import forget_constructor
 from dbgnn.loader.sampled_loader import SampledLoader
 from dbgnn.loader.seeds.input_times import input_times
 from dbgnn.loader.seeds.node_seeds import NodeSeeds, input_nodes, warn_of_nothing
-from dbgnn.loader.seeds.task_rows import Task
+from dbgnn.loader.seeds.task_rows import task_given
 from dbgnn.loader.seeds.task_seeds import task_seeds
 from dbgnn.sampling.asked_neighbors import NumNeighborsType
 from dbgnn.sampling.modes import Mode
@@ -136,8 +136,8 @@ class NeighborLoader(SampledLoader, NodeLoader):
             relative_time=relative_time,
         )
         seeds: NodeSeeds
-        if isinstance(input_nodes, Task):
-            seeds = task_seeds(stores[0], input_nodes, sampler, input_id=input_id, input_time=input_time, stacklevel=2)
+        if (task := task_given(input_nodes)) is not None:
+            seeds = task_seeds(stores[0], task, sampler, input_id=input_id, input_time=input_time, stacklevel=2)
         else:
             chosen = _chosen(stores[0], input_nodes)
             times = input_times(stores[0].graph, sampler, chosen, input_time)

@@ -121,6 +121,9 @@ def test_the_only_edge_type_is_meant_where_none_is_named_and_else_it_is_asked_fo
         batch = next(iter(dbgnn.LinkNeighborLoader(memory.graph(), [1], edge_label_index=made, batch_size=2)))
         links = batch["n", "e", "n"]
         assert batch["n"].n_id[links.edge_label_index].tolist() == [[3, 3], [1, 3]]
+        stores = memory.get_torch_geometric_remote_backend(homogeneous=True)
+        flat = next(iter(dbgnn.LinkNeighborLoader(stores, [1], edge_label_index=made, batch_size=2)))
+        assert flat.n_id[flat.edge_label_index].tolist() == [[3, 3], [1, 3]]
 
 
 @pytest.mark.parametrize(

@@ -315,7 +315,18 @@ def test_a_remedy_for_null_works_as_written(graph: dbgnn.Graph) -> None:
     assert len(columns_of(loader(graph, task(kept)))["y"]) == 97
 
 
+def test_nanoseconds_that_microseconds_cannot_hold_are_an_error_with_a_cast(graph: dbgnn.Graph) -> None:
+    whole = "SELECT name, as_of::TIMESTAMP_NS AS as_of, churned FROM labels"
+    assert torch.equal(columns_of(loader(graph, task(whole)))["seed_time"], columns_of(loader(graph, task()))["seed_time"])
+    finer = "SELECT name, make_timestamp_ns(epoch_ns(as_of::TIMESTAMP) + 1) AS as_of, churned FROM labels"
+    with pytest.raises(dbgnn.RequestError, match='"as_of"::TIMESTAMP AS "as_of"'):
+        loader(graph, task(finer))
+    assert len(columns_of(loader(graph, task(f'SELECT * REPLACE ("as_of"::TIMESTAMP AS "as_of") FROM ({finer})')))["y"]) == 100
+
+
 def test_what_is_given_beside_a_task_is_an_error(graph: dbgnn.Graph) -> None:
+    with pytest.raises(dbgnn.RequestError, match="give it alone, without 'customer'"):
+        loader(graph, ("customer", task()))
     with pytest.raises(dbgnn.RequestError, match="input_id is not for a task"):
         loader(graph, task(), input_id=torch.arange(100))
     with pytest.raises(dbgnn.RequestError, match="input_time is not for a task"):

@@ -9,6 +9,7 @@ from dbgnn.loader.seeds.link_forms import ChosenLinks
 from dbgnn.loader.seeds.link_seeds import LinkOptions, LinkSeeds
 from dbgnn.loader.seeds.task_rows import Task, TaskRows
 from dbgnn.loader.seeds.task_times import timeline_of, times_of_rows, warn_of_leak
+from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore
@@ -48,6 +49,7 @@ class TaskLinks(LinkSeeds):
         return super().identity() | {"task": self.rows.identity()}
 
 
+@keyboard_interrupts()
 def task_links(
     store: DuckDBFeatureStore, task: Task, sampler: Any, options: LinkOptions, given: dict[str, Any], *, stacklevel: int
 ) -> TaskLinks:
@@ -72,5 +74,5 @@ def task_links(
         remedy = "leave it out" if says is None else f"name the column of its query with {says}="
         raise RequestError(f"{beside[0]} is not for a task, whose rows say it; {remedy}.")
     seeds = TaskLinks(store, sampler, task.read(store), options)
-    warn_of_leak(store.graph, seeds.rows, sampler, stacklevel=stacklevel + 1)
+    warn_of_leak(store.graph, seeds.rows, sampler, stacklevel=stacklevel + 2)
     return seeds

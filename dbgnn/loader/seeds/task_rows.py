@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from dbgnn.errors import RequestError
 from dbgnn.schema.model import Label
 
 if TYPE_CHECKING:
@@ -61,6 +62,20 @@ class TaskRows:
 
 def _checksum(values: npt.NDArray[Any]) -> str:
     return xxhash.xxh3_64_hexdigest(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+
+
+def task_given(given: object) -> Task | None:
+    """Return the task that a loader is given as its seeds; None: they are of another form.
+
+    Raises:
+        RequestError: It stands beside a type, which it says itself.
+    """
+    if isinstance(given, (tuple, list)) and len(given) == 2 and isinstance(given[1], Task):
+        raise RequestError(
+            f"A task says itself of which type its rows are; give it alone, without {given[0]!r}. An EntityTask takes "
+            "node_type=, a LinkTask edge_type=."
+        )
+    return given if isinstance(given, Task) else None
 
 
 class Task(ABC):

@@ -17,6 +17,7 @@ from dbgnn.loader.seeds.node_seeds import ChosenNodes, NodeSeeds
 from dbgnn.loader.seeds.task_rows import Task, TaskRows
 from dbgnn.loader.seeds.task_times import timeline_of, times_of_rows, warn_of_leak
 from dbgnn.sampling.start import Start
+from dbgnn.translated import keyboard_interrupts
 
 if TYPE_CHECKING:
     from dbgnn.sampling.sampler import NeighborSampler
@@ -90,6 +91,7 @@ class TaskSeeds(NodeSeeds):
         return replace(inputs, time=self._times[timeline.unit][inputs.input_id])
 
 
+@keyboard_interrupts()
 def task_seeds(
     store: DuckDBFeatureStore, task: Task, sampler: BaseSampler, *, input_id: Tensor | None, input_time: Any, stacklevel: int
 ) -> TaskSeeds:
@@ -114,7 +116,7 @@ def task_seeds(
         what = "rows of the task" if given[0] == "input_id" else "times of its column time="
         raise RequestError(f"{given[0]} is not for a task, whose seeds have the {what}; leave it out.")
     seeds = TaskSeeds(store, task.read(store), sampler)
-    warn_of_leak(store.graph, seeds.rows, sampler, stacklevel=stacklevel + 1)
+    warn_of_leak(store.graph, seeds.rows, sampler, stacklevel=stacklevel + 2)
     return seeds
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from dbgnn.display import warn
-from dbgnn.errors import SchemaError
+from dbgnn.errors import RequestError, SchemaError
 from dbgnn.loader.seeds.task_rows import TaskRows
 from dbgnn.sampling.given_times import given_times
 from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.schema.catalog import columns
+from dbgnn.sql import quote
 from dbgnn.stores.source import key_columns
-from dbgnn.topology.times import NUMBER, Timeline, unit_of
+from dbgnn.topology.times import MICROSECONDS, NUMBER, Timeline, unit_of
 
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph
@@ -42,6 +44,12 @@ def times_of_rows(graph: IndexedGraph, rows: TaskRows, timeline: Timeline) -> Te
         raise SchemaError(
             f"{said} is {kind}, and the times of the graph (time_attr={column!r}) are {theirs}; they cannot be compared. "
             f"Convert it in the query, such as by {cast}."
+        )
+    micros = rows.times.astype(f"datetime64[{MICROSECONDS}]") if timeline.unit == MICROSECONDS else rows.times
+    if not np.array_equal(micros, rows.times):
+        raise RequestError(
+            f"{said} is {kind}, and the times of the graph are in microseconds, which cannot hold all of it exactly. Cast it "
+            f"in the query: {quote(name)}::TIMESTAMP AS {quote(name)}."
         )
     return given_times(graph, rows.label, rows.ends[0].numpy(), rows.times, timeline.unit, said)
 
