@@ -27,16 +27,13 @@ class Window:
 
     def before(self, times: Moments) -> Moments:
         """Return when the window of each time begins; `BEFORE_ALL` where that is out of range."""
-        distinct, place = np.unique(times, return_inverse=True)
         scale = 1000 if self.unit == NANOSECONDS else 1
         span = self.length + self.months * 31 * _DAY * scale
-        within = np.full(len(distinct), span <= np.iinfo(np.int64).max)
+        starts = np.full_like(times, BEFORE_ALL)
         if span <= np.iinfo(np.int64).max:
-            within = distinct >= BEFORE_ALL + span
-        starts = np.full_like(distinct, BEFORE_ALL)
-        if within.any():
-            starts[within] = self._months_before(distinct[within], scale) - self.length
-        return starts[place]
+            within = times >= BEFORE_ALL + span
+            starts[within] = self._months_before(times[within], scale) - self.length
+        return starts
 
     def _months_before(self, times: Moments, scale: int) -> Moments:
         if not self.months:
