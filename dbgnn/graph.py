@@ -193,8 +193,8 @@ class Graph(IndexedGraph, Shown):
     ) -> int:
         """Run a model over a loader, and write what it says of the seed nodes to a column.
 
-        Of a loader of an :class:`dbgnn.EntityTask` or :class:`dbgnn.LinkTask`, a table of its own gets a row per row of the task:
-        the key columns and the time as its query calls them, and ``pred``.
+        Of a loader of an :class:`dbgnn.EntityTask` or :class:`dbgnn.LinkTask`, a table of its own gets a row per row of the
+        task: the key columns and the time as its query calls them, and ``pred``.
 
         Streams; what was computed is kept in the file as it grows. Resume an interrupted call by repeating it.
 
