@@ -346,7 +346,7 @@ class SampledLoader(Listed, Attributes):
         ours = isinstance(sampler, NeighborSampler)
         text += "".join(f"\n  {line}" for line in (explained_lists(sampler, topology) if ours else []))
         if sql:
-            shown = sampler.statements(topology) if ours else [(f"{sampler!r} sends its own", "")]
+            shown = sampler.statements(topology, self._seeds.left_out_types) if ours else [(f"{sampler!r} sends its own", "")]
             text += "".join(f"\n\n-- {what}\n{statement}" for what, statement in shown)
         return PrintedText(text)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -258,9 +258,9 @@ class NeighborSampler(Listed, Settable):
         keys = [self.batch_key(epoch, batch) for epoch, batch in counters]
         return self._khop().sample(topology, [start.roots for start in starts], keys, clock)
 
-    def statements(self, topology: Topology) -> Iterator[tuple[str, str]]:
-        """Yield what is sampled, in words, and its statement, of every edge type and number of neighbours."""
-        return statements_of(self.graph.db, topology, self.fanout)
+    def statements(self, topology: Topology, left_out: Collection[EdgeType] = ()) -> Iterator[tuple[str, str]]:
+        """Yield what is sampled, in words, and its statement; see `statements_of`."""
+        return statements_of(self.graph.db, topology, self.fanout, left_out)
 
     def derived_lists(self, topology: Topology) -> list[tuple[EdgeType, list[int], Lists]]:
         """Return the lists that were made for it, with their edge type and the hops that read them, from 1."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -17,15 +17,25 @@ if TYPE_CHECKING:
     from dbgnn.topology import Topology
 
 
-def statements_of(db: OpenDatabase, topology: Topology, fanout: Fanout) -> Iterator[tuple[str, str]]:
-    """Yield what is sampled, in words, and its statement, of every edge type and number of neighbours."""
+def statements_of(
+    db: OpenDatabase, topology: Topology, fanout: Fanout, left_out: Collection[EdgeType] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yield what is sampled, in words, and its statement, of every edge type and number of neighbours.
+
+    Args:
+        db: The database.
+        topology: The verified index.
+        fanout: What is sampled.
+        left_out: Edge types of which some edges are left out of their mini-batch.
+    """
     for edge_type, hops in fanout.num_neighbors.items():
         asked = {(k, fanout.derivation(edge_type, hop)): None for hop, k in enumerate(hops) if k}
         for k, derivation in asked:
             alike = [str(h + 1) for h, n in enumerate(hops) if (n, fanout.derivation(edge_type, h)) == (k, derivation)]
             lists = lists_of(db, topology, topology.edges[edge_type], derivation)
             timed = derivation.times is not None
-            narrowed = Narrowed(until=timed, since=timed and fanout.window is not None)
+            excluded = edge_type in left_out
+            narrowed = Narrowed(until=timed, since=timed and fanout.window is not None, excluded=excluded)
             what = f"{shown_type(edge_type)}, {'all' if k < 0 else k} neighbours, in hop {', '.join(alike)}"
             yield what, expand_sql(lists, k, fanout.mode, narrowed, words=1)
         if fanout.induced:

@@ -256,6 +256,39 @@ def test_seed_edges_are_left_out(films: dbgnn.Graph, in_memory: Any, edge_type: 
                 assert mine == all_ - banned[edge_type]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"replace": True},
+        {"mode": "labor"},
+        {"weight_attr": "w"},
+        {"sample_direction": "backward"},
+        {"where": {"rates": "stars > 1"}},
+        {"time_attr": "ts", "temporal_strategy": "last", "time_window": 30},
+    ],
+    ids=str,
+)
+def test_seed_edges_are_left_out_in_every_mode(films: dbgnn.Graph, options: dict[str, Any]) -> None:
+    """Of some and of all neighbours; what else is there stays."""
+    for k in (2, -1):
+        asked: dict[str, Any] = {"batch_size": 40, **options}
+        loader = dbgnn.LinkNeighborLoader(films, [k, k], "rates", exclude_seed_edges="reverse", **asked)
+        plain = dbgnn.LinkNeighborLoader(films, [k, k], "rates", **asked)
+        assert "excluded" in loader.explain(sql=True)
+        assert "excluded" not in plain.explain(sql=True)
+        shared = 0
+        for batch, whole in zip(loader, plain, strict=True):
+            seeds = set(batch[RATES].input_id.tolist())
+            for edge_type in (RATES, RATED_BY):
+                mine, all_ = (set(part[edge_type].e_id.tolist()) for part in (batch, whole))
+                assert mine
+                assert not mine & seeds
+                shared += len(all_ & seeds)
+                if k < 0:
+                    assert mine <= all_
+        assert shared
+
+
 def ends_of(edges: Any) -> list[tuple[int, int]]:
     return list(zip(edges.e_id.tolist(), edges.edge_index[1].tolist(), strict=True))
 

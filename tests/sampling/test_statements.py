@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dbgnn.sampling.edges_between import edges_of_pairs_sql
 from dbgnn.sampling.hop import expand_sql, induce_sql
 from dbgnn.sampling.modes import MODES, Labor, Last, Uniform, Weighted
 from dbgnn.sampling.narrow import Narrowed
@@ -53,6 +54,7 @@ def statements() -> Mapping[str, str]:
         "uniform_without_some_edges": expand_sql(Lists(ADJACENCY), 2, Uniform(), LEFT_OUT, words=1),
         "last_until": expand_sql(TIMED, 2, Last(), UNTIL, words=1),
         "last_in_a_window_without_some_edges": expand_sql(TIMED, 2, Last(), NARROWED, words=1),
+        "edges_between": edges_of_pairs_sql(ADJACENCY),
         "induced": induce_sql(Lists(ADJACENCY)),
         "induced_until": induce_sql(TIMED),
         "induced_in_a_window": induce_sql(TIMED, window=True),

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.sampling.start import Start
+from dbgnn.schema.model import EdgeType
 
 if TYPE_CHECKING:
     from dbgnn.loader.seeds.task_rows import TaskRows
@@ -38,6 +39,11 @@ class Seeds(ABC):
 
     input_data: Any
     what: str
+
+    @property
+    def left_out_types(self) -> list[EdgeType]:
+        """Edge types of which some edges are left out of their mini-batch."""
+        return []
 
     #: The rows of the task that they are; None: they are no task's.
     rows: TaskRows | None = None

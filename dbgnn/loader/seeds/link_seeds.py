@@ -105,6 +105,11 @@ class LinkSeeds(Seeds):
     def __len__(self) -> int:
         return len(self.input_data.row)
 
+    @property
+    def left_out_types(self) -> list[EdgeType]:
+        """See `Seeds.left_out_types`."""
+        return [rule.edge_type for rule in self._left_out]
+
     def check(self, topology: Topology) -> None:
         """Raise if the links are others than when they were chosen."""
         index, source, _, destination = topology.edges[self._chosen_type], *self._chosen_type
