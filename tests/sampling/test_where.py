@@ -116,6 +116,13 @@ def test_types_are_named_as_everywhere(db: dbgnn.Database) -> None:
     assert met(db, where={"user": "age < 30"})[0] == rows(db, "rates", "s IN (SELECT id FROM user WHERE age < 30)")
 
 
+def test_backward_a_node_type_is_that_of_the_destinations(db: dbgnn.Database) -> None:
+    found = met(db, sample_direction="backward", where={"rates": "stars >= 4", "movie": "year < 1990"})
+    assert found[0]
+    assert found[0] <= rows(db, "rates", "stars >= 4 AND d IN (SELECT id FROM movie WHERE year < 1990)")
+    assert found[1] == rows(db, "liked", "true")
+
+
 def test_with_time_weights_and_disjoint_every_clause_holds(db: dbgnn.Database) -> None:
     """Many draws of one edge: each is eligible by all clauses, and each that is eligible comes."""
     db.execute("ALTER TABLE rates ADD COLUMN IF NOT EXISTS w DOUBLE; UPDATE rates SET w = rowid % 3")
