@@ -115,9 +115,9 @@ class Pipeline:
         if self._plan is None:
             topology = self.store.graph.topology()
             served = self.served(topology)
-            self._plan = make_plan(
-                self.store.graph.db, topology, served, self._pilot(topology, served, batch_size), self.asked, num_batches
-            )
+            pilot = self._pilot(topology, served, batch_size)
+            lists = sum(lists.num_bytes for _, _, lists in self.sampler.derived_lists(topology))
+            self._plan = make_plan(self.store.graph.db, topology, served, pilot, self.asked, num_batches, lists_bytes=lists)
             self._hot = HotRows(self.store, self._plan.cache_bytes)
             self.buffers = Buffers(pinned=self.pinned, idle_bytes=self._plan.idle_bytes)
         return self._plan

@@ -147,7 +147,14 @@ def check_asked(asked: Asked) -> Asked:
 
 
 def make_plan(
-    db: OpenDatabase, topology: Topology, served: Sequence[Served], pilot: Pilot, asked: Asked, num_batches: int | None
+    db: OpenDatabase,
+    topology: Topology,
+    served: Sequence[Served],
+    pilot: Pilot,
+    asked: Asked,
+    num_batches: int | None,
+    *,
+    lists_bytes: int = 0,
 ) -> Plan:
     """Choose what was not asked for.
 
@@ -158,10 +165,11 @@ def make_plan(
         pilot: What mini-batches are like.
         asked: What the user decided.
         num_batches: Mini-batches of an epoch, if known.
+        lists_bytes: Bytes of the derived lists, which are in memory beside the index.
     """
     limit = memory_limit(db)
     features = sum(s.num_bytes for s in served)
-    index = sum(8 * e.num_edges + 32 * e.num_dst for e in topology.edges.values())
+    index = sum(8 * e.num_edges + 32 * e.num_dst for e in topology.edges.values()) + lists_bytes
     fits = features + index <= _FITS * limit.bytes
     batch_bytes = sum(pilot.rows[s.label] * s.row_bytes for s in served)
     handed_bytes = batch_bytes + 24 * pilot.edges + 8 * pilot.nodes

@@ -31,6 +31,10 @@ def mode_asked(given: Mapping[str, Any], *, replace: bool) -> Mode:
     means = {"weight_attr": "weighted"} if given["weight_attr"] is not None else {}
     means |= {"temporal_strategy": strategy} if strategy != "uniform" else {}
     asked = given["mode"]
+    if not isinstance(asked, (str, Mode, type(None))):
+        raise RequestError(
+            f"mode must be a name ({', '.join(map(repr, MODES))}) or a mode, such as Labor(), not {asked!r:.80}."
+        )
     means |= {"mode": _name(asked) if isinstance(asked, Mode) else asked} if asked is not None else {}
     if len(set(means.values())) > 1:
         raise RequestError(f"{' and '.join(f'{n}={given[n]!r}' for n in means)} are two ways to choose; leave one out.")

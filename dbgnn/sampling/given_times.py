@@ -93,8 +93,8 @@ def _from_objects(values: Any, name: str) -> Any:
         array = pa.array(values.tolist())
         if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
             array = array.cast(pa.timestamp(array.type.unit if pa.types.is_timestamp(array.type) else "us"))
-    except pa.ArrowException as error:
-        raise RequestError(f"{name} must hold integers or moments: {first_line(error)}.") from None
+    except (pa.ArrowException, OverflowError) as error:
+        raise RequestError(f"{name} must hold integers of 64 bits, or moments: {first_line(error)}.") from None
     if array.null_count:
         raise RequestError(f"{name} has None in {array.null_count:,} of {len(array):,} places; every seed needs a time.")
     return array.to_numpy(zero_copy_only=False)

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -171,34 +172,35 @@ class _Kept:
                     _drop(db, found.lists)
 
     def _forget_other_builds(self, db: OpenDatabase, index: EdgeIndex) -> None:
-        """Drop lists of the same edge type that were made from adjacency lists which are not in force any more."""
+        """Drop lists that were made from adjacency lists which are gone. Those of another graph may be of the same tables."""
         for key, found in list(self.made.items()):
-            if found.index.edge == index.edge and found.index.adjacency != index.adjacency:
+            replaced = found.index.adjacency == index.adjacency and found.index.adjacency_sum != index.adjacency_sum
+            if replaced or not _is_there(db, found.index.adjacency):
                 del self.made[key]
                 _drop(db, found.lists)
 
     def _make(self, db: OpenDatabase, topology: Topology, index: EdgeIndex, derivation: Derivation) -> _Made:
         source, target = (topology.vertices[label] for label in (index.edge.source, index.edge.destination))
         neighbour = target if derivation.backward else source
-        reader, writer = db.new_cursor(), db.new_cursor()
+        stamp, table, writer = db.stamp(), table_in(lists_home(db.cursor()), f"lists_{next(_NUMBERS)}"), db.new_cursor()
         try:
-            stamp = db.stamp()
-            for part in derivation.parts:
-                part.check(reader, index, neighbour)
-            query = _checksum_query(reader, index, neighbour, derivation)
-            before, began = _checksum(reader, query), time.perf_counter()
-            table = table_in(lists_home(reader), f"lists_{next(_NUMBERS)}")
-            longest, count, size = _write(db, reader, writer, table, index, neighbour, derivation)
+            with db.snapshot():  # what is checked is what is read
+                reader = db.cursor()
+                for part in derivation.parts:
+                    part.check(reader, index, neighbour)
+                query = _checksum_query(reader, index, neighbour, derivation)
+                before, began = _checksum(reader, query), time.perf_counter()
+                longest, count, size = _write(db, reader, writer, table, index, neighbour, derivation)
             lists = Lists(table, derivation, longest, count, before, size, time.perf_counter() - began)
             made = _Made(index, neighbour, lists, query, stamp)
-            try:
-                _need_same(reader, made)
-            except StaleIndexError:
-                writer.execute(f"DROP TABLE {table}")
-                raise
+            _need_same(db.cursor(), made)
+        except BaseException:
+            with suppress(duckdb.Error):
+                writer.execute(f"DROP TABLE IF EXISTS {table}")
+            raise
+        else:
             return made
         finally:
-            reader.close()
             writer.close()
 
 
@@ -216,6 +218,14 @@ def _kept(db: OpenDatabase) -> _Kept:
 
 def _drop(db: OpenDatabase, lists: Lists) -> None:
     db.cursor().execute(f"DROP TABLE IF EXISTS {lists.table}")
+
+
+def _is_there(db: OpenDatabase, table: str) -> bool:
+    try:
+        db.cursor().execute(f"FROM {table} LIMIT 0").fetchall()
+    except duckdb.CatalogException:
+        return False
+    return True
 
 
 def _need_same(con: duckdb.DuckDBPyConnection, made: _Made) -> None:

@@ -52,7 +52,8 @@ def lists_home(con: duckdb.DuckDBPyConnection) -> str:
         raise SchemaError(f"{found[0][0]!r} is attached by the name of dbgnn's lists in memory. Run DETACH {quote(memory)}.")
     if not found:
         con.execute(f"ATTACH IF NOT EXISTS ':memory:' AS {quote(memory)} (READ_WRITE)")
-        con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(memory)}.{quote(OWN_SCHEMA)}")
+    # Looked at every time: another thread may have attached it just now.
+    con.execute(f"CREATE SCHEMA IF NOT EXISTS {quote(memory)}.{quote(OWN_SCHEMA)}")
     return memory
 
 

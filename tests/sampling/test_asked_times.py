@@ -114,3 +114,9 @@ def test_seeds_of_a_timeless_type_need_a_time() -> None:
     timeless = dbgnn.NeighborSampler(db.graph(), [-1])
     with pytest.raises(dbgnn.RequestError, match="make it with time_attr, or leave input_time out"):
         timeless.sample_from_nodes(seeds(torch.tensor([1, 2])))
+
+
+def test_numbers_beyond_64_bits_are_no_times() -> None:
+    graph = two_columns("BIGINT", "BIGINT", at="1").graph()
+    with pytest.raises(dbgnn.RequestError, match="input_time must hold integers of 64 bits"):
+        dbgnn.NeighborLoader(graph, [1], [0, 1], input_time=[1, 2**70], time_attr="ts")

@@ -95,6 +95,7 @@ def test_several_at_once_all_or_none(db: dbgnn.Database) -> None:
         ("time_attr", "time", "is a column of no node or edge table"),
         ("weight_attr", "v", "is a column of no edge table"),
         ("temporal_strategy", "last", "give time_attr"),
+        ("mode", ["labor"], "a name .*'labor'"),
     ],
 )
 def test_a_value_is_judged_as_the_argument_is(db: dbgnn.Database, name: str, value: Any, message: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import dbgnn
+from dbgnn.plans.limits import MemoryLimit
 
 SCHEMA = """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))
 EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
@@ -105,6 +106,47 @@ def test_lists_are_made_once_and_shared(tmp_path: Path) -> None:
         db.execute("UPDATE e SET kind = 9 WHERE kind = 3")
         db.graph().build()
         assert db.execute(count).fetchall() == [(1,)]
+
+
+def test_two_graphs_over_the_same_tables_keep_their_lists() -> None:
+    kept = "SELECT table_name FROM duckdb_tables() WHERE database_name LIKE 'dbgnn_lists_of_%' ORDER BY table_name ASC"
+    with filled(dbgnn.connect()) as db:
+        db.execute(SCHEMA.replace("GRAPH g", "GRAPH h"))
+        loaders = [dbgnn.NeighborLoader(db.graph(name), [3], ("b", None), **WEIGHTED) for name in "gh"]
+        for each in loaders:
+            next(iter(each))
+        before = db.execute(kept).fetchall()
+        for each in loaders:
+            next(iter(each))
+        assert db.execute(kept).fetchall() == before
+        db.execute("UPDATE e SET s = (s + 1) % 50")
+        for name in "gh":
+            db.graph(name).build()
+        for each in loaders:
+            next(iter(each))
+        assert len(db.execute(kept).fetchall()) == 2
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_lists_that_were_not_finished_leave_nothing(monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+    def ended(lists: object) -> object:
+        raise error
+
+    with filled(dbgnn.connect()) as db:
+        with monkeypatch.context() as patched:
+            patched.setattr("dbgnn.topology.derived.accumulated", ended)
+            with pytest.raises(error):
+                first(db, **WEIGHTED)
+        assert db.sql("SELECT * FROM duckdb_tables() WHERE database_name LIKE 'dbgnn_lists_of_%'").fetchall() == []
+        assert first(db, **WEIGHTED)
+
+
+def test_the_plan_counts_lists_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    with filled(dbgnn.connect()) as db:
+        # 6 KiB of features and 6 of the index fit in three quarters of it; lists are 12 more.
+        monkeypatch.setattr("dbgnn.plans.planner.memory_limit", lambda _: MemoryLimit(23_500, ""))
+        plans = [str(loader(db, **options).explain()) for options in ({}, WEIGHTED)]
+        assert ["do not fit in memory_limit" in plan for plan in plans] == [False, True]
 
 
 def test_a_file_that_is_open_read_only_has_them_in_memory(tmp_path: Path) -> None:
