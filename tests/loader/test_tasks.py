@@ -187,6 +187,18 @@ def test_a_key_of_two_columns(graph: dbgnn.Graph) -> None:
     assert next(iter(loader(graph, twice, time_attr=None)))["shop"].n_id.tolist() == [0, 3, 6, 1, 4, 7, 2, 5, 8]
 
 
+def test_rows_that_were_given_may_have_keys_as_text() -> None:
+    with dbgnn.connect(":memory:", progress=False) as db:
+        db.execute("CREATE TABLE n AS SELECT ('00000000-0000-0000-0000-00000000000' || i)::UUID AS id FROM range(5) t(i)")
+        db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (n KEY (id))")
+        rows = db.sql("SELECT id::VARCHAR AS who FROM n ORDER BY id DESC").to_arrow_table()
+        made = dbgnn.NeighborLoader(db.graph(), [], input_nodes=dbgnn.EntityTask(rows, entity="who"), batch_size=5)
+        assert next(iter(made))["n"].n_id.tolist() == [4, 3, 2, 1, 0]
+        wrong = pa.table({"who": [1.5]})
+        with pytest.raises(dbgnn.SchemaError, match="is DOUBLE, but the key 'id' of 'n' is UUID"):
+            dbgnn.NeighborLoader(db.graph(), [], input_nodes=dbgnn.EntityTask(wrong, entity="who"))
+
+
 def test_a_task_is_frozen_and_runs_when_a_loader_is_made(path: Path, tmp_path: Path) -> None:
     copied = tmp_path / "shop.duckdb"
     copied.write_bytes(path.read_bytes())
