@@ -123,13 +123,21 @@ class _Form:
             kept += ", past"
             total += f" - coalesce(list_sum(list_transform(past, lambda c: {_WEIGHT}))::BIGINT, 0)"
         numbers = f"list_transform(range(1, {count} + 1), lambda i: {_number('w[2 * i - 1]', 'w[2 * i]', 'total', self.words)})"
+        # A lambda costs by the chunk what its text is long, so another word is tried in a step that few rows have any use of.
+        bits, within = _bits("w[2 * i - 1]", "w[2 * i]"), _within("x", "total")
+        bits, within = f"list_transform(range(1, {count} + 1), lambda i: {bits})", f"list_transform(bits, lambda x: {within})"
         number = _moved("past", "before + r") if gaps else "before + r"
         positions = f"list_transform(numbers, lambda r: {self._found(number)})"
         return [
             *steps,
             Step("weighed", f"{kept},\n    {total} AS total"),
             Step("words", f"{kept},\n    total, {self._if_drawn(words_sql(str(2 * count)))} AS w"),
-            Step("numbers", f"{kept},\n    total, {self._if_drawn(numbers)} AS numbers"),
+            Step("bits", f"{kept},\n    total, w, {self._if_drawn(bits)} AS bits"),
+            Step("numbers", f"{kept},\n    total, w, {self._if_drawn(within)} AS numbers"),
+            Step(
+                "again",
+                f"{kept},\n    total, CASE WHEN list_count(numbers) < {count} THEN {numbers} ELSE numbers END AS numbers",
+            ),
             Step("drawn", f"{kept},\n    total, {self._if_drawn(positions)} AS drawn"),
         ]
 
@@ -182,6 +190,15 @@ def _number(high: str, low: str, bound: str, words: int) -> str:
     attempts = []
     for n in range(words):
         upper, lower = (word if n == 0 else round_sql(round_sql(f"xor({word}, {n})")) for word in (high, low))
-        bits = f"((({upper} & {(1 << (BITS - 32)) - 1}) << 32) | {lower})"
-        attempts.append(f"CASE WHEN {bits} - {bits} % {bound} <= {1 << BITS} - {bound} THEN {bits} % {bound} END")
+        attempts.append(_within(_bits(upper, lower), bound))
     return f"coalesce({', '.join(attempts)}, error('{TOO_FEW}')::BIGINT)"
+
+
+def _bits(high: str, low: str) -> str:
+    """Return the random bits of a draw, of two words."""
+    return f"((({high} & {(1 << (BITS - 32)) - 1}) << 32) | {low})"
+
+
+def _within(bits: str, bound: str) -> str:
+    """Return one of 0 … bound - 1 for random bits, every one equally likely; NULL for bits that would favour some."""
+    return f"CASE WHEN {bits} - {bits} % {bound} <= {1 << BITS} - {bound} THEN {bits} % {bound} END"

@@ -14,14 +14,22 @@ words AS (
     total, CASE WHEN deg > 3 THEN list_transform(list_transform(list_transform(range(10),
     lambda j: xor(key, j)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)) END AS w
   FROM weighed),
+bits AS (
+  SELECT "at", nbrs, eids, deg, cum, key, before,
+    total, w, CASE WHEN deg > 3 THEN list_transform(range(1, 5 + 1), lambda i: (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i])) END AS bits
+  FROM words),
 numbers AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
-    total, CASE WHEN deg > 3 THEN list_transform(range(1, 5 + 1), lambda i: coalesce(CASE WHEN (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) - (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) % total <= 4611686018427387904 - total THEN (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) % total END, CASE WHEN (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) - (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) % total <= 4611686018427387904 - total THEN (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) % total END, error('dbgnn: too few words')::BIGINT)) END AS numbers
-  FROM words),
+    total, w, CASE WHEN deg > 3 THEN list_transform(bits, lambda x: CASE WHEN x - x % total <= 4611686018427387904 - total THEN x % total END) END AS numbers
+  FROM bits),
+again AS (
+  SELECT "at", nbrs, eids, deg, cum, key, before,
+    total, CASE WHEN list_count(numbers) < 5 THEN list_transform(range(1, 5 + 1), lambda i: coalesce(CASE WHEN (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) - (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) % total <= 4611686018427387904 - total THEN (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) % total END, CASE WHEN (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) - (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) % total <= 4611686018427387904 - total THEN (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) % total END, error('dbgnn: too few words')::BIGINT)) ELSE numbers END AS numbers
+  FROM numbers),
 drawn AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
     total, CASE WHEN deg > 3 THEN list_transform(numbers, lambda r: list_reduce([4, 2, 1]::BIGINT[], lambda x, b: x + CASE WHEN cum[x + b] <= before + r THEN b ELSE 0 END, 0::BIGINT) + 1) END AS drawn
-  FROM numbers),
+  FROM again),
 different AS (
   SELECT "at", nbrs, eids, deg, cum,
     CASE WHEN deg > 3 THEN list_filter(drawn, lambda x, i: list_position(drawn, x) = i)[:3] ELSE range(1, deg + 1) END AS p

@@ -14,14 +14,22 @@ words AS (
     total, list_transform(list_transform(list_transform(range(6),
     lambda j: xor(key, j)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)) AS w
   FROM weighed),
+bits AS (
+  SELECT "at", nbrs, eids, deg, cum, key, before,
+    total, w, list_transform(range(1, 3 + 1), lambda i: (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i])) AS bits
+  FROM words),
 numbers AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
-    total, list_transform(range(1, 3 + 1), lambda i: coalesce(CASE WHEN (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) - (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) % total <= 4611686018427387904 - total THEN (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) % total END, CASE WHEN (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) - (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) % total <= 4611686018427387904 - total THEN (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) % total END, error('dbgnn: too few words')::BIGINT)) AS numbers
-  FROM words),
+    total, w, list_transform(bits, lambda x: CASE WHEN x - x % total <= 4611686018427387904 - total THEN x % total END) AS numbers
+  FROM bits),
+again AS (
+  SELECT "at", nbrs, eids, deg, cum, key, before,
+    total, CASE WHEN list_count(numbers) < 3 THEN list_transform(range(1, 3 + 1), lambda i: coalesce(CASE WHEN (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) - (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) % total <= 4611686018427387904 - total THEN (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i]) % total END, CASE WHEN (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) - (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) % total <= 4611686018427387904 - total THEN (((((xor(((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i - 1], 1), xor(w[2 * i - 1], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295) & 1073741823) << 32) | ((xor(((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295), ((xor(xor(w[2 * i], 1), xor(w[2 * i], 1) >> 16) * 73244475) & 4294967295) >> 16) * 73244475) & 4294967295)) % total END, error('dbgnn: too few words')::BIGINT)) ELSE numbers END AS numbers
+  FROM numbers),
 drawn AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
     total, list_transform(numbers, lambda r: list_reduce([4, 2, 1]::BIGINT[], lambda x, b: x + CASE WHEN cum[x + b] <= before + r THEN b ELSE 0 END, 0::BIGINT) + 1) AS drawn
-  FROM numbers),
+  FROM again),
 chosen AS (
   SELECT "at", nbrs, eids, deg, cum,
     drawn AS p
