@@ -173,4 +173,5 @@ def _negatives(given: Any, ratio: float | None) -> NegativeSampling | None:
     except (TypeError, ValueError) as error:
         if isinstance(error, RequestError):
             raise
-        raise RequestError(f"neg_sampling={given!r:.80} is none of PyG's: {error}.") from error
+        said = f"neg_sampling_ratio={ratio!r:.80}" if ratio else f"neg_sampling={given!r:.80}"
+        raise RequestError(f"{said} is none of PyG's: {error}.") from error

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 def seed_type(graph: IndexedGraph, batch: Any) -> str:
     """Return the node type of a mini-batch's seeds."""
+    need_nodes(batch)
     types = graph.node_types
     if isinstance(batch, HeteroData):
         types = [label for label in batch.node_types if "batch_size" in batch[label]]
@@ -32,6 +33,21 @@ def seed_type(graph: IndexedGraph, batch: Any) -> str:
             "Name it: into='type.column'."
         )
     return str(types[0])
+
+
+def need_nodes(batch: Any) -> None:
+    """Raise if the seeds of a mini-batch are links: what a model says of them is about no node.
+
+    Raises:
+        RequestError: They are.
+    """
+    stores = [batch] if not isinstance(batch, HeteroData) else batch.edge_stores
+    if any("input_id" in store and "batch_size" not in store for store in stores):
+        raise RequestError(
+            "The seeds of the loader are links, and what is predicted for them belongs to no node. Give the links as a "
+            "dbgnn.LinkTask, and into= the name of a table, in which every link has a row; or give the nodes to a "
+            "dbgnn.NeighborLoader."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +89,7 @@ class SeedsAsked:
 
 def seeds_of(batch: Any, source: Source, asked: SeedsAsked | None) -> Ids64:
     """Return the ids of a mini-batch's seeds: int64 ``[n]``, with the duplicates it has."""
+    need_nodes(batch)
     store = batch
     if isinstance(batch, HeteroData):
         of = [label for label in batch.node_types if "batch_size" in batch[label]]

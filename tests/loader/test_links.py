@@ -523,6 +523,10 @@ def test_pygs_loader_takes_the_sampler(db: dbgnn.Database, in_memory: Any) -> No
         ({"time_attr": "ts", "edge_label_index": (RATES, torch.zeros(2, 3).long())}, "give edge_label_time"),
         ({"neg_sampling": "ternary"}, "neg_sampling='ternary' is none of PyG's"),
         ({"neg_sampling": NegativeSampling("binary"), "neg_sampling_ratio": 1.0}, "mean the same"),
+        ({"neg_sampling_ratio": -1.0}, "neg_sampling_ratio=-1.0 is none of PyG's"),
+        ({"avoid_true_edges": True}, "avoid_true_edges is about negative links, and there are none"),
+        ({"edge_label": 5}, "edge_label has no dimension for 160 seed links"),
+        ({"edge_label": ["a"] * 160}, "edge_label must be a tensor"),
         ({"exclude_seed_edges": 3}, "must be True, False, 'reverse' or an edge type"),
     ],
 )

@@ -93,9 +93,9 @@ def test_the_input_id_of_ids_and_of_sql_is_the_position(db: dbgnn.Database, form
     assert seeds(loader(db, ("paper", IDS[form]))) == [(i, k) for k, i in enumerate(NODES)]
 
 
-def test_a_given_input_id_follows_its_seed(db: dbgnn.Database) -> None:
-    own = torch.tensor(NODES) + 1000
-    found = seeds(loader(db, ("paper", MASK), input_id=own, shuffle=True))
+@pytest.mark.parametrize("form", [torch.tensor, list, np.array])
+def test_a_given_input_id_follows_its_seed(db: dbgnn.Database, form: Any) -> None:
+    found = seeds(loader(db, ("paper", MASK), input_id=form([i + 1000 for i in NODES]), shuffle=True))
     assert sorted(found) == [(i, i + 1000) for i in NODES]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch_geometric.loader import LinkNeighborLoader
 
 import dbgnn
 
@@ -124,3 +125,25 @@ def test_rows_may_be_drawn_in_any_order(db: dbgnn.Database) -> None:
     shuffled = dbgnn.NeighborLoader(db.graph("g"), [], input_nodes=made, batch_size=3, shuffle=True)
     db.graph("g").predict(Echo(), shuffled, into="scores")
     assert rows(db, "scores") == [(f"a{i % 10}", i % 10 * 10.0) for i in range(20)]
+
+
+def test_links_without_a_task_are_predicted_of_no_node(db: dbgnn.Database) -> None:
+    """A model's score of a link in a column of nodes would be a wrong number that nobody notices."""
+    db.execute("CREATE TABLE pays AS SELECT 'a' || i AS payer, 'a' || (9 - i) AS payee FROM range(10) t(i)")
+    db.execute(
+        """CREATE PROPERTY GRAPH paid VERTEX TABLES (accounts KEY (iban) LABEL account)
+           EDGE TABLES (pays SOURCE KEY (payer) REFERENCES account (iban)
+                             DESTINATION KEY (payee) REFERENCES account (iban) LABEL pays)"""
+    )
+    links: dict[str, Any] = {"num_neighbors": [2], "edge_label_index": "pays", "batch_size": 4}
+    graph = db.graph("paid")
+    theirs = LinkNeighborLoader(
+        db.get_torch_geometric_remote_backend("paid", homogeneous=True),
+        neighbor_sampler=dbgnn.NeighborSampler(graph, [2], homogeneous=True),
+        **links | {"edge_label_index": (None, None)},
+    )
+    for made in (dbgnn.LinkNeighborLoader(graph, **links), theirs):
+        for into in ("account.pred", "scores"):
+            with pytest.raises(dbgnn.RequestError, match=r"links, .* as a dbgnn\.LinkTask"):
+                graph.predict(Echo(), made, into=into, forward=lambda _, __: torch.ones(20))
+    assert db.sql("FROM accounts").columns == ["iban", "x"]

@@ -10,10 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import torch
 import xxhash
 from torch import Tensor
 
+from dbgnn.errors import RequestError
 from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.sampling.start import Start
 from dbgnn.schema.model import EdgeType
@@ -98,6 +100,24 @@ class Seeds(ABC):
 def fingerprint(values: Tensor | None) -> str | None:
     """Return a digest of a tensor's bytes; None of none."""
     return None if values is None else xxhash.xxh3_64_hexdigest(values.contiguous().numpy().data)
+
+
+def one_each(name: str, given: Any, count: int, seeds: str) -> Tensor | None:
+    """Return what a user gives for each seed, in any form, as a tensor ``[count, …]``; None of nothing.
+
+    Raises:
+        RequestError: It is no such tensor.
+    """
+    if given is None:
+        return None
+    try:
+        values = given.detach().cpu() if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
+    except (TypeError, ValueError) as error:
+        raise RequestError(f"{name} must be a tensor, or numbers in another form, one per seed, not {given!r:.80}.") from error
+    if not values.dim() or len(values) != count:
+        has = f"{len(values):,} entries" if values.dim() else "no dimension"
+        raise RequestError(f"{name} has {has} for {count:,} {seeds}; give one per {seeds.removesuffix('s')}.")
+    return values
 
 
 def spread(total: int, size: int) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.loader import LinkLoader
@@ -14,7 +13,7 @@ from torch_geometric.sampler import EdgeSamplerInput, NegativeSampling
 
 from dbgnn.display import warn
 from dbgnn.errors import RequestError, SchemaError, StaleIndexError
-from dbgnn.loader.seeds.kind import Seeds, fingerprint
+from dbgnn.loader.seeds.kind import Seeds, fingerprint, one_each
 from dbgnn.loader.seeds.link_forms import ChosenLinks
 from dbgnn.sampling.given_times import given_times
 from dbgnn.sampling.links import LeftOut, LinkInput, Links
@@ -78,6 +77,8 @@ class LinkSeeds(Seeds):
     ) -> None:
         self._chosen_type, self._options = chosen.edge_type, options
         self._left_out = left_out(store.graph, chosen, options.exclude_seed_edges)
+        if options.avoid_true_edges and options.neg_sampling is None:
+            raise RequestError("avoid_true_edges is about negative links, and there are none; give neg_sampling too.")
         ours = isinstance(sampler, NeighborSampler)
         if not ours and (options.avoid_true_edges or self._left_out):
             raise RequestError("avoid_true_edges and exclude_seed_edges need dbgnn's own sampler; leave them out.")
@@ -86,7 +87,7 @@ class LinkSeeds(Seeds):
         self._ends = [topology.vertices[chosen.edge_type[end]].keys for end in (0, 2)]
         self._rows = None if chosen.edge is None else (index.rows, index.adjacency_sum)
         self.input_data = LinkInput(
-            input_id=_of_length("input_id", chosen.input_id if input_id is None else input_id, len(chosen.row)),
+            input_id=chosen.input_id if input_id is None else one_each("input_id", input_id, len(chosen.row), "seed links"),
             row=chosen.row,
             col=chosen.col,
             label=_labels(store, chosen, edge_label, options.neg_sampling),
@@ -168,12 +169,6 @@ class LinkSeeds(Seeds):
         return self.__dict__ | {"_kept": []}
 
 
-def _of_length(name: str, given: Any, count: int) -> Any:
-    if given is not None and len(given) != count:
-        raise RequestError(f"{name} has {len(given):,} entries for {count:,} seed links; give one per link.")
-    return given
-
-
 def _labels(store: DuckDBFeatureStore, chosen: ChosenLinks, given: Any, negative: NegativeSampling | None) -> Tensor | None:
     """Return labels as a tensor; as in PyG, those that begin with 0 become larger by 1, since 0 then means "no link"."""
     if given is None:
@@ -187,8 +182,8 @@ def _labels(store: DuckDBFeatureStore, chosen: ChosenLinks, given: Any, negative
                 "without rows there. Give a tensor, or edge ids."
             )
         given = store.get_tensor(None if store.homogeneous else chosen.edge_type, given, index=chosen.edge)
-    label: Tensor = given.detach().cpu() if isinstance(given, Tensor) else torch.from_numpy(np.array(given))
-    _of_length("edge_label", label, len(chosen.row))
+    label = one_each("edge_label", given, len(chosen.row), "seed links")
+    assert label is not None
     if negative is not None and label.numel() and label.min() == 0:
         label = label + 1
     return label

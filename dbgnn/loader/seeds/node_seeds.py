@@ -15,7 +15,7 @@ from torch_geometric.sampler import NodeSamplerInput
 from dbgnn import schema
 from dbgnn.display import warn
 from dbgnn.errors import RequestError, StaleIndexError, UnknownNameError, near_misses
-from dbgnn.loader.seeds.kind import Seeds, fingerprint
+from dbgnn.loader.seeds.kind import Seeds, fingerprint, one_each
 from dbgnn.sampling.start import Start
 from dbgnn.stores.request import refuse_numbers_as_mask, rows_of
 from dbgnn.translated import keyboard_interrupts
@@ -37,7 +37,7 @@ class NodeSeeds(Seeds):
         times: The times that were given; None: none were.
 
     Raises:
-        RequestError: ``input_id`` has another length.
+        RequestError: ``input_id`` is not one number for each.
     """
 
     entry = "sample_from_nodes"
@@ -50,13 +50,11 @@ class NodeSeeds(Seeds):
         input_id: Tensor | None = None,
         times: InputTimes | None = None,
     ) -> None:
-        if input_id is not None and len(input_id) != len(chosen.nodes):
-            raise RequestError(f"input_id has {len(input_id):,} entries for {len(chosen.nodes):,} seeds; give one per seed.")
         self.chosen, self._given_times = chosen, times
         self._label = chosen.label
         self._keys = store.graph.topology().vertices[chosen.label].keys
         self.input_data = NodeSamplerInput(
-            input_id=chosen.input_id if input_id is None else input_id,
+            input_id=chosen.input_id if input_id is None else one_each("input_id", input_id, len(chosen.nodes), "seeds"),
             node=chosen.nodes,
             time=None if times is None else times.values,
             input_type=store.group_name(chosen.label),
