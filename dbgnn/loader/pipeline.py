@@ -11,12 +11,10 @@ import itertools
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import torch
 from torch_geometric.sampler.base import SubgraphType
 
@@ -31,6 +29,7 @@ from dbgnn.plans.hot import HotRows
 from dbgnn.plans.planner import Asked, Pilot, Plan, ids_of, make_plan
 from dbgnn.plans.rows_in_memory import Served
 from dbgnn.plans.spooled import Spooled
+from dbgnn.sampling.again import again
 from dbgnn.sampling.khop import Subgraph
 from dbgnn.sampling.numbered import NumberedBatch
 from dbgnn.sampling.sampler import NeighborSampler
@@ -42,10 +41,6 @@ from dbgnn.translated import keyboard_interrupts
 if TYPE_CHECKING:
     from dbgnn.stores import DuckDBFeatureStore
     from dbgnn.topology import Topology
-
-
-#: How often a super-batch is sampled again because the index was built at the same time.
-_ATTEMPTS = 3
 
 
 @dataclass(slots=True)
@@ -113,14 +108,17 @@ class Pipeline:
     def plan(self, batch_size: int, num_batches: int | None) -> Plan:
         """Return the plan, made at the first call from a pilot of two mini-batches of ``batch_size`` seeds."""
         if self._plan is None:
-            topology = self.store.graph.topology()
-            served = self.served(topology)
-            pilot = self._pilot(topology, served, batch_size)
-            lists = sum(lists.num_bytes for _, _, lists in self.sampler.derived_lists(topology))
-            self._plan = make_plan(self.store.graph.db, topology, served, pilot, self.asked, num_batches, lists_bytes=lists)
+            self._plan = again(lambda: self._planned(batch_size, num_batches))
             self._hot = HotRows(self.store, self._plan.cache_bytes)
             self.buffers = Buffers(pinned=self.pinned, idle_bytes=self._plan.idle_bytes)
         return self._plan
+
+    def _planned(self, batch_size: int, num_batches: int | None) -> Plan:
+        topology = self.store.graph.topology()
+        served = self.served(topology)
+        pilot = self._pilot(topology, served, batch_size)
+        lists = sum(lists.num_bytes for _, _, lists in self.sampler.derived_lists(topology))
+        return make_plan(self.store.graph.db, topology, served, pilot, self.asked, num_batches, lists_bytes=lists)
 
     def _pilot(self, topology: Topology, served: Sequence[Served], batch_size: int) -> Pilot:
         if not len(self.seeds):
@@ -168,10 +166,7 @@ class Pipeline:
             yield found
 
     def _sample(self, numbers: Sequence[NumberedBatch], chosen: Plan) -> _SuperBatch:
-        for _ in range(_ATTEMPTS):
-            with suppress(duckdb.CatalogException):  # the index was built again, and the tables of the one before are dropped
-                return self._sample_now(numbers, chosen)
-        return self._sample_now(numbers, chosen)
+        return again(lambda: self._sample_now(numbers, chosen))
 
     def _sample_now(self, numbers: Sequence[NumberedBatch], chosen: Plan) -> _SuperBatch:
         topology = self.store.graph.topology()

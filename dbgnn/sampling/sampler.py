@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch_geometric.sampler.base import SubgraphType
 from dbgnn.display import Listed
 from dbgnn.errors import RequestError
 from dbgnn.indexed_graph import IndexedGraph
+from dbgnn.sampling.again import again
 from dbgnn.sampling.asked_neighbors import NumNeighborsType, neighbors_asked
 from dbgnn.sampling.asked_times import Fills
 from dbgnn.sampling.khop import KHop, Roots, Subgraph
@@ -197,10 +198,8 @@ class NeighborSampler(Listed, Settable):
             batch: See ``epoch``.
             **kwargs: Taken for PyG's sake, without effect.
         """
-        key, topology = self.batch_key(epoch, batch), self.graph.topology()
-        (start,) = self.starts(topology, [index])
-        (subgraph,) = self._khop().sample(topology, [start.roots], [key])
-        return self.output(start, subgraph)
+        key = self.batch_key(epoch, batch)
+        return self._one(lambda topology: self.starts(topology, [index]), key)
 
     @keyboard_interrupts()
     def sample_from_edges(
@@ -224,13 +223,8 @@ class NeighborSampler(Listed, Settable):
             left_out: Edges that are left out of the neighbourhoods.
         """
         links = Links(self, NegativeSampling.cast(neg_sampling), avoid_true_edges, left_out)
-        if batch is None:
-            (key, draws), topology = self._call_keys(), self.graph.topology()
-        else:
-            key, draws, topology = self.batch_key(epoch, batch), self.draw_key(epoch, batch), self.graph.topology()
-        (start,) = links.starts(topology, [index], [draws])
-        (subgraph,) = self._khop().sample(topology, [start.roots], [key])
-        return self.output(start, subgraph)
+        key, draws = self._call_keys() if batch is None else (self.batch_key(epoch, batch), self.draw_key(epoch, batch))
+        return self._one(lambda topology: links.starts(topology, [index], [draws]), key)
 
     # -- many batches at once ------------------------------------------------------------------------
 
@@ -294,6 +288,17 @@ class NeighborSampler(Listed, Settable):
         return self._directed(out)
 
     # -- inside --------------------------------------------------------------------------------------
+
+    def _one(self, starts: Callable[[Topology], list[Start]], key: int) -> SamplerOutput | HeteroSamplerOutput:
+        """Return the output of one mini-batch."""
+
+        def sample() -> tuple[Start, Subgraph]:
+            topology = self.graph.topology()
+            (start,) = starts(topology)
+            (subgraph,) = self._khop().sample(topology, [start.roots], [key])
+            return start, subgraph
+
+        return self.output(*again(sample))
 
     def _khop(self) -> KHop:
         """Return the driver for the settings as they are now; it keeps tables per thread, so it is made once for each."""

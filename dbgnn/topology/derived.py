@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 
 from dbgnn.errors import StaleIndexError
 from dbgnn.progress import Bar
+from dbgnn.schema.catalog import OWN_SCHEMA
 from dbgnn.schema.model import EdgeTable, VertexTable, shown_type
 from dbgnn.sql import quote
 from dbgnn.topology.conditions import Conditions
@@ -140,11 +141,12 @@ class _Made:
 
 @dataclass(slots=True)
 class _Kept:
-    """The derived lists of one database in one process."""
+    """The derived lists of one database in one process, and the names of their tables, of those under way too."""
 
     pid: int = field(default_factory=os.getpid)
     lock: threading.RLock = field(default_factory=threading.RLock)
     made: dict[tuple[str, Derivation], _Made] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
 
     def lists(self, db: OpenDatabase, topology: Topology, index: EdgeIndex, derivation: Derivation) -> Lists:
         key = (index.adjacency + index.adjacency_sum, derivation)
@@ -168,22 +170,28 @@ class _Kept:
                 except duckdb.Error:  # a column or table is gone
                     same = False
                 if not same:
-                    del self.made[key]
-                    _drop(db, found.lists)
+                    self._drop(db, key)
 
     def _forget_other_builds(self, db: OpenDatabase, index: EdgeIndex) -> None:
         """Drop lists that were made from adjacency lists which are gone. Those of another graph may be of the same tables."""
         for key, found in list(self.made.items()):
             replaced = found.index.adjacency == index.adjacency and found.index.adjacency_sum != index.adjacency_sum
             if replaced or not _is_there(db, found.index.adjacency):
-                del self.made[key]
-                _drop(db, found.lists)
+                self._drop(db, key)
+
+    def _drop(self, db: OpenDatabase, key: tuple[str, Derivation]) -> None:
+        table = self.made.pop(key).lists.table
+        db.cursor().execute(f"DROP TABLE IF EXISTS {table}")
+        self.names.discard(table)
 
     def _make(self, db: OpenDatabase, topology: Topology, index: EdgeIndex, derivation: Derivation) -> _Made:
         source, target = (topology.vertices[label] for label in (index.edge.source, index.edge.destination))
         neighbour = target if derivation.backward else source
-        stamp, table, writer = db.stamp(), table_in(lists_home(db.cursor()), f"lists_{next(_NUMBERS)}"), db.new_cursor()
+        stamp, home, writer = db.stamp(), lists_home(db.cursor()), db.new_cursor()
+        table = table_in(home, f"lists_{next(_NUMBERS)}")
+        self.names.add(table)
         try:
+            _drop_orphans(writer, home)
             with db.snapshot():  # what is checked is what is read
                 reader = db.cursor()
                 for part in derivation.parts:
@@ -197,6 +205,7 @@ class _Kept:
         except BaseException:
             with suppress(duckdb.Error):
                 writer.execute(f"DROP TABLE IF EXISTS {table}")
+            self.names.discard(table)
             raise
         else:
             return made
@@ -216,8 +225,14 @@ def _kept(db: OpenDatabase) -> _Kept:
         return found
 
 
-def _drop(db: OpenDatabase, lists: Lists) -> None:
-    db.cursor().execute(f"DROP TABLE IF EXISTS {lists.table}")
+def _drop_orphans(con: duckdb.DuckDBPyConnection, home: str) -> None:
+    """Drop lists of databases that are closed or gone, where something else keeps the instance, such as a connection."""
+    query = "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
+    there = [table_in(home, name) for (name,) in con.execute(query, [home, OWN_SCHEMA]).fetchall()]
+    with _LOCK:  # after that: a name is noted before its table is made
+        live = {name for db, kept in _ALL.items() if not db.closed for name in [*kept.names]}
+    for table in set(there) - live:
+        con.execute(f"DROP TABLE IF EXISTS {table}")
 
 
 def _is_there(db: OpenDatabase, table: str) -> bool:

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
+import torch
+from torch_geometric.sampler import NodeSamplerInput
 
 import dbgnn
 from dbgnn.plans.limits import MemoryLimit
+from dbgnn.topology.derived import Lists, lists_of
 
 SCHEMA = """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))
 EDGE TABLES (e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id))"""
@@ -139,6 +143,43 @@ def test_lists_that_were_not_finished_leave_nothing(monkeypatch: pytest.MonkeyPa
                 first(db, **WEIGHTED)
         assert db.sql("SELECT * FROM duckdb_tables() WHERE database_name LIKE 'dbgnn_lists_of_%'").fetchall() == []
         assert first(db, **WEIGHTED)
+
+
+def test_lists_of_databases_that_are_gone_are_dropped() -> None:
+    with duckdb.connect() as con:
+        filled(dbgnn.connect(con))
+        for _ in range(3):
+            db = dbgnn.connect(con)
+            first(db, **WEIGHTED)
+            db.close()
+        kept = "SELECT count(*) FROM duckdb_tables() WHERE database_name LIKE 'dbgnn_lists_of_%'"
+        assert con.execute(kept).fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("use", ["the plan", "an epoch", "a sampler"])
+def test_lists_that_a_build_drops_meanwhile_are_made_again(monkeypatch: pytest.MonkeyPatch, use: str) -> None:
+    """As of another thread: between the question where lists are, and the statement that reads them."""
+    with filled(dbgnn.connect()) as db:
+        sampler, seeds = dbgnn.NeighborSampler(db.graph(), [3], **WEIGHTED), NodeSamplerInput(None, torch.arange(20), None, "b")
+        made = loader(db, **WEIGHTED)
+        if use != "the plan":
+            made.explain()
+        dropped: list[Lists] = []
+
+        def drops_once(*args: Any) -> Lists:
+            lists = lists_of(*args)
+            if not dropped:
+                dropped.append(lists)
+                db.execute("UPDATE e SET w = w + 1")
+                db.graph().build()
+            return lists
+
+        monkeypatch.setattr("dbgnn.sampling.khop.lists_of", drops_once)
+        if use == "a sampler":
+            sampler.sample_from_nodes(seeds)
+        else:
+            next(iter(made))
+        assert dropped
 
 
 def test_the_plan_counts_lists_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
