@@ -173,10 +173,10 @@ def test_num_neighbors_that_do_not_fit(db: dbgnn.Database, num_neighbors: object
         dbgnn.NeighborSampler(db.graph(), num_neighbors)
 
 
-def test_what_is_not_supported_is_refused(db: dbgnn.Database) -> None:
+def test_names_of_no_column_or_mode_are_errors(db: dbgnn.Database) -> None:
     options: list[tuple[dict[str, Any], str]] = [
         ({"time_attr": "t"}, "is a column of no node or edge table"),
-        ({"weight_attr": "v"}, "weighted"),
+        ({"weight_attr": "v"}, "is a column of no edge table"),
         ({"temporal_strategy": "last"}, "give time_attr"),
         ({"mode": "uniformly"}, "no mode 'uniformly'"),
     ]
