@@ -247,7 +247,7 @@ def _need_same(con: duckdb.DuckDBPyConnection, made: _Made) -> None:
     """Raise :class:`StaleIndexError` if what lists were made from is not what it was; it names the tables."""
     try:
         now = _checksum(con, made.query)
-    except (duckdb.BinderException, duckdb.CatalogException):  # a column or table is gone
+    except (duckdb.ProgrammingError, duckdb.DataError):  # a column or table is gone, or a condition fails for a row
         now = None
     before, derivation = made.lists.checksum, made.lists.derivation
     if now == before:
@@ -256,13 +256,13 @@ def _need_same(con: duckdb.DuckDBPyConnection, made: _Made) -> None:
     of_nodes = [name for part in derivation.parts for name in part.of_nodes]
     sides: list[tuple[VertexTable | EdgeTable, list[str]]] = [(made.index.edge, of_edges), (made.neighbour.vertex, of_nodes)]
     told = [
-        f"{', '.join(map(repr, read))} of table {str(element.table)!r}"
+        f"table {str(element.table)!r} (read of it: {', '.join(map(repr, read))})"
         for side, (element, read) in enumerate(sides)
         if read and (now is None or now[side] != before[side])
     ]
     raise StaleIndexError(
-        f"{' and '.join(told)} changed since the lists of {shown_type(made.index.edge.edge_type)} were made from it. Call "
-        "graph.build() to use it as it is now."
+        f"What the lists of {shown_type(made.index.edge.edge_type)} were made from has changed in {' and in '.join(told)}. "
+        "Call graph.build() to use it as it is now."
     )
 
 

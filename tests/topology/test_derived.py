@@ -48,15 +48,15 @@ WHERE: dict[str, Any] = {"where": {"e": "kind < 4", "a": "size > 2"}}
 @pytest.mark.parametrize(
     ("options", "change", "told"),
     [
-        (WEIGHTED, "UPDATE e SET w = 0 WHERE rowid = 3", "'w' of table 'e' changed"),
-        (WHERE, "UPDATE e SET kind = 9 WHERE kind = 3", "'kind < 4' of table 'e' changed"),
-        (WHERE, "UPDATE a SET size = 0 WHERE id > 30", "'size > 2' of table 'a' changed"),
+        (WEIGHTED, "UPDATE e SET w = 0 WHERE rowid = 3", r"changed in table 'e' \(read of it: 'w'\)\. Call"),
+        (WHERE, "UPDATE e SET kind = 9 WHERE kind = 3", r"changed in table 'e' \(read of it: 'kind < 4'\)\. Call"),
+        (WHERE, "UPDATE a SET size = 0 WHERE id > 30", r"changed in table 'a' \(read of it: 'size > 2'\)\. Call"),
         (
             WHERE | WEIGHTED,
             "UPDATE e SET w = 2 * w, kind = 4 - kind; UPDATE a SET size = 9",
-            "'w', 'kind < 4' of table 'e' and 'size",
+            r"in table 'e' \(read of it: 'w', 'kind < 4'\) and in table 'a'",
         ),
-        (WEIGHTED, "ALTER TABLE e RENAME COLUMN w TO v", "'w' of table 'e' changed"),
+        (WEIGHTED, "ALTER TABLE e RENAME COLUMN w TO v", r"table 'e' \(read of it: 'w'\)"),
     ],
     ids=["weight", "edge condition", "node condition", "all", "renamed"],
 )
@@ -77,6 +77,19 @@ def test_a_change_is_an_error_that_names_the_table(
             return
         next(iter(made))
         assert first(db, **options) != before
+
+
+def test_a_condition_that_fails_for_a_row_by_now_is_a_change_too(tmp_path: Path) -> None:
+    with filled(dbgnn.connect(tmp_path / "g.duckdb")) as db:
+        db.execute("ALTER TABLE a ADD COLUMN code VARCHAR; UPDATE a SET code = size")
+        made = loader(db, where={"a": "code::INTEGER > 2"})
+        next(iter(made))
+        db.execute("UPDATE a SET code = 'none' WHERE id = 7")
+        with pytest.raises(dbgnn.StaleIndexError, match="table 'a'"):
+            next(iter(made))
+        db.graph().build()
+        with pytest.raises(dbgnn.SqlError, match="does not fit table 'a'"):
+            next(iter(made))
 
 
 def test_other_columns_and_the_same_values_change_nothing(tmp_path: Path) -> None:
