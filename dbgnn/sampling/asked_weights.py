@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dbgnn.errors import RequestError, SchemaError, near_misses
-from dbgnn.schema.catalog import columns
+from dbgnn.schema.catalog import columns, folded
 from dbgnn.schema.model import EdgeType
 from dbgnn.topology.weights import Weights, weight_sql
 
@@ -29,9 +29,10 @@ def weights_asked(graph: IndexedGraph, weight_attr: Any) -> dict[EdgeType, Weigh
     for edge in graph.definition.edges:
         there = columns(con, edge.table)
         known |= dict.fromkeys(there)
-        if weight_attr in there:
-            weight_sql(con, edge, weight_attr)
-            found[edge.edge_type] = Weights(weight_attr)
+        for name in there:
+            if folded(name) == folded(weight_attr):
+                weight_sql(con, edge, name)
+                found[edge.edge_type] = Weights(name)
     if not found:
         of = f"weight_attr={weight_attr!r} is a column of no edge table of graph {graph.name!r}"
         raise SchemaError(of + near_misses(weight_attr, known))

@@ -258,6 +258,18 @@ def test_what_is_no_column_of_weights_is_an_error(tmp_path: Path) -> None:
             dbgnn.NeighborLoader(db.graph(), [2], ("b", None), weight_attr=3)  # type: ignore[arg-type]
 
 
+def test_the_case_of_a_name_does_not_count_in_any_table(tmp_path: Path) -> None:
+    """As in SQL: a table whose column is written otherwise is not sampled uniformly without a word."""
+    with star(tmp_path, [0, 1, 0, 0], 1) as db:
+        db.execute("CREATE TABLE f AS SELECT * FROM e; ALTER TABLE f RENAME COLUMN weight TO Weight")
+        tables = "e SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id), f {} LABEL f"
+        ends = "SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES b (id)"
+        db.execute(f"CREATE PROPERTY GRAPH two VERTEX TABLES (a KEY (id), b KEY (id)) EDGE TABLES ({tables.format(ends)})")
+        for name in ("weight", "WEIGHT"):
+            batch = next(iter(dbgnn.NeighborLoader(db.graph("two"), [2], ("b", None), weight_attr=name)))
+            assert [batch["a", label, "b"].e_id.tolist() for label in ("e", "f")] == [[1], [1]]
+
+
 def test_a_type_without_the_column_is_uniform(db: dbgnn.Database, edges: dict[Any, Any]) -> None:
     """The accounts' owners are drawn as without weights, the payments are not."""
     found = {}
