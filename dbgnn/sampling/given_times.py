@@ -128,11 +128,14 @@ FROM asked JOIN ({rows_by_id(rows, f"{as_time(expression, kind, unit)} AS time")
 
 def _need_unit(text: str, kind: str, unit: str, name: str) -> None:
     own = unit_of(kind)
+    written = "" if unit == NUMBER else " A moment is written as SQL has it: TIMESTAMP '2024-01-31 12:00:00'."
     if own is None:
-        raise SchemaError(f"{name}={text!r} is {kind}; times are integers, dates or timestamps.")
+        raise SchemaError(f"{name}={text!r} is {kind}; times are integers, dates or timestamps.{written}")
     if (own == NUMBER) != (unit == NUMBER):
         is_, are = ("an integer", "dates or timestamps") if own == NUMBER else ("a date or timestamp", "integers")
-        raise SchemaError(f"{name}={text!r} is {is_} ({kind}), and the times of this graph are {are}; they cannot be compared.")
+        raise SchemaError(
+            f"{name}={text!r} is {is_} ({kind}), and the times of this graph are {are}; they cannot be compared.{written}"
+        )
     if (own, unit) == (NANOSECONDS, MICROSECONDS):
         raise SchemaError(
             f"{name}={text!r} is {kind}, and the times of this graph are in microseconds: cast it, ({text})::TIMESTAMP."

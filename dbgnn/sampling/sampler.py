@@ -31,7 +31,7 @@ from dbgnn.sampling.output import Empty, fresh, hetero_output, homogeneous_outpu
 from dbgnn.sampling.random import fold
 from dbgnn.sampling.relabel import Ids
 from dbgnn.sampling.seed_times import times_of_seeds
-from dbgnn.sampling.settings import Settable, Settings
+from dbgnn.sampling.settings import Settable, Settings, shown_settings
 from dbgnn.sampling.start import Start
 from dbgnn.sampling.statements import derived_lists_of, statements_of
 from dbgnn.schema.model import EdgeType, Label
@@ -364,6 +364,7 @@ class NeighborSampler(Listed, Settable):
 
     def __repr__(self) -> str:
         options = [self.subgraph_type.value] + [n for n in ("replace", "disjoint") if getattr(self, n)]
+        options += shown_settings(self._given, self.fanout.mode)
         shown = next(iter(self.fanout.num_neighbors.values()), []) if self.homogeneous else dict(self.fanout.num_neighbors)
         return f"dbgnn.NeighborSampler({self.graph.name!r}, {shown}, {', '.join(options)}, seed={self.seed})"
 

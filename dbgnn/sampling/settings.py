@@ -18,7 +18,7 @@ from dbgnn.errors import RequestError, SchemaError, UnknownNameError, near_misse
 from dbgnn.sampling.asked import backward_asked, lists_asked, mode_asked
 from dbgnn.sampling.asked_times import Fills, check_relative
 from dbgnn.sampling.khop import Fanout
-from dbgnn.sampling.modes import Mode
+from dbgnn.sampling.modes import UNIFORM, Mode, Uniform
 
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph
@@ -101,6 +101,14 @@ class Settings:
             relative=flags["relative_time"],
         )
         return cls(fanout, subgraph_type, seed, flags["keep_orig_edges"], flags["replace"])
+
+
+def shown_settings(given: Mapping[str, Any], mode: Mode) -> list[str]:
+    """Return how edges are chosen, as arguments of a sampler: those that are not what they are if nothing is given."""
+    shown = [] if mode.unweighted() in {UNIFORM, Uniform(replace=True)} else [f"mode={mode!r}"]
+    names = ("time_attr", "time_window", "weight_attr", "where", "relative_time")
+    shown += [f"{name}={given[name]!r}" for name in names if given[name] not in (None, False)]
+    return shown + (["sample_direction='backward'"] if given["sample_direction"] == "backward" else [])
 
 
 def _flag(name: str, value: object) -> bool:

@@ -279,6 +279,20 @@ def test_repr_explains(db: dbgnn.Database) -> None:
     assert "seed=9" in text
 
 
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ({}, "directional, seed=0"),
+        ({"mode": "labor"}, "directional, mode=Labor(batch_dependency=1, layer_dependency=False), seed=0"),
+        ({"where": {"rates": "rowid > 3"}}, "directional, where={'rates': 'rowid > 3'}, seed=0"),
+        ({"sample_direction": "backward", "replace": True}, "directional, replace, sample_direction='backward', seed=0"),
+    ],
+    ids=["plain", "mode", "where", "backward"],
+)
+def test_repr_says_what_narrows_and_chooses(db: dbgnn.Database, given: dict[str, Any], shown: str) -> None:
+    assert repr(dbgnn.NeighborSampler(db.graph(), [5, 2], **given)).endswith(f", {shown})")
+
+
 @pytest.mark.parametrize("values", [lambda: iter([4, 3]), lambda: (k for k in (4, 3)), lambda: {4, 3}, {4: 1}.values])
 def test_num_neighbors_in_no_list(db: dbgnn.Database, values: Any) -> None:
     graph = db.graph()
