@@ -38,6 +38,10 @@ _MOST_WORDS = 256
 _ROWS = 1 << 14
 
 
+#: What every statement of a hop gives.
+_COLUMNS = ["at", "src", "edge"]
+
+
 @dataclass(frozen=True, slots=True)
 class Edges:
     """The edges that a hop took, node by node, each node's in the order of its draws.
@@ -124,12 +128,31 @@ def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k
             if words >= _MOST_WORDS:  # the lists of a build have a length, and a position for a word of every few thousand
                 raise damaged(index, f"a list in {index.adjacency} has no length") from error
         else:
+            if found.num_columns > len(_COLUMNS):
+                found = _with_chosen(found, frontier, k, mode)
             short = found["src"].is_null() if found["src"].null_count and words < _MOST_WORDS else None
             if short is None:
                 return pa.concat_tables([*parts, found])
             parts.append(found.filter(pc.invert(short)))
             asked = asked.take(found["at"].filter(short))
         words *= 4
+
+
+def _with_chosen(found: pa.Table, frontier: Frontier, k: int, mode: Mode) -> pa.Table:
+    """Choose from the lists that a statement left whole."""
+    whole = found["totals"].is_valid()
+    left = found.filter(whole).combine_chunks()
+    if not len(left):
+        return found.select(_COLUMNS)
+    src, edge, totals = (left[name].combine_chunks() for name in ("src", "edge", "totals"))
+    lengths = pc.list_value_length(totals).to_numpy().astype(np.int64)
+    keys = frontier.key[left["at"].to_numpy()]
+    positions = mode.chosen(keys, lengths, totals.flatten().to_numpy(), k)
+    positions += (np.cumsum(lengths) - lengths)[:, None]
+    ends = pa.array(np.arange(len(left) + 1, dtype=np.int32) * k)
+    lists = [pa.ListArray.from_arrays(ends, each.flatten().take(pa.array(positions.ravel()))) for each in (src, edge)]
+    chosen = pa.table([left["at"], *lists], names=_COLUMNS)
+    return pa.concat_tables([found.filter(pc.invert(whole)).select(_COLUMNS), chosen.cast(found.select(_COLUMNS).schema)])
 
 
 def _counts(index: EdgeIndex, found: pa.Table, nodes: int) -> Counts:
@@ -186,8 +209,9 @@ def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, 
         ctes.append(f"{name} AS (\n  SELECT {columns}\n  FROM {last}{clauses})")
         last = name
     chain = ",\n".join(ctes)
+    totals = ", totals" if mode.leaves_some and k > 0 and words == 1 else ""
     return f"""WITH {chain}
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge{totals}
 FROM {last}"""
 
 

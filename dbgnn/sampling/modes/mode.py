@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self
 import numpy as np
 
 from dbgnn.errors import RequestError
+from dbgnn.sampling.modes.short_lists import Numbers
 from dbgnn.sampling.random import Words, mix
 from dbgnn.sampling.relabel import Ids
 
@@ -85,6 +86,8 @@ class Mode(ABC):
         needs_times: It has a meaning only where lists are sorted by time.
         in_lists: The positions that it gives are those of the list; else they count what is eligible, and the hop
             turns them into positions of the list.
+        leaves_some: With one word per draw, its last step has a list ``totals`` too: NULL, or the running totals of weights
+            where all that is eligible is handed out, for `chosen` to choose from.
     """
 
     __slots__ = ()
@@ -92,6 +95,7 @@ class Mode(ABC):
     needs_weights: ClassVar[bool] = False
     needs_times: ClassVar[bool] = False
     in_lists: ClassVar[bool] = False
+    leaves_some: ClassVar[bool] = False
 
     @classmethod
     def asked(cls, *, replace: bool) -> Self:
@@ -131,6 +135,17 @@ class Mode(ABC):
         Returns:
             Steps; ``p`` is a list of positions, counted from 1, in the order in which edges are handed out.
         """
+
+    def chosen(self, keys: Words, lengths: Numbers, totals: Numbers, k: int) -> Numbers:
+        """Return the positions, counted from 0, ``[lists, k]``, that are chosen from lists which the statement left whole.
+
+        Args:
+            keys: The random key of every list.
+            lengths: Their lengths.
+            totals: Their running totals, one list after the other.
+            k: How many are chosen of each.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:

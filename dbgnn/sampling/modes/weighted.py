@@ -6,7 +6,8 @@ sequence of draws have it too, so a hub costs k draws and a few repeats. Where a
 not end; so after `tries` draws the rest comes from what is left alone, each draw moved past the edges that were taken.
 
 Weights are integers (`topology.weights`), and integers alone decide. A draw is a number below their total; its edge is found
-by binary search in the running total.
+by binary search in the running total. That is how a statement draws from long lists; short ones are handed out whole, and the
+same is done in NumPy (`short_lists`), for less than half the time.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any, ClassVar, Self
 
 from dbgnn.sampling.modes.draws import TOO_FEW, words_sql
 from dbgnn.sampling.modes.mode import Eligible, Mode, Step
+from dbgnn.sampling.modes.short_lists import SHORT, Numbers, choose
 from dbgnn.sampling.modes.uniform import Uniform
-from dbgnn.sampling.random import round_sql
+from dbgnn.sampling.random import Words, round_sql
 
 #: A draw has so many random bits: the lower 30 of one word and all 32 of the next.
 BITS = 62
@@ -43,6 +45,7 @@ class Weighted(Mode):
 
     needs_weights: ClassVar[bool] = True
     in_lists: ClassVar[bool] = True
+    leaves_some: ClassVar[bool] = True
 
     replace: bool = False
 
@@ -57,19 +60,24 @@ class Weighted(Mode):
 
     def steps(self, k: int, words: int, eligible: Eligible) -> list[Step]:
         """See `Mode.steps`."""
-        form = _Form(
-            eligible, k, words + 1, self.replace
-        )  # a second word is needed once in 65,000 draws, and costs next to nothing
+        form = _Form(eligible, k, words + 1, self.replace, first=words == 1)
+        if words == 1:
+            drawn = "drawn" if self.replace else form.different
+            found = f"CASE WHEN {form.long} THEN {drawn} ELSE {form.all} END"
+            few = k if self.replace else few_tries(k)
+            enough = f"CASE WHEN NOT ({form.long}) OR len(p) = {k} THEN p END"
+            return [
+                *form.drawn(few),
+                Step("found", f"{eligible.kept}, before,\n    {found} AS p"),
+                Step("chosen", f"{eligible.kept},\n    {enough} AS p, {form.totals} AS totals"),
+            ]
         if self.replace:
             return [*form.drawn(k), Step("chosen", f"{eligible.kept},\n    drawn AS p")]
-        if words == 1:
-            found = f"CASE WHEN deg > {k} THEN {form.different} ELSE {form.all} END"
-            return [
-                *form.drawn(few_tries(k)),
-                Step("different", f"{eligible.kept},\n    {found} AS p"),
-                Step("chosen", f"{eligible.kept},\n    CASE WHEN len(p) = least(deg, {k}) THEN p END AS p"),
-            ]
         return [form.together(), *form.drawn(tries(k)), *form.finished(tries(k))]
+
+    def chosen(self, keys: Words, lengths: Numbers, totals: Numbers, k: int) -> Numbers:
+        """See `Mode.chosen`."""
+        return choose(keys, lengths, totals, k, replace=self.replace, tries=tries(k))
 
     def identity(self) -> dict[str, Any]:
         """See `Mode.identity`."""
@@ -88,6 +96,25 @@ class _Form:
     k: int
     words: int
     replace: bool
+    first: bool
+
+    @property
+    def long(self) -> str:
+        """Whether a node's edges are drawn by the statement: of the first one, only from lists that are not short."""
+        least = (
+            max(self.k, SHORT) if self.first and not self.replace else SHORT if self.first else 0 if self.replace else self.k
+        )
+        if not self.first or not self.eligible.gaps:
+            return f"deg > {least}"
+        return f"deg > {least} OR (gone IS NOT NULL AND deg > {0 if self.replace else self.k})"
+
+    @property
+    def totals(self) -> str:
+        """The running totals of the lists that the first statement leaves to be drawn from; NULL of others."""
+        found = "cum[first + 1:first + deg]" if self.eligible.ranged else "cum[1:deg]" if self.eligible.narrowed else "cum"
+        if self.eligible.ranged:
+            found = f"list_transform({found}, lambda c: c - before)"
+        return f"CASE WHEN deg > {0 if self.replace else self.k} AND NOT ({self.long}) THEN {found} END"
 
     @property
     def all(self) -> str:
@@ -166,7 +193,7 @@ class _Form:
         ]
 
     def _if_drawn(self, values: str) -> str:
-        return values if self.replace else f"CASE WHEN deg > {self.k} THEN {values} END"
+        return f"CASE WHEN {self.long} THEN {values} END"
 
     def _found(self, number: str) -> str:
         """Return the position whose part of the running total a number lies in."""

@@ -47,16 +47,16 @@ weighed AS (
   FROM bounds),
 words AS (
   SELECT "at", nbrs, eids, deg, first, gone, cum, key, before, past,
-    total, CASE WHEN deg > 3 THEN list_transform(list_transform(list_transform(range(10),
+    total, CASE WHEN deg > 64 OR (gone IS NOT NULL AND deg > 3) THEN list_transform(list_transform(list_transform(range(10),
     lambda j: xor(key, j)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)) END AS w
   FROM weighed),
 bits AS (
   SELECT "at", nbrs, eids, deg, first, gone, cum, key, before, past,
-    total, w, CASE WHEN deg > 3 THEN list_transform(range(1, 5 + 1), lambda i: (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i])) END AS bits
+    total, w, CASE WHEN deg > 64 OR (gone IS NOT NULL AND deg > 3) THEN list_transform(range(1, 5 + 1), lambda i: (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i])) END AS bits
   FROM words),
 numbers AS (
   SELECT "at", nbrs, eids, deg, first, gone, cum, key, before, past,
-    total, w, CASE WHEN deg > 3 THEN list_transform(bits, lambda x: CASE WHEN x - x % total <= 4611686018427387904 - total THEN x % total END) END AS numbers
+    total, w, CASE WHEN deg > 64 OR (gone IS NOT NULL AND deg > 3) THEN list_transform(bits, lambda x: CASE WHEN x - x % total <= 4611686018427387904 - total THEN x % total END) END AS numbers
   FROM bits),
 again AS (
   SELECT "at", nbrs, eids, deg, first, gone, cum, key, before, past,
@@ -64,15 +64,15 @@ again AS (
   FROM numbers),
 drawn AS (
   SELECT "at", nbrs, eids, deg, first, gone, cum, key, before, past,
-    total, CASE WHEN deg > 3 THEN list_transform(numbers, lambda r: list_reduce([4, 2, 1]::BIGINT[], lambda x, b: x + CASE WHEN cum[x + b] <= list_reduce(past, lambda y, c: y + CASE WHEN CASE WHEN c > 1 THEN cum[c - 1] ELSE 0 END <= y THEN cum[c] - CASE WHEN c > 1 THEN cum[c - 1] ELSE 0 END ELSE 0 END, before + r) THEN b ELSE 0 END, 0::BIGINT) + 1) END AS drawn
+    total, CASE WHEN deg > 64 OR (gone IS NOT NULL AND deg > 3) THEN list_transform(numbers, lambda r: list_reduce([4, 2, 1]::BIGINT[], lambda x, b: x + CASE WHEN cum[x + b] <= list_reduce(past, lambda y, c: y + CASE WHEN CASE WHEN c > 1 THEN cum[c - 1] ELSE 0 END <= y THEN cum[c] - CASE WHEN c > 1 THEN cum[c - 1] ELSE 0 END ELSE 0 END, before + r) THEN b ELSE 0 END, 0::BIGINT) + 1) END AS drawn
   FROM again),
-different AS (
-  SELECT "at", nbrs, eids, deg, first, gone, cum,
-    CASE WHEN deg > 3 THEN list_filter(drawn, lambda x, i: list_position(drawn, x) = i)[:3] ELSE list_filter(range(first + 1, first + deg + len(past) + 1), lambda x: NOT list_contains(past, x)) END AS p
+found AS (
+  SELECT "at", nbrs, eids, deg, first, gone, cum, before,
+    CASE WHEN deg > 64 OR (gone IS NOT NULL AND deg > 3) THEN list_filter(drawn, lambda x, i: list_position(drawn, x) = i)[:3] ELSE list_filter(range(first + 1, first + deg + len(past) + 1), lambda x: NOT list_contains(past, x)) END AS p
   FROM drawn),
 chosen AS (
   SELECT "at", nbrs, eids, deg, first, gone, cum,
-    CASE WHEN len(p) = least(deg, 3) THEN p END AS p
-  FROM different)
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge
+    CASE WHEN NOT (deg > 64 OR (gone IS NOT NULL AND deg > 3)) OR len(p) = 3 THEN p END AS p, CASE WHEN deg > 3 AND NOT (deg > 64 OR (gone IS NOT NULL AND deg > 3)) THEN list_transform(cum[first + 1:first + deg], lambda c: c - before) END AS totals
+  FROM found)
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge, totals
 FROM chosen

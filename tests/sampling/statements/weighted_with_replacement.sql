@@ -11,16 +11,16 @@ weighed AS (
   FROM bounds),
 words AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
-    total, list_transform(list_transform(list_transform(range(6),
-    lambda j: xor(key, j)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)) AS w
+    total, CASE WHEN deg > 64 THEN list_transform(list_transform(list_transform(range(6),
+    lambda j: xor(key, j)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)), lambda w: ((xor(w, w >> 16) * 73244475) & 4294967295)) END AS w
   FROM weighed),
 bits AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
-    total, w, list_transform(range(1, 3 + 1), lambda i: (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i])) AS bits
+    total, w, CASE WHEN deg > 64 THEN list_transform(range(1, 3 + 1), lambda i: (((w[2 * i - 1] & 1073741823) << 32) | w[2 * i])) END AS bits
   FROM words),
 numbers AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
-    total, w, list_transform(bits, lambda x: CASE WHEN x - x % total <= 4611686018427387904 - total THEN x % total END) AS numbers
+    total, w, CASE WHEN deg > 64 THEN list_transform(bits, lambda x: CASE WHEN x - x % total <= 4611686018427387904 - total THEN x % total END) END AS numbers
   FROM bits),
 again AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
@@ -28,11 +28,15 @@ again AS (
   FROM numbers),
 drawn AS (
   SELECT "at", nbrs, eids, deg, cum, key, before,
-    total, list_transform(numbers, lambda r: list_reduce([4, 2, 1]::BIGINT[], lambda x, b: x + CASE WHEN cum[x + b] <= before + r THEN b ELSE 0 END, 0::BIGINT) + 1) AS drawn
+    total, CASE WHEN deg > 64 THEN list_transform(numbers, lambda r: list_reduce([4, 2, 1]::BIGINT[], lambda x, b: x + CASE WHEN cum[x + b] <= before + r THEN b ELSE 0 END, 0::BIGINT) + 1) END AS drawn
   FROM again),
+found AS (
+  SELECT "at", nbrs, eids, deg, cum, before,
+    CASE WHEN deg > 64 THEN drawn ELSE range(1, deg + 1) END AS p
+  FROM drawn),
 chosen AS (
   SELECT "at", nbrs, eids, deg, cum,
-    drawn AS p
-  FROM drawn)
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge
+    CASE WHEN NOT (deg > 64) OR len(p) = 3 THEN p END AS p, CASE WHEN deg > 0 AND NOT (deg > 64) THEN cum END AS totals
+  FROM found)
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge, totals
 FROM chosen
