@@ -45,7 +45,9 @@ def given_times(graph: IndexedGraph, label: Label, ids: Ids, given: Any, unit: s
     if isinstance(given, str):
         return torch.from_numpy(_by_sql(graph, label, ids, given, unit, name))
     values = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
-    if values.dtype == object:
+    if not values.size:
+        values = np.empty(values.shape, dtype=np.int64)  # an empty list is of floats to NumPy
+    elif values.dtype == object:
         values = _from_objects(values, name)
     if values.shape != (len(ids),):
         raise RequestError(

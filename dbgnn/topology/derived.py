@@ -143,7 +143,6 @@ class _Made:
 class _Kept:
     """The derived lists of one database in one process, and the names of their tables, of those under way too."""
 
-    pid: int = field(default_factory=os.getpid)
     lock: threading.RLock = field(default_factory=threading.RLock)
     made: dict[tuple[str, Derivation], _Made] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
@@ -213,24 +212,32 @@ class _Kept:
             writer.close()
 
 
-_ALL: WeakKeyDictionary[Any, _Kept] = WeakKeyDictionary()
-_LOCK = threading.Lock()
+class _All:
+    """The lists of every database of this process, in the one place where a forked child can be given another."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        self.lock, self.of = threading.Lock(), WeakKeyDictionary[Any, _Kept]()
+
+
+_all = _All()
+# A thread of the parent that holds the lock does not exist in the child; nor do the parent's lists.
+os.register_at_fork(after_in_child=_all.renew)
 
 
 def _kept(db: OpenDatabase) -> _Kept:
-    with _LOCK:
-        found = _ALL.get(db)
-        if found is None or found.pid != os.getpid():
-            found = _ALL[db] = _Kept()
-        return found
+    with _all.lock:
+        return _all.of.setdefault(db, _Kept())
 
 
 def _drop_orphans(con: duckdb.DuckDBPyConnection, home: str) -> None:
     """Drop lists of databases that are closed or gone, where something else keeps the instance, such as a connection."""
     query = "SELECT table_name FROM duckdb_tables() WHERE database_name = ? AND schema_name = ?"
     there = [table_in(home, name) for (name,) in con.execute(query, [home, OWN_SCHEMA]).fetchall()]
-    with _LOCK:  # after that: a name is noted before its table is made
-        live = {name for db, kept in _ALL.items() if not db.closed for name in [*kept.names]}
+    with _all.lock:  # after that: a name is noted before its table is made
+        live = {name for db, kept in _all.of.items() if not db.closed for name in [*kept.names]}
     for table in set(there) - live:
         con.execute(f"DROP TABLE IF EXISTS {table}")
 

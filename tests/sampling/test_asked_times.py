@@ -120,3 +120,13 @@ def test_numbers_beyond_64_bits_are_no_times() -> None:
     graph = two_columns("BIGINT", "BIGINT", at="1").graph()
     with pytest.raises(dbgnn.RequestError, match="input_time must hold integers of 64 bits"):
         dbgnn.NeighborLoader(graph, [1], [0, 1], input_time=[1, 2**70], time_attr="ts")
+
+
+@pytest.mark.filterwarnings("ignore:There are no seeds")
+def test_no_seeds_have_no_times() -> None:
+    graph = two_columns("DATE", "DATE", at="'2024-03-31'").graph()
+    forms: list[Any] = [[], np.empty(0, dtype="datetime64[us]"), np.empty(0, dtype=object)]
+    for none in forms:
+        assert not list(dbgnn.NeighborLoader(graph, [1], [], input_time=none, time_attr="ts"))
+    with pytest.raises(dbgnn.RequestError, match="entry for each of 2 seeds"):
+        dbgnn.NeighborLoader(graph, [1], [0, 1], input_time=[], time_attr="ts")

@@ -14,6 +14,7 @@ from torch_geometric.sampler import NodeSamplerInput
 
 import dbgnn
 from dbgnn.plans.limits import MemoryLimit
+from dbgnn.topology import derived
 from dbgnn.topology.derived import Lists, lists_of
 
 SCHEMA = """CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id), b KEY (id))
@@ -193,6 +194,15 @@ def test_lists_that_a_build_drops_meanwhile_are_made_again(monkeypatch: pytest.M
         else:
             next(iter(made))
         assert dropped
+
+
+def test_a_forked_worker_waits_for_no_thread_of_its_parent(tmp_path: Path) -> None:
+    """Another thread may look lists up in the moment of the fork."""
+    filled(dbgnn.connect(tmp_path / "g.duckdb")).close()
+    with dbgnn.connect(tmp_path / "g.duckdb", read_only=True) as db:
+        wanted = first(db, **WEIGHTED)
+        with derived._all.lock:
+            assert first(db, num_workers=1, timeout=60, **WEIGHTED) == wanted
 
 
 def test_the_plan_counts_lists_as_memory(monkeypatch: pytest.MonkeyPatch) -> None:
