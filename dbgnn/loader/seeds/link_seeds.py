@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from torch_geometric.loader import LinkLoader
 from torch_geometric.sampler import EdgeSamplerInput, NegativeSampling
@@ -15,9 +14,8 @@ from dbgnn.display import warn
 from dbgnn.errors import RequestError, SchemaError, StaleIndexError
 from dbgnn.loader.seeds.kind import Seeds, fingerprint, one_each
 from dbgnn.loader.seeds.link_forms import ChosenLinks
-from dbgnn.sampling.given_times import given_times
+from dbgnn.loader.seeds.link_times import link_times
 from dbgnn.sampling.links import LeftOut, LinkInput, Links
-from dbgnn.sampling.relative import times_of
 from dbgnn.sampling.sampler import NeighborSampler
 from dbgnn.sampling.start import Start
 from dbgnn.schema.model import EdgeType, shown_type
@@ -86,12 +84,14 @@ class LinkSeeds(Seeds):
         index = topology.edges[chosen.edge_type]
         self._ends = [topology.vertices[chosen.edge_type[end]].keys for end in (0, 2)]
         self._rows = None if chosen.edge is None else (index.rows, index.adjacency_sum)
+        self._times = link_times(store.graph, sampler, chosen, edge_label_time) if ours else None
+        own = None if self._times is None else self._times.values
         self.input_data = LinkInput(
             input_id=chosen.input_id if input_id is None else one_each("input_id", input_id, len(chosen.row), "seed links"),
             row=chosen.row,
             col=chosen.col,
             label=_labels(store, chosen, edge_label, options.neg_sampling),
-            time=_times(store, sampler, chosen, edge_label_time) if ours else edge_label_time,
+            time=own if ours else edge_label_time,
             input_type=None if store.homogeneous else chosen.edge_type,
         )
         self.input_data.edge = chosen.edge
@@ -133,12 +133,16 @@ class LinkSeeds(Seeds):
         counters: Sequence[tuple[int, int]],
     ) -> list[Start]:
         """Return the links, and negatives drawn by the counters, as what mini-batches start from."""
+        if self._times is not None:
+            self._times.check(sampler, topology, inputs)
         options = self._options
         links = Links(sampler, options.neg_sampling, options.avoid_true_edges, self._left_out, self._kept)
         return links.starts(topology, inputs, [sampler.draw_key(epoch, batch) for epoch, batch in counters])
 
     def sample(self, sampler: Any, inputs: Any, **counters: int) -> Any:
         """Sample one mini-batch by any sampler's own method."""
+        if self._times is not None and isinstance(sampler, NeighborSampler):
+            self._times.check(sampler, sampler.graph.topology(), [inputs])
         own: dict[str, Any] = {"avoid_true_edges": True} if self._options.avoid_true_edges else {}
         own |= {"left_out": self._left_out} if self._left_out else {}
         return sampler.sample_from_edges(inputs, neg_sampling=self._options.neg_sampling, **counters, **own)
@@ -187,28 +191,6 @@ def _labels(store: DuckDBFeatureStore, chosen: ChosenLinks, given: Any, negative
     if negative is not None and label.numel() and label.min() == 0:
         label = label + 1
     return label
-
-
-def _times(store: DuckDBFeatureStore, sampler: NeighborSampler, chosen: ChosenLinks, given: Any) -> Tensor | None:
-    timeline, graph = sampler.fanout.timeline, store.graph
-    if timeline is None:
-        if given is not None:
-            raise RequestError("edge_label_time needs time_attr, which says what columns it is compared with; give both.")
-        return None
-    if given is None:
-        if chosen.edge is None or chosen.edge_type not in timeline.edges:
-            raise RequestError(
-                f"The seed links of {shown_type(chosen.edge_type)} need a time, since time_attr is given, and they have none "
-                "of their own: give edge_label_time, the time of each link."
-            )
-        return torch.from_numpy(times_of(graph.db, graph.topology(), timeline, chosen.edge_type, chosen.edge.numpy()))
-    if isinstance(given, str) and chosen.edge is None:
-        raise RequestError(
-            f"edge_label_time={given!r} is about rows of {shown_type(chosen.edge_type)}, and these links are pairs of nodes. "
-            "Give the times, or edge ids."
-        )
-    ids = chosen.row if chosen.edge is None else chosen.edge
-    return given_times(graph, chosen.edge_type, ids.numpy(), given, timeline.unit, "edge_label_time")
 
 
 def left_out(graph: IndexedGraph, chosen: ChosenLinks, asked: Any) -> tuple[LeftOut, ...]:
