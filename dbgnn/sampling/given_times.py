@@ -49,8 +49,6 @@ def given_times(graph: IndexedGraph, label: Label, ids: Ids, given: Any, unit: s
         values = np.empty(values.shape, dtype=np.int64)  # an empty list is of floats to NumPy
     elif values.dtype == object:
         values = _from_objects(values, name)
-    elif not values.size and values.dtype.kind == "f":  # what is empty has no type, and is taken for floats
-        values = values.astype(np.int64)
     if values.shape != (len(ids),):
         raise RequestError(
             f"{name} must have one dimension and an entry for each of {len(ids):,} seeds, not the shape {list(values.shape)}."

@@ -269,12 +269,6 @@ def test_what_is_no_time_of_seeds_is_an_error(db: dbgnn.Database, given: Any, er
         make(db, input_time=given)
 
 
-@pytest.mark.parametrize("empty", [[], (), torch.tensor([]), np.array([], dtype="datetime64[us]")], ids=str)
-def test_no_seeds_have_no_times(db: dbgnn.Database, empty: Any) -> None:
-    with pytest.warns(UserWarning, match="no seeds"):
-        assert list(make(db, input_nodes=("account", []), input_time=empty, shuffle=False)) == []
-
-
 def test_seeds_need_a_time_where_time_matters_and_none_where_not(db: dbgnn.Database) -> None:
     with pytest.raises(dbgnn.RequestError, match=r"Seeds of type 'shop' need a time.*input_time"):
         make(db, input_nodes="shop", input_time=None)
