@@ -97,6 +97,13 @@ class PredictedRows(Predicted):
         found: Ids64 = store.input_id.cpu().numpy()
         return found
 
+    def finish(self) -> int:
+        """See `Predicted.finish`; of a task without rows, the table of an earlier call is left without rows."""
+        if not len(self._rows) and (side := self._need_ours()) is not None:
+            with translated(self.target.graph.db):
+                self._con.execute(f"DELETE FROM {side.sql}")
+        return super().finish()
+
     def _move(self) -> int:
         con, target = self._con, self.target
         with translated(target.graph.db), writing_uncompressed(con), lent(con, self._placed()):

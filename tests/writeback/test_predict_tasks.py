@@ -113,6 +113,21 @@ def test_what_is_there_is_replaced_if_it_was_predicted_and_else_kept(db: dbgnn.D
         graph.predict(Echo(), loader(db, "SELECT 'a2' AS pred", entity="pred"), into="others")
 
 
+def test_a_task_without_rows_leaves_none_of_an_earlier_one(db: dbgnn.Database) -> None:
+    """Yesterday's answers would look like today's."""
+    graph = db.graph("g")
+    graph.predict(Echo(), loader(db, "SELECT 'a1' AS who, 1 AS at", time="at"), into="scores")
+    db.execute("CREATE TABLE mine AS SELECT 1 AS one")
+    with pytest.warns(UserWarning, match="query gives no rows"):
+        nothing = loader(db, "SELECT 'a1' AS who, 1 AS at WHERE false", time="at")
+    assert graph.predict(Echo(), nothing, into="scores") == 0
+    assert rows(db, "scores") == []
+    with pytest.raises(dbgnn.SchemaError, match="was not made by a prediction"):
+        graph.predict(Echo(), nothing, into="mine")
+    assert graph.predict(Echo(), nothing, into="others") == 0
+    assert rows(db, "mine") == [(1,)]
+
+
 def test_a_column_takes_a_task_that_names_a_node_once(db: dbgnn.Database) -> None:
     graph = db.graph("g")
     assert graph.predict(Echo(), loader(db, "SELECT 'a' || i AS who FROM range(3) t(i)"), into="account.pred") == 3
