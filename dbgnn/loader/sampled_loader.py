@@ -113,8 +113,10 @@ class SampledLoader(Listed, Attributes):
         """Do what torch's constructor does."""
         kwargs.pop("dataset", None)
         kwargs.pop("collate_fn", None)
-        if kwargs.get("shuffle") and len(seeds) and kwargs.get("sampler") is kwargs.get("batch_sampler") is None:
-            kwargs |= {"shuffle": False, "sampler": Shuffled(seeds, generator=kwargs.get("generator"))}
+        if kwargs.get("shuffle") and kwargs.get("sampler") is kwargs.get("batch_sampler") is None:
+            # Torch's draws nothing from none: an error, where without shuffle there are no mini-batches.
+            drawn = {"sampler": Shuffled(seeds, generator=kwargs.get("generator"))} if len(seeds) else {}
+            kwargs |= {"shuffle": False} | drawn
         asked = Workers.of(self, kwargs)
         torch.utils.data.DataLoader.__init__(self, seeds, collate_fn=self.collate_fn, **(asked.without() if asked else kwargs))
         # Torch keeps the method of this very object, which would be that of a copy too.

@@ -151,11 +151,12 @@ NOTHING: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.parametrize("shuffle", [False, True])
 @pytest.mark.parametrize("form", NOTHING)
-def test_no_seeds_are_a_warning_that_says_why(db: dbgnn.Database, form: str) -> None:
+def test_no_seeds_are_a_warning_that_says_why(db: dbgnn.Database, form: str, shuffle: bool) -> None:
     given, message = NOTHING[form]
     with pytest.warns(UserWarning, match=f"There are no seeds.*{message}"):
-        assert list(loader(db, given)) == []
+        assert list(loader(db, given, shuffle=shuffle)) == []
 
 
 def test_an_empty_table_too(db: dbgnn.Database) -> None:
