@@ -52,7 +52,7 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
         avoid_true_edges: Draw negatives again that are edges. Each try looks them up in the index.
         exclude_seed_edges: Leave the seed edges out of the neighbourhoods of their mini-batch (True): by edge id, or of pairs
             all edges between both. ``"reverse"``: also the edges that lead back: those of the same table's edge type with
-            exchanged keys, else of the same type if both ends are of one, else of ``rev_<label>``; or name the edge type.
+            exchanged keys, else of the same type if both ends are of one, and of ``rev_<label>``; or name the edge type.
         transform, transform_sampler_output, is_sorted, filter_per_worker, neighbor_sampler, directed, custom_cls: As of
             :class:`dbgnn.NeighborLoader`.
         input_id: The ``input_id`` of the links, a tensor; default: of a mask the edge ids, otherwise the position.

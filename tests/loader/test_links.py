@@ -316,6 +316,20 @@ def test_the_reverse_is_found_or_named(films: dbgnn.Graph) -> None:
         dbgnn.LinkNeighborLoader(films, [-1], RATES, exclude_seed_edges=FOLLOWS)
 
 
+def test_the_reverse_of_links_of_one_type_is_looked_for_under_both_names() -> None:
+    """What PyG's `ToUndirected(merge=False)` makes of a graph, and `from_pyg` brings over."""
+    with dbgnn.connect(progress=False) as db:
+        db.execute("CREATE TABLE a AS SELECT range AS id FROM range(3); CREATE TABLE cites (s BIGINT, d BIGINT)")
+        db.execute("INSERT INTO cites VALUES (0, 1), (1, 0), (1, 2); CREATE TABLE back AS SELECT d AS s, s AS d FROM cites")
+        db.execute("""CREATE PROPERTY GRAPH g VERTEX TABLES (a KEY (id)) EDGE TABLES (
+          cites SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES a (id),
+          back SOURCE KEY (s) REFERENCES a (id) DESTINATION KEY (d) REFERENCES a (id) LABEL rev_cites)""")
+        found = dbgnn.LinkNeighborLoader(db.graph("g"), [-1, -1], ("cites", [0]), exclude_seed_edges="reverse")
+        (batch,) = found
+        assert batch["cites"].e_id.tolist() == [2]  # neither the link itself nor 1 -> 0
+        assert sorted(batch["rev_cites"].e_id.tolist()) == [1, 2]  # nor 1 -> 0 as the reverse is called
+
+
 # -- negatives -------------------------------------------------------------------------------------------
 
 

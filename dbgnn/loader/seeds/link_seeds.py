@@ -197,7 +197,7 @@ def left_out(graph: IndexedGraph, chosen: ChosenLinks, asked: Any) -> tuple[Left
     """Return which edges are left out of the neighbourhoods of their mini-batch.
 
     Those that lead back are found as the edge type of the same table with its keys exchanged; else, where both ends are of one
-    type, in the same edge type; else as ``rev_<label>``, as PyG's `ToUndirected` names it.
+    type, in the same edge type, and as ``rev_<label>``, as PyG's `ToUndirected` names it.
 
     Args:
         graph: The graph.
@@ -228,11 +228,11 @@ def left_out(graph: IndexedGraph, chosen: ChosenLinks, asked: Any) -> tuple[Left
         return own, LeftOut(named, turned=True, by_edge=by_edge and named == swapped)
     if swapped is not None:
         return own, LeftOut(swapped, turned=True, by_edge=by_edge)
-    if source == destination:
-        return own, LeftOut(chosen.edge_type, turned=True)
     reverse = (destination, f"rev_{label}", source)
-    if reverse in graph.edge_types:
-        return own, LeftOut(reverse, turned=True)
+    known = [LeftOut(chosen.edge_type, turned=True)] if source == destination else []
+    known += [LeftOut(reverse, turned=True)] if reverse in graph.edge_types else []
+    if known:
+        return own, *known
     back = [t for t in graph.edge_types if (t[0], t[2]) == (destination, source)]
     example = back[0] if back else reverse
     raise SchemaError(
