@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch_geometric.sampler import NegativeSampling
 
 import dbgnn
 from dbgnn.packs import pack
@@ -45,9 +46,22 @@ def graph(path: Path) -> Iterator[dbgnn.Graph]:
         yield db.graph()
 
 
-def of_nodes(graph: dbgnn.Graph, **options: Any) -> Any:
-    given: dict[str, Any] = {"num_neighbors": [3, 2], "input_nodes": range(20), "batch_size": 10, "seed": 5}
-    return dbgnn.NeighborLoader(graph, **given | options)
+def made(graph: dbgnn.Graph, **options: Any) -> Any:
+    """A loader of links if it is told which, else of nodes."""
+    given: dict[str, Any] = {"num_neighbors": [3, 2], "batch_size": 10, "seed": 5}
+    if "edge_label_index" in options:
+        return dbgnn.LinkNeighborLoader(graph, **given | options)
+    return dbgnn.NeighborLoader(graph, **given | {"input_nodes": range(20)} | options)
+
+
+def asked(limit: int = 20, late: int = 50, target: str = "id % 2") -> dbgnn.EntityTask:
+    query = f"SELECT id, {late} AS late, {target} AS target FROM account WHERE id < {limit} ORDER BY id ASC"
+    return dbgnn.EntityTask(query, entity="id", time="late", target="target", node_type="account")
+
+
+def between(limit: int = 20) -> dbgnn.LinkTask:
+    query = f"SELECT id AS a, (id * 7) % 40 AS b, id % 2 AS target FROM account WHERE id < {limit} ORDER BY id ASC"
+    return dbgnn.LinkTask(query, source="a", destination="b", target="target", edge_type=PAYS)
 
 
 TIMED: dict[str, Any] = {"time_attr": "at", "time_window": 40}
@@ -59,6 +73,10 @@ BEGUN: dict[str, dict[str, Any]] = {
     "weighted": {"weight_attr": "amount"},
     "labor": {"mode": dbgnn.Labor(batch_dependency=2)},
     "backward": {"sample_direction": "backward", "subgraph_type": "induced"},
+    "links": {"edge_label_index": (PAYS, range(20)), "neg_sampling": "binary"},
+    "links by time": {"edge_label_index": (PAYS, range(20)), "edge_label_time": torch.full((20,), 80), **TIMED},
+    "task": {"input_nodes": asked(), "time_attr": "at"},
+    "link task": {"edge_label_index": between()},
 }
 
 #: By what it was begun with: what a loader that is refused has instead, and what the error names.
@@ -90,17 +108,35 @@ OTHERWISE: list[tuple[str, dict[str, Any], str]] = [
     ("labor", {"mode": dbgnn.Labor(2, layer_dependency=True)}, "layer_dependency"),
     ("labor", {"mode": None}, "batch_dependency"),
     ("backward", {"sample_direction": "forward"}, "backward"),
+    ("links", {"edge_label_index": (PAYS, range(1, 21))}, "edge_label_index"),
+    ("links", {"edge_label": torch.ones(20, dtype=torch.long)}, "edge_label"),
+    ("links", {"neg_sampling": "triplet"}, "neg_sampling"),
+    ("links", {"neg_sampling": NegativeSampling("binary", 2)}, "neg_sampling"),
+    ("links", {"neg_sampling": NegativeSampling("binary", 1, dst_weight=torch.arange(40.0))}, "neg_sampling"),
+    ("links", {"avoid_true_edges": True}, "avoid_true_edges"),
+    ("links", {"exclude_seed_edges": True}, "exclude_seed_edges"),
+    ("links", {"exclude_seed_edges": "reverse"}, "exclude_seed_edges"),
+    ("links", {"input_id": torch.arange(1, 21)}, "input_id"),
+    ("links by time", {"edge_label_time": torch.full((20,), 81)}, "edge_label_time"),
+    ("links by time", {"time_window": 41}, "window"),
+    ("task", {"input_nodes": asked(limit=19)}, "task"),
+    ("task", {"input_nodes": asked(late=51)}, "task"),
+    ("task", {"input_nodes": asked(target="id % 3")}, "task"),
+    ("task", {"input_nodes": range(20), "input_time": torch.full((20,), 50)}, "task"),
+    ("link task", {"edge_label_index": between(limit=19)}, "task"),
 ]
 
 
-@pytest.mark.parametrize(("begun", "otherwise", "named"), OTHERWISE, ids=lambda given: str(given)[:60])
+@pytest.mark.parametrize(
+    ("begun", "otherwise", "named"), OTHERWISE, ids=[f"{begun} {i} {named}" for i, (begun, _, named) in enumerate(OTHERWISE)]
+)
 def test_another_decision_is_refused(
     graph: dbgnn.Graph, tmp_path: Path, begun: str, otherwise: dict[str, Any], named: str
 ) -> None:
-    of_nodes(graph, **BEGUN[begun]).pack(tmp_path / "pack")
+    made(graph, **BEGUN[begun]).pack(tmp_path / "pack")
     with pytest.raises(dbgnn.DbgnnError, match=rf"pack of another loader; they differ in .*\b{named}: "):
-        of_nodes(graph, **BEGUN[begun] | otherwise).pack(tmp_path / "pack")
-    of_nodes(graph, **BEGUN[begun]).pack(tmp_path / "pack")  # is the one that began it
+        made(graph, **BEGUN[begun] | otherwise).pack(tmp_path / "pack")
+    made(graph, **BEGUN[begun]).pack(tmp_path / "pack")  # is the one that began it
 
 
 def leaves(value: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -124,7 +160,7 @@ def changed(value: Any, at: tuple[Any, ...]) -> Any:
 def test_every_part_of_an_identity_decides(
     graph: dbgnn.Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: str
 ) -> None:
-    loader = of_nodes(graph, **BEGUN[begun])
+    loader = made(graph, **BEGUN[begun])
     loader.pack(tmp_path / "pack")
     decided = pack._decisive(loader)
     assert loader.identity().items() <= {**decided, **loader.identity()}.items()
@@ -150,7 +186,7 @@ class Nameless(Mode):
 def test_no_part_s_decision_hides_another_s(graph: dbgnn.Graph) -> None:
     """The parts' identities are one document: a name that two have would be said by one alone."""
     for options in BEGUN.values():
-        loader = of_nodes(graph, **options | {"mode": Nameless(), "weight_attr": None})
+        loader = made(graph, **options | {"mode": Nameless(), "weight_attr": None})
         sampler, seeds = loader.neighbor_sampler, loader.seeds.identity()
         fanout = sampler.fanout.identity()
         own = {"seed", "subgraph_type", "keep_orig_edges"}
@@ -177,9 +213,9 @@ def test_other_times_and_weights_are_other_decisions(
 ) -> None:
     (tmp_path / "g.duckdb").write_bytes(path.read_bytes())
     with dbgnn.connect(tmp_path / "g.duckdb", progress=False) as db:
-        of_nodes(db.graph(), **options).pack(tmp_path / "pack")
+        made(db.graph(), **options).pack(tmp_path / "pack")
         db.execute(statement)
     with dbgnn.connect(tmp_path / "g.duckdb", read_only=True, progress=False) as db:
         with pytest.raises(dbgnn.DbgnnError, match=f"pack of another loader; they differ in .*{named}"):
-            of_nodes(db.graph(), **options).pack(tmp_path / "pack")
-        of_nodes(db.graph()).pack(tmp_path / "plain")  # which reads none of it
+            made(db.graph(), **options).pack(tmp_path / "pack")
+        made(db.graph()).pack(tmp_path / "plain")  # which reads none of it
