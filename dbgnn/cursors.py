@@ -249,7 +249,8 @@ class Cursors(Listed):
             yield cursor
         finally:
             for name in tables:
-                cursor.unregister(name)
+                with suppress(duckdb.TransactionException):  # one that failed refuses it, and takes the name along
+                    cursor.unregister(name)
 
     def arrow(
         self, query: str, params: Sequence[object] | Mapping[str, object] | None = None, /, **tables: pa.Table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -132,7 +132,8 @@ def opened(db: OpenDatabase, source: TaskSource, params: Params, what: str) -> I
                 yield _described(con, f"SELECT * FROM {_GIVEN}", None, what, source)
             finally:
                 con.complete()
-                con.unregister(_GIVEN)
+                with suppress(duckdb.TransactionException):  # one that failed refuses it, and takes the name along
+                    con.unregister(_GIVEN)
             return
         text = check_query(con, source, where=what)
         with python_tables(con, [text]):

@@ -58,6 +58,8 @@ def test_keys_of_numbers_are_arrays_of_ones_own(kind: str) -> None:
         ("TIME", "'12:00:00'", [dt.time(12, tzinfo=dt.UTC)], "not of the key's type"),
         ("TIMETZ", "'12:00:00+00'", [dt.time(12)], "not of the key's type"),
         ("TIMESTAMPTZ", "'2020-01-01 00:00:00+00'", np.array(["2020-01-01"], dtype="datetime64[us]"), "timezone.utc"),
+        ("UUID", "uuid()", ["no uuid"], r"not of the key's type \(UUID\): Could not convert"),
+        ("UUID", "uuid()", [1.5], r"not of the key's type \(UUID\): Unimplemented"),
     ],
 )
 def test_no_key_is_rounded_until_it_fits(kind: str, key: str, given: Any, message: str) -> None:
