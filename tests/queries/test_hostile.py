@@ -149,7 +149,7 @@ PREDICATES = [
     "error('x')",
     "nothing = 1",
     "write_log('x') IS NULL",
-    "list_sum([year, look(1)]) > 0",
+    "list_skewness([year, look(1)]) > 0",
     "list_aggregate([year], 'nothing') > 0",
 ]
 
@@ -274,7 +274,7 @@ class World:
             CREATE MACRO peek(x) AS (SELECT length(content) FROM read_text('canary.csv'));
             CREATE MACRO look(x) AS (SELECT v FROM sentinel);
             CREATE MACRO rows_of(x) AS TABLE SELECT v FROM sentinel;
-            CREATE MACRO list_sum(x) AS (SELECT v FROM sentinel);
+            CREATE MACRO list_skewness(x) AS (SELECT v FROM sentinel);
             CREATE PROPERTY GRAPH g VERTEX TABLES (paper KEY (id) PROPERTIES (x, year)) EDGE TABLES (
                 cites SOURCE KEY (src) REFERENCES paper (id) DESTINATION KEY (dst) REFERENCES paper (id) PROPERTIES (year));"""
         )

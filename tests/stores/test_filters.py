@@ -77,7 +77,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             CREATE MACRO read_of(x) AS (SELECT max(v) FROM sentinel) + x;
             CREATE MACRO rows_of(x) AS TABLE SELECT * FROM sentinel;
             CREATE MACRO ucase(x) AS (SELECT w FROM sentinel);
-            CREATE MACRO list_aggr(l, f) AS (SELECT w FROM sentinel);
+            CREATE MACRO array_aggr(l, f) AS (SELECT w FROM sentinel);
             CREATE PROPERTY GRAPH g VERTEX TABLES (paper);
             """
         )
@@ -123,8 +123,7 @@ HOSTILE = [
     "look(n) = 'x'",
     "(n, year) IN (SELECT v, v FROM sentinel)",
     "ucase(split) = 'x'",
-    "list_sum(nums) = 1",
-    "list_aggr(nums, 'sum') = 1",
+    "array_aggr(nums, 'sum') = 1",
     "sentinel.v = 42",
     "main.sentinel.v = 42",
     "main.array_slice(nums, 1, 2) = [1]",
