@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbgnn.clock import Clock
-from dbgnn.sampling.modes import Mode, Step
+from dbgnn.sampling.modes import FinishedInMemory, Mode, Step
 from dbgnn.sampling.modes.draws import TOO_FEW
 from dbgnn.sampling.narrow import WHOLE, Narrowed, placed
 from dbgnn.sampling.random import Words
@@ -128,7 +128,7 @@ def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k
             if words >= _MOST_WORDS:  # the lists of a build have a length, and a position for a word of every few thousand
                 raise damaged(index, f"a list in {index.adjacency} has no length") from error
         else:
-            if found.num_columns > len(_COLUMNS):
+            if isinstance(mode, FinishedInMemory) and found.num_columns > len(_COLUMNS):
                 found = _with_chosen(found, frontier, k, mode)
             short = found["src"].is_null() if found["src"].null_count and words < _MOST_WORDS else None
             if short is None:
@@ -138,7 +138,7 @@ def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k
         words *= 4
 
 
-def _with_chosen(found: pa.Table, frontier: Frontier, k: int, mode: Mode) -> pa.Table:
+def _with_chosen(found: pa.Table, frontier: Frontier, k: int, mode: FinishedInMemory) -> pa.Table:
     """Choose from the lists that a statement left whole."""
     whole = found["totals"].is_valid()
     left = found.filter(whole).combine_chunks()
@@ -209,7 +209,7 @@ def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, 
         ctes.append(f"{name} AS (\n  SELECT {columns}\n  FROM {last}{clauses})")
         last = name
     chain = ",\n".join(ctes)
-    totals = ", totals" if mode.leaves_some and k > 0 and words == 1 else ""
+    totals = ", totals" if isinstance(mode, FinishedInMemory) and k > 0 and words == 1 else ""
     return f"""WITH {chain}
 SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge{totals}
 FROM {last}"""

@@ -321,7 +321,7 @@ def _write(
 
 
 def _ordered(con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour: VertexIndex, derivation: Derivation) -> str:
-    """Return the query of the edges in the order of the lists: ``(dst, nbrs, eids[, times][, w])``."""
+    """Return the query of the edges in the order of the lists: ``(dst, nbrs, eids[, times][, earlier][, weights])``."""
     at, other = ("s", "dst") if derivation.backward else ("dst", "s")
     read = _Read.of(con, index, neighbour, derivation)
     joins = ""

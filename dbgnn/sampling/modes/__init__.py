@@ -6,7 +6,7 @@ writes the steps of the statement of a hop, from a node's adjacency list to the 
 
 from dbgnn.sampling.modes.labor import Labor
 from dbgnn.sampling.modes.last import Last
-from dbgnn.sampling.modes.mode import Counters, Eligible, Mode, Step
+from dbgnn.sampling.modes.mode import Counters, Eligible, FinishedInMemory, Mode, Step
 from dbgnn.sampling.modes.uniform import Uniform
 from dbgnn.sampling.modes.weighted import Weighted
 
@@ -16,4 +16,16 @@ MODES: dict[str, type[Mode]] = {"uniform": Uniform, "last": Last, "labor": Labor
 #: What is sampled where nothing else is asked for.
 UNIFORM = Uniform()
 
-__all__ = ["MODES", "UNIFORM", "Counters", "Eligible", "Labor", "Last", "Mode", "Step", "Uniform", "Weighted"]
+__all__ = [
+    "MODES",
+    "UNIFORM",
+    "Counters",
+    "Eligible",
+    "FinishedInMemory",
+    "Labor",
+    "Last",
+    "Mode",
+    "Step",
+    "Uniform",
+    "Weighted",
+]

@@ -86,8 +86,6 @@ class Mode(ABC):
         needs_times: It has a meaning only where lists are sorted by time.
         in_lists: The positions that it gives are those of the list; else they count what is eligible, and the hop
             turns them into positions of the list.
-        leaves_some: With one word per draw, its last step has a list ``totals`` too: NULL, or the running totals of weights
-            where all that is eligible is handed out, for `chosen` to choose from.
     """
 
     __slots__ = ()
@@ -95,7 +93,6 @@ class Mode(ABC):
     needs_weights: ClassVar[bool] = False
     needs_times: ClassVar[bool] = False
     in_lists: ClassVar[bool] = False
-    leaves_some: ClassVar[bool] = False
 
     @classmethod
     def asked(cls, *, replace: bool) -> Self:
@@ -136,6 +133,21 @@ class Mode(ABC):
             Steps; ``p`` is a list of positions, counted from 1, in the order in which edges are handed out.
         """
 
+    @abstractmethod
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the sample, as JSON has it; of two modes with the same identity every sample is the same."""
+
+
+class FinishedInMemory(Mode):
+    """A mode whose statement leaves some lists whole, for NumPy to choose from.
+
+    With one word per draw, the last step has a list ``totals`` too: NULL, or the running totals of the weights of a node all of
+    whose edges are handed out, for `chosen` to choose from.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
     def chosen(self, keys: Words, lengths: Numbers, totals: Numbers, k: int) -> Numbers:
         """Return the positions, counted from 0, ``[lists, k]``, that are chosen from lists which the statement left whole.
 
@@ -145,8 +157,3 @@ class Mode(ABC):
             totals: Their running totals, one list after the other.
             k: How many are chosen of each.
         """
-        raise NotImplementedError
-
-    @abstractmethod
-    def identity(self) -> dict[str, Any]:
-        """Return what decides the sample, as JSON has it; of two modes with the same identity every sample is the same."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from dbgnn.sampling.modes.draws import TOO_FEW, words_sql
-from dbgnn.sampling.modes.mode import Eligible, Mode, Step
+from dbgnn.sampling.modes.mode import Eligible, FinishedInMemory, Step
 from dbgnn.sampling.modes.short_lists import SHORT, Numbers, choose
 from dbgnn.sampling.modes.uniform import Uniform
 from dbgnn.sampling.random import Words, round_sql
@@ -36,7 +36,7 @@ def few_tries(k: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Weighted(Mode):
+class Weighted(FinishedInMemory):
     """k of a node's edges, by their weights.
 
     Attributes:
@@ -45,7 +45,6 @@ class Weighted(Mode):
 
     needs_weights: ClassVar[bool] = True
     in_lists: ClassVar[bool] = True
-    leaves_some: ClassVar[bool] = True
 
     replace: bool = False
 
@@ -76,7 +75,7 @@ class Weighted(Mode):
         return [form.together(), *form.drawn(tries(k)), *form.finished(tries(k))]
 
     def chosen(self, keys: Words, lengths: Numbers, totals: Numbers, k: int) -> Numbers:
-        """See `Mode.chosen`."""
+        """See `FinishedInMemory.chosen`."""
         return choose(keys, lengths, totals, k, replace=self.replace, tries=tries(k))
 
     def identity(self) -> dict[str, Any]:
