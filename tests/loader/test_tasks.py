@@ -214,6 +214,24 @@ def test_a_task_is_frozen_and_runs_when_a_loader_is_made(path: Path, tmp_path: P
             loader(db.graph("shop"), task(f"{LABELS} WHERE false"))
 
 
+def test_every_column_is_named_that_a_leak_may_come_by() -> None:
+    with dbgnn.connect(progress=False) as db:
+        db.execute("""
+            CREATE TABLE account AS SELECT i AS id, [i]::FLOAT[1] AS x, DATE '2020-01-01' AS since FROM range(9) t(i);
+            CREATE TABLE pays AS SELECT i % 9 AS src, (i * 2) % 9 AS dst, TIMESTAMP '2020-01-01' AS "when" FROM range(30) t(i);
+            CREATE PROPERTY GRAPH g VERTEX TABLES (account KEY (id) PROPERTIES (x)) EDGE TABLES (
+                pays SOURCE KEY (src) REFERENCES account (id) DESTINATION KEY (dst) REFERENCES account (id) NO PROPERTIES,
+                pays SOURCE KEY (dst) REFERENCES account (id) DESTINATION KEY (src) REFERENCES account (id) NO PROPERTIES
+                    LABEL is_paid)""")
+        asked = dbgnn.EntityTask("SELECT 1 AS id, DATE '2020-06-01' AS late", entity="id", time="late", node_type="account")
+        message = (
+            r"Give time_attr='since', a column of table 'account', or 'when', a column of table 'pays'\. Columns of that name "
+            r"alone are heeded: where several matter, name them alike; or leave time out of the task\.$"
+        )
+        with pytest.warns(UserWarning, match=message):
+            dbgnn.NeighborLoader(db.graph(), [2], input_nodes=asked)
+
+
 # -- every way to make mini-batches ------------------------------------------------------------------------
 
 

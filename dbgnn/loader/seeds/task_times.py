@@ -65,23 +65,30 @@ def warn_of_leak(graph: IndexedGraph, rows: TaskRows, sampler: Any, *, stackleve
     """
     if not isinstance(sampler, NeighborSampler) or timeline_of(sampler) is not None:
         return
-    if (found := _says_when(graph, rows)) is not None:
-        table, column = found
+    if found := _says_when(graph, rows):
+        said = [f"{n!r}, a column of table{'s' * (len(of) > 1)} {' and '.join(map(repr, of))}" for n, of in found.items()]
+        remedy = f"Give time_attr={said[0]}"
+        if len(found) > 1:
+            alike = "Columns of that name alone are heeded: where several matter, name them alike"
+            remedy = f"Give time_attr={', or '.join(said)}. {alike}"
         warn(
             f"{rows.called[:1].upper()}{rows.called[1:]} has times, and the loader samples without them, so mini-batches hold "
-            f"what came later than their seeds. Give time_attr={column!r}, a column of table {table!r}; or leave time out of "
-            "the task.",
+            f"what came later than their seeds. {remedy}; or leave time out of the task.",
             stacklevel=stacklevel + 1,
         )
 
 
-def _says_when(graph: IndexedGraph, rows: TaskRows) -> tuple[str, str] | None:
-    """Return a table and its column of dates or timestamps that is no key, where the times of the task are such."""
+def _says_when(graph: IndexedGraph, rows: TaskRows) -> dict[str, list[str]]:
+    """Return the columns of dates or timestamps that are no keys, with their tables, where the times of the task are such."""
+    found: dict[str, list[str]] = {}
     if rows.times is None or rows.times.dtype.kind == "i":
-        return None
+        return found
     con = graph.db.cursor()
     for element in graph.definition.elements:
         for name, kind in columns(con, element.table).items():
-            if unit_of(kind) not in (None, NUMBER) and name not in key_columns(element):
-                return str(element.table), name
-    return None
+            if unit_of(kind) in (None, NUMBER) or name in key_columns(element):
+                continue
+            tables = found.setdefault(name, [])
+            if str(element.table) not in tables:  # one that serves several edge types
+                tables.append(str(element.table))
+    return found
