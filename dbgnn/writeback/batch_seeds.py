@@ -113,6 +113,39 @@ def seeds_of(batch: Any, source: Source, asked: SeedsAsked | None) -> Ids64:
     return ids
 
 
+class SeedTimes:
+    """The times that nodes were seeds at: a node at several times would have one prediction, that of the first."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._times: Ids64 | None = None
+        self._known = np.empty(0, dtype=np.bool_)
+
+    def check(self, ids: Ids64, batch: Any) -> None:
+        """Raise if a seed of a mini-batch was a seed at another time already.
+
+        Raises:
+            RequestError: It was; with both times.
+        """
+        store = batch[self._source.label] if isinstance(batch, HeteroData) else batch
+        given = store.get("seed_time")
+        if not isinstance(given, Tensor) or given.shape != ids.shape:
+            return
+        times = given.detach().cpu().numpy().astype(np.int64)
+        if self._times is None:
+            self._times = np.zeros(self._source.num_rows, dtype=np.int64)
+            self._known = np.zeros(self._source.num_rows, dtype=np.bool_)
+        new = ~self._known[ids]
+        self._times[ids[new]], self._known[ids] = times[new], True
+        if len(wrong := np.flatnonzero(self._times[ids] != times)):
+            node, then, now = int(ids[wrong[0]]), int(self._times[ids[wrong[0]]]), int(times[wrong[0]])
+            raise RequestError(
+                f"Node {node} of {self._source.label!r} is a seed at several times, such as {then} and {now}, and a row per "
+                "node holds one prediction. Give the nodes and times as a dbgnn.EntityTask to the loader, the loader to "
+                "predict, and into= the name of a table: it has a row for each."
+            )
+
+
 def rows_of_seeds(out: Any, label: Label, count: int) -> Tensor:
     """Return the rows of the seeds in what a model returned: ``[count, …]``."""
     if isinstance(out, Mapping):

@@ -43,9 +43,9 @@ def predict(
     Of a task (:class:`dbgnn.EntityTask`), every row is predicted, in a table of its own: the key columns and the time as the
     task's query calls them, and ``pred``, in the order of its rows. If the table is there from an earlier call, it is replaced.
 
-    A node that is a seed several times is predicted once: the first prediction stays. Nodes that are no seed keep what they
-    have, or have NULL. What is written is no feature, as of :func:`dbgnn.writeback.write.write_back`, and overwrites what is
-    there.
+    A node that is a seed more than once is predicted once, by the first mini-batch; at different times (``seed_time``) it is an
+    error. Nodes that are no seed keep what they have, or have NULL. What is written is no feature, as of
+    :func:`dbgnn.writeback.write.write_back`, and overwrites what is there.
 
     Resume an interrupted call by repeating it, with the same target, weights and graph: mini-batches whose seeds are
     all known are not computed again. If weights or graph are others now, what is known is dropped, with a warning. What

@@ -27,7 +27,7 @@ from dbgnn.sql import literal
 from dbgnn.stores.request import Ids64
 from dbgnn.topology.distinct import sorted_distinct
 from dbgnn.translated import translated
-from dbgnn.writeback.batch_seeds import SeedsAsked, seeds_of
+from dbgnn.writeback.batch_seeds import SeedsAsked, SeedTimes, seeds_of
 from dbgnn.writeback.writable import check_writable
 from dbgnn.writeback.write import PART, append, create, finish, lent
 from dbgnn.writeback.write_target import Target
@@ -57,6 +57,7 @@ class Predicted:
             self._of = json.loads(json.dumps(self._of | self._about()))  # as it is when read again
             self._name, self._kinds = "", dict[str, str]()
             self._known, self._asked = (np.zeros(self._total(), dtype=bool) for _ in range(2))
+            self._times = SeedTimes(self.target.source)
             self._parts: list[tuple[Ids64, Tensor]] = []
             self._flushed = time.monotonic()
             self._find(resume=resume)
@@ -120,7 +121,9 @@ class Predicted:
 
     def seeds(self, batch: Any, asked: SeedsAsked | None) -> Ids64:
         """Return the ids of what a mini-batch asks predictions for: int64 ``[n]``, with the duplicates it has."""
-        return seeds_of(batch, self.target.source, asked)
+        ids = seeds_of(batch, self.target.source, asked)
+        self._times.check(ids, batch)
+        return ids
 
     def asks(self, ids: Ids64) -> bool:
         """Note the seeds of a mini-batch; return whether one of them has no prediction yet."""

@@ -135,6 +135,19 @@ def test_a_column_takes_a_task_that_names_a_node_once(db: dbgnn.Database) -> Non
         graph.predict(Echo(), loader(db, "SELECT 'a' || i % 10 AS who FROM range(20) t(i)"), into="account.pred")
 
 
+def test_a_node_at_several_times_has_no_one_prediction(db: dbgnn.Database) -> None:
+    """Not even where mini-batches do not say whose they are, such as those in a list: the first one's would stay for all."""
+    graph = db.graph("g")
+    for twice in (2, 9):  # within a mini-batch, and in another one
+        query = f"SELECT 'a' || (i % {twice}) AS who, {AS_OF} AS as_of FROM range({twice + 1}) t(i)"
+        with pytest.raises(dbgnn.RequestError, match=r"of 'account' is a seed at several times, such as 17.*EntityTask"):
+            graph.predict(Echo(), list(loader(db, query, time="as_of")), into="account.pred")
+        with pytest.raises(dbgnn.RequestError, match="is a seed at several times"):
+            graph.predict(Echo(), list(loader(db, query, time="as_of")), into="scores")
+    same = "SELECT 'a' || (i % 3) AS who, TIMESTAMP '2024-03-01' AS as_of FROM range(6) t(i)"
+    assert graph.predict(Echo(), list(loader(db, same, time="as_of")), into="account.pred") == 3
+
+
 def test_rows_may_be_drawn_in_any_order(db: dbgnn.Database) -> None:
     made = dbgnn.EntityTask("SELECT 'a' || (i % 10) AS who FROM range(20) t(i)", entity="who", node_type="account")
     shuffled = dbgnn.NeighborLoader(db.graph("g"), [], input_nodes=made, batch_size=3, shuffle=True)
