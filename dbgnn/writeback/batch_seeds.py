@@ -113,8 +113,8 @@ def seeds_of(batch: Any, source: Source, asked: SeedsAsked | None) -> Ids64:
     return ids
 
 
-class SeedTimes:
-    """The times that nodes were seeds at: a node at several times would have one prediction, that of the first."""
+class OneTimeEach:
+    """Holds nodes to one time each: at several times, a node would have one prediction, that of the first."""
 
     def __init__(self, source: Source) -> None:
         self._source = source

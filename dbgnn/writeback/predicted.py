@@ -27,7 +27,7 @@ from dbgnn.sql import literal
 from dbgnn.stores.request import Ids64
 from dbgnn.topology.distinct import sorted_distinct
 from dbgnn.translated import translated
-from dbgnn.writeback.batch_seeds import SeedsAsked, SeedTimes, seeds_of
+from dbgnn.writeback.batch_seeds import OneTimeEach, SeedsAsked, seeds_of
 from dbgnn.writeback.writable import check_writable
 from dbgnn.writeback.write import PART, append, create, finish, lent
 from dbgnn.writeback.write_target import Target
@@ -57,7 +57,7 @@ class Predicted:
             self._of = json.loads(json.dumps(self._of | self._about()))  # as it is when read again
             self._name, self._kinds = "", dict[str, str]()
             self._known, self._asked = (np.zeros(self._total(), dtype=bool) for _ in range(2))
-            self._times = SeedTimes(self.target.source)
+            self._times = OneTimeEach(self.target.source)
             self._parts: list[tuple[Ids64, Tensor]] = []
             self._flushed = time.monotonic()
             self._find(resume=resume)
