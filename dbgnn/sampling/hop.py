@@ -6,6 +6,7 @@ it is. Which edges are taken is a matter of the mode (`modes/`).
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from dbgnn.clock import Clock
-from dbgnn.sampling.modes import FinishedInMemory, Mode, Step
+from dbgnn.sampling.modes import Eligible, FinishedInMemory, Mode, Step
 from dbgnn.sampling.modes.draws import TOO_FEW
 from dbgnn.sampling.narrow import WHOLE, Narrowed, placed
 from dbgnn.sampling.random import Words
@@ -37,6 +38,8 @@ _MOST_WORDS = 256
 #: Rows of a result that are written to their places together, while they are in the processor's cache.
 _ROWS = 1 << 14
 
+#: Results of fewer rows are not worth another thread.
+_ALONE = 1 << 15
 
 #: What every statement of a hop gives.
 _COLUMNS = ["at", "src", "edge"]
@@ -117,11 +120,14 @@ def expand(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier,
 
 
 def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k: int, mode: Mode) -> pa.Table:
-    words, asked = 1, frontier.table()
+    words, asked, keys = 1, frontier.table(), frontier.key
+    mode, eligible = _eligible(lists, k, mode, frontier.narrowed)
     parts: list[pa.Table] = []
     while True:
+        brought = dict(zip(eligible.brought, mode.brought(keys, k, words, eligible), strict=True)) if eligible.brought else {}
+        sent = pa.table({**dict(zip(asked.column_names, asked.columns, strict=True)), **brought})
         try:
-            found = db.arrow(expand_sql(lists, k, mode, frontier.narrowed, words=words), frontier=asked)
+            found = db.arrow(expand_sql(lists, k, mode, frontier.narrowed, words=words), frontier=sent)
         except duckdb.Error as error:
             if TOO_FEW not in str(error):
                 raise
@@ -129,30 +135,45 @@ def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k
                 raise damaged(index, f"a list in {index.adjacency} has no length") from error
         else:
             if isinstance(mode, FinishedInMemory) and found.num_columns > len(_COLUMNS):
-                found = _with_chosen(found, frontier, k, mode)
+                found = _with_chosen(found, frontier.key, k, mode)
             short = found["src"].is_null() if found["src"].null_count and words < _MOST_WORDS else None
             if short is None:
                 return pa.concat_tables([*parts, found])
             parts.append(found.filter(pc.invert(short)))
-            asked = asked.take(found["at"].filter(short))
+            again = found["at"].filter(short)
+            asked, keys = frontier.table().take(again), frontier.key[again.to_numpy()]
         words *= 4
 
 
-def _with_chosen(found: pa.Table, frontier: Frontier, k: int, mode: FinishedInMemory) -> pa.Table:
-    """Choose from the lists that a statement left whole."""
-    whole = found["totals"].is_valid()
-    left = found.filter(whole).combine_chunks()
-    if not len(left):
-        return found.select(_COLUMNS)
-    src, edge, totals = (left[name].combine_chunks() for name in ("src", "edge", "totals"))
-    lengths = pc.list_value_length(totals).to_numpy().astype(np.int64)
-    keys = frontier.key[left["at"].to_numpy()]
-    positions = mode.chosen(keys, lengths, totals.flatten().to_numpy(), k)
-    positions += (np.cumsum(lengths) - lengths)[:, None]
-    ends = pa.array(np.arange(len(left) + 1, dtype=np.int32) * k)
-    lists = [pa.ListArray.from_arrays(ends, each.flatten().take(pa.array(positions.ravel()))) for each in (src, edge)]
-    chosen = pa.table([left["at"], *lists], names=_COLUMNS)
-    return pa.concat_tables([found.filter(pc.invert(whole)).select(_COLUMNS), chosen.cast(found.select(_COLUMNS).schema)])
+def _with_chosen(found: pa.Table, keys: Words, k: int, mode: FinishedInMemory) -> pa.Table:
+    """Choose from the lists that a statement left whole. Parts of its result take turns in two threads: NumPy lets others run."""
+    kind, parts = found.select(_COLUMNS).schema, found.to_batches()
+
+    def finished(rows: pa.RecordBatch) -> list[pa.Table]:
+        if rows["totals"].null_count == len(rows):
+            return [pa.Table.from_batches([rows.select(_COLUMNS)])]
+        whole = rows["totals"].is_valid()
+        others = rows.filter(pc.invert(whole)).select(_COLUMNS)
+        return [_chosen(rows, whole, keys, k, mode).cast(kind), pa.Table.from_batches([others])]
+
+    with ThreadPoolExecutor(2) as pool:
+        done = [*(pool.map if len(found) > _ALONE else map)(finished, parts)]
+    return pa.concat_tables([found.select(_COLUMNS).slice(0, 0), *(part for some in done for part in some)])
+
+
+def _chosen(rows: pa.RecordBatch, whole: pa.Array, keys: Words, k: int, mode: FinishedInMemory) -> pa.Table:
+    """Return those rows of a result that are whole, with what is chosen of them."""
+    of = np.flatnonzero(whole.to_numpy(zero_copy_only=False))
+    at = rows["at"].to_numpy()[of]
+    starts = {name: rows[name].offsets.to_numpy()[of].astype(np.int64) for name in ("src", "edge", "totals")}
+    lengths = rows["totals"].offsets.to_numpy()[of + 1] - starts["totals"]
+    positions = mode.chosen(keys[at], starts["totals"], lengths, rows["totals"].values.to_numpy(), k)
+    ends = pa.array(np.arange(len(of) + 1, dtype=np.int32) * k)
+    lists = [
+        pa.ListArray.from_arrays(ends, pa.array(rows[name].values.to_numpy()[(starts[name][:, None] + positions).ravel()]))
+        for name in ("src", "edge")
+    ]
+    return pa.table([pa.array(at), *lists], names=_COLUMNS)
 
 
 def _counts(index: EdgeIndex, found: pa.Table, nodes: int) -> Counts:
@@ -181,6 +202,12 @@ def _places(at: npt.NDArray[np.int32], start: npt.NDArray[np.int64], count: Coun
 # -- SQL -------------------------------------------------------------------------------------------------
 
 
+def _eligible(lists: Lists, k: int, mode: Mode, narrowed: Narrowed) -> tuple[Mode, Eligible]:
+    """Return the mode that chooses from the lists, and what it chooses from."""
+    mode = mode if lists.derivation.weights else mode.unweighted()
+    return mode, narrowed.eligible(lists, weighted=mode.needs_weights and k > 0, brought=mode.brings)
+
+
 def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, words: int) -> str:
     """Return the query of a hop: ``(at, src, edge)``, lists of at most ``k``, for ``frontier(at, node, key, …)``.
 
@@ -191,10 +218,9 @@ def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, 
         narrowed: What narrows the lists; `Frontier` has the columns for it.
         words: See `Mode.steps`.
     """
-    mode = mode if lists.derivation.weights else mode.unweighted()
-    weighted = mode.needs_weights and k > 0
+    mode, eligible = _eligible(lists, k, mode, narrowed)
     # One chain: a second use of `joined` would make DuckDB keep it, lists of hubs and all.
-    joined, steps, eligible = narrowed.steps(lists, weighted=weighted)
+    joined, steps = narrowed.steps(lists, eligible)
     if k < 0 and not eligible.narrowed:
         return f'SELECT "at", nbrs AS src, eids AS edge\nFROM ({joined})'
     if k < 0:

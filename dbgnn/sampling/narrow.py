@@ -29,42 +29,54 @@ class Narrowed:
     since: bool = False
     excluded: bool = False
 
-    def steps(self, lists: Lists, *, weighted: bool) -> tuple[str, list[Step], Eligible]:
-        """Return the query that joins lists to the frontier, the steps to what is eligible, and what that is."""
-        more = [f"f.{n}" for n, there in (("until", self.until), ("since", self.since), ("excluded", self.excluded)) if there]
-        earlier = self.since and lists.derivation.times is not None and lists.derivation.times.earlier
-        more += [f"a.{n}" for n, there in (("times", self.until), ("earlier", earlier), ("cum", weighted)) if there]
+    def eligible(self, lists: Lists, *, weighted: bool, brought: tuple[str, ...] = ()) -> Eligible:
+        """Return what there is to choose from."""
+        bits = max(1, lists.longest.bit_length())  # of no edges at all, too, there is a column to ask for
+        gaps = self.excluded or self._earlier(lists)
+        mine = brought if weighted else ()
+        return Eligible(narrowed=self != WHOLE, ranged=self.since, gaps=gaps, weighted=weighted, bits=bits, brought=mine)
+
+    def steps(self, lists: Lists, eligible: Eligible) -> tuple[str, list[Step]]:
+        """Return the query that joins lists to the frontier, and the steps to what is eligible."""
+        asked = [n for n, there in (("until", self.until), ("since", self.since), ("excluded", self.excluded)) if there]
+        earlier = self._earlier(lists)
+        lists_have = [n for n, there in (("times", self.until), ("earlier", earlier)) if there]
+        passed = ["cum", "guide"] * eligible.weighted
+        of_frontier, of_lists = [*asked, *eligible.brought], [*lists_have, *passed]
+        more = [*(f"f.{name}" for name in of_frontier), *(f"a.{name}" for name in of_lists)]
         columns = ", ".join(['f."at", f.key', *more, "a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg"])
         joined = f"""
   SELECT {columns}
   FROM {lists.table} AS a JOIN frontier AS f ON a.dst = f.node"""
-        bits = max(1, lists.longest.bit_length())  # of no edges at all, too, there is a column to ask for
-        steps = [*self._in_time(bits, weighted=weighted, earlier=earlier), *self._with_gaps(weighted=weighted, earlier=earlier)]
-        gaps = self.excluded or earlier
-        eligible = Eligible(narrowed=self != WHOLE, ranged=self.since, gaps=gaps, weighted=weighted, bits=bits)
-        return joined, steps, eligible
+        passed += eligible.brought
+        in_time = self._in_time(eligible.bits, passed, earlier=earlier)
+        return joined, [*in_time, *self._with_gaps(passed, earlier=earlier)]
 
-    def _in_time(self, bits: int, *, weighted: bool, earlier: bool) -> list[Step]:
+    def _earlier(self, lists: Lists) -> bool:
+        """Whether edges have two times, and a window looks at the earlier one."""
+        return self.since and lists.derivation.times is not None and lists.derivation.times.earlier
+
+    def _in_time(self, bits: int, passed: list[str], *, earlier: bool) -> list[Step]:
         if not self.until:
             return []
         excluded = ["excluded"] * self.excluded
-        cum = ["cum"] * weighted + ["earlier"] * earlier
-        own = ", ".join(['"at", key, nbrs, eids, times', *excluded, *cum])
+        passed = [*passed, *(["earlier"] * earlier)]
+        own = ", ".join(['"at", key, nbrs, eids, times', *excluded, *passed])
         steps = _not_later("until", "upto", ", ".join([own, *(["since, until"] if self.since else ["until"])]), bits)
         if self.since:
             steps += _not_later("since", "first", f"{own}, since, upto", bits)
-        kept = ", ".join(['"at", key, nbrs, eids', *excluded, *cum, *(["first"] * self.since), *(["since"] * earlier)])
+        kept = ", ".join(['"at", key, nbrs, eids', *excluded, *passed, *(["first"] * self.since), *(["since"] * earlier)])
         count = "upto - first" if self.since else "upto"
         return [*steps, Step("eligible", f"{kept}, {count} AS deg", f"{count} > 0")]
 
-    def _with_gaps(self, *, weighted: bool, earlier: bool) -> list[Step]:
+    def _with_gaps(self, passed: list[str], *, earlier: bool) -> list[Step]:
         """Return steps to ``gone``: positions of excluded edges, and of those one of whose two times is before the window.
 
         For the latter the range is walked: it is sorted by the later of the two.
         """
         if not (self.excluded or earlier):
             return []
-        own = ", ".join(['"at", key, nbrs, eids, deg', *(["cum"] * weighted), *(["first"] * self.since)])
+        own = ", ".join(['"at", key, nbrs, eids, deg', *passed, *(["first"] * self.since)])
         first = "first" if self.since else "0"
         found = f"list_transform(excluded, lambda e: list_position(eids, e)::BIGINT - {first})"
         inside = f"list_filter({found}, lambda g: g BETWEEN 1 AND deg)"

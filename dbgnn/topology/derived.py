@@ -47,7 +47,8 @@ class Derivation:
     Attributes:
         times: Lists are sorted by it, then by (neighbour, edge id), and hold it as ``times``; for windows over two times,
             the earlier one as ``earlier``.
-        weights: Lists hold the running total of integer weights as ``cum``; edges of weight zero are left out.
+        weights: Lists hold the running total of integer weights as ``cum``, long ones a ``guide`` into it; edges of weight zero
+            are left out.
         conditions: Only edges for which they are true are kept.
         backward: Lists are of the sources, and hold destinations.
     """
@@ -82,7 +83,7 @@ class Lists:
     """Lists that a hop reads.
 
     Attributes:
-        table: Quoted name of a table ``(dst, nbrs, eids)`` with ``times`` and ``cum`` where they were asked for.
+        table: Quoted name of a table ``(dst, nbrs, eids)`` with ``times``, ``cum`` and ``guide`` where they were asked for.
         derivation: What they are.
         longest: Length of the longest list; 0 where it was not counted.
         num_edges: How many edges they hold.
@@ -301,7 +302,7 @@ def _write(
     columns = f"dst {at}, nbrs {other}[], eids {kinds['eids']}"
     columns += ", times BIGINT[]" if derivation.times else ""
     columns += ", earlier BIGINT[]" if derivation.times and derivation.times.earlier else ""
-    columns += ", cum BIGINT[]" if derivation.weights else ""
+    columns += ", cum BIGINT[], guide INTEGER[]" if derivation.weights else ""
     writer.execute(f"CREATE TABLE {table} ({columns})")
     longest = count = size = 0
     shown = db.settings.progress

@@ -22,6 +22,9 @@ from dbgnn.topology.ingredient import Ingredient
 #: The total of a list's weights is about 2 to this: 61 bits of random numbers hardly ever favour one of so few numbers.
 BITS = 46
 
+#: A longer list has a guide into its running totals; in others a search is as short.
+GUIDED = 64
+
 #: Weights are brought to integers of so many bits in all, and from there to `BITS`.
 _COARSE = 61
 
@@ -105,7 +108,7 @@ def _first(con: duckdb.DuckDBPyConnection, edge: EdgeTable, name: str, wrong: st
 
 
 def accumulated(lists: pa.Table) -> pa.Table:
-    """Return lists with ``cum``, the running total of integer weights, instead of ``weights``.
+    """Return lists with ``cum``, the running total of integer weights, and its ``guide``, instead of ``weights``.
 
     The weights of each list are multiplied by the power of two with which their total comes to lie between 2**45 and 2**46,
     and rounded, to 1 at least. So integers stay as they are to one another, and others keep the precision that they can have.
@@ -120,7 +123,29 @@ def accumulated(lists: pa.Table) -> pa.Table:
     running = np.cumsum(whole)
     running -= np.repeat(running[starts] - whole[starts], lengths)
     cum = pa.LargeListArray.from_arrays(column.offsets, pa.array(running))
-    return lists.drop_columns(["weights"]).append_column("cum", cum)
+    guide = _guides(running, starts, lengths)
+    return lists.drop_columns(["weights"]).append_column("cum", cum).append_column("guide", guide)
+
+
+def _guides(running: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> pa.LargeListArray:
+    """Return where to look for a number in a running total: a table as of H. Chen and Y. Asau (1974), NULL for short lists.
+
+    The numbers are cut into parts of one width, ``total // length``, so there are about as many parts as totals. Element
+    b + 1 says how many totals are at most b widths, up to all of them.
+    """
+    long = lengths > GUIDED
+    first, length = starts[long], lengths[long]
+    total = running[first + length - 1]
+    width = total // length
+    before, size = np.cumsum(length) - length, total // width + 2
+    begin = np.cumsum(size) - size
+    places = np.arange(length.sum()) + np.repeat(first - before, length)
+    # The part that a total ends in, and the first one that it is below.
+    part = -(-running[places] // np.repeat(width, length)) + np.repeat(begin, length)
+    not_above = np.cumsum(np.bincount(part, minlength=int(size.sum()))) - np.repeat(before, size)
+    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
+    ends[1:][long] = size
+    return pa.LargeListArray.from_arrays(pa.array(np.cumsum(ends)), pa.array(not_above.astype(np.int32)), mask=pa.array(~long))
 
 
 def _whole(weights: npt.NDArray[Any], shift: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

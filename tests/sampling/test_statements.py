@@ -6,6 +6,7 @@ To write the files again, run ``python -m tests.sampling.test_statements``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from dbgnn.topology.weights import Weights
 FOLDER = Path(__file__).parent / "statements"
 ADJACENCY = '"shop"."dbgnn"."adj_1"'
 HEAVY = Lists(
-    '"dbgnn_lists_of_shop"."dbgnn"."lists_1"', Derivation(Times(TimeColumn("at"), None), Weights("amount")), longest=5
+    '"dbgnn_lists_of_shop"."dbgnn"."lists_1"', Derivation(Times(TimeColumn("at"), None), Weights("amount")), longest=100
 )
 
 #: Lists by the time of edges, none longer than 3; and those by the later of two times, which hold the earlier one as well.
@@ -45,6 +46,7 @@ def statements() -> Mapping[str, str]:
         "labor": expand_sql(Lists(ADJACENCY), 3, Labor(), words=1),
         "labor_without_some_edges": expand_sql(Lists(ADJACENCY), 3, Labor(), LEFT_OUT, words=1),
         "weighted": expand_sql(HEAVY, 3, Weighted(), words=1),
+        "weighted_of_short_lists": expand_sql(replace(HEAVY, longest=60), 3, Weighted(), words=1),
         "weighted_of_what_is_left": expand_sql(HEAVY, 3, Weighted(), words=4),
         "weighted_with_replacement": expand_sql(HEAVY, 3, Weighted(replace=True), words=1),
         "weighted_in_a_window_without_some_edges": expand_sql(HEAVY, 3, Weighted(), NARROWED, words=1),

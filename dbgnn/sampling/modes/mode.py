@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+import pyarrow as pa
 
 from dbgnn.errors import RequestError
-from dbgnn.sampling.modes.short_lists import Numbers
+from dbgnn.sampling.modes.short_lists import Numbers, Positions
 from dbgnn.sampling.random import Words, mix
 from dbgnn.sampling.relabel import Ids
 
@@ -33,8 +34,10 @@ class Eligible:
         ranged: Of a list, those at ``first + 1 … first + deg`` are eligible.
         gaps: The column ``gone`` is a sorted list of positions, counted from ``first``, that are not (NULL: none are missing);
             ``deg`` counts the others.
-        weighted: The column ``cum`` is the running total of the weights of the whole list.
+        weighted: The column ``cum`` is the running total of the weights of the whole list, and ``guide`` leads to places in it
+            (`topology.weights`).
         bits: The length of every list is less than 2 to this.
+        brought: Columns of the frontier that the mode makes (`Mode.brings`).
     """
 
     narrowed: bool = False
@@ -42,12 +45,13 @@ class Eligible:
     gaps: bool = False
     weighted: bool = False
     bits: int = 0
+    brought: tuple[str, ...] = ()
 
     @property
     def kept(self) -> str:
         """What every step hands on."""
-        more = [name for name, there in (("first", self.ranged), ("gone", self.gaps), ("cum", self.weighted)) if there]
-        return ", ".join(['"at", nbrs, eids, deg', *more])
+        parts = (("first", self.ranged), ("gone", self.gaps), ("cum", self.weighted), ("guide", self.weighted))
+        return ", ".join(['"at", nbrs, eids, deg', *(name for name, there in parts if there), *self.brought])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ class Mode(ABC):
         needs_times: It has a meaning only where lists are sorted by time.
         in_lists: The positions that it gives are those of the list; else they count what is eligible, and the hop
             turns them into positions of the list.
+        brings: Columns that it makes for the frontier, and its steps read.
     """
 
     __slots__ = ()
@@ -93,6 +98,7 @@ class Mode(ABC):
     needs_weights: ClassVar[bool] = False
     needs_times: ClassVar[bool] = False
     in_lists: ClassVar[bool] = False
+    brings: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def asked(cls, *, replace: bool) -> Self:
@@ -117,6 +123,10 @@ class Mode(ABC):
     def keys(self, counters: Counters) -> Words:
         """Return the random key of every node of the frontier: ``key`` in the statement."""
         return counters.per_node()
+
+    def brought(self, keys: Words, k: int, words: int, eligible: Eligible) -> list[pa.Array]:  # noqa: ARG002 - most bring none
+        """Return the columns that it `brings`, for nodes of the frontier with these keys; see `steps`."""
+        return []
 
     @abstractmethod
     def steps(self, k: int, words: int, eligible: Eligible) -> Sequence[Step]:
@@ -148,12 +158,13 @@ class FinishedInMemory(Mode):
     __slots__ = ()
 
     @abstractmethod
-    def chosen(self, keys: Words, lengths: Numbers, totals: Numbers, k: int) -> Numbers:
+    def chosen(self, keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int) -> Positions:
         """Return the positions, counted from 0, ``[lists, k]``, that are chosen from lists which the statement left whole.
 
         Args:
             keys: The random key of every list.
+            starts: Where each begins in ``totals``.
             lengths: Their lengths.
-            totals: Their running totals, one list after the other.
+            totals: Their running totals.
             k: How many are chosen of each.
         """

@@ -1,137 +1,136 @@
 """The choice by weight among short lists, in NumPy: bit for bit that of the statement (`weighted`), at a fraction of its cost.
 
 A statement hands short lists out whole, with the running totals of their weights, as it does those of which all is taken. To
-draw from them there costs several lambdas a draw (300 ns); here all lists draw together, one draw after the other.
+draw from them there costs several lambdas a draw (300 ns); here many lists make many draws together: a row of every array is
+a draw, or a position, and a column is a list.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dbgnn.sampling.random import Words, mix
+from dbgnn.sampling.modes.bits import Bits, numbers_below
+from dbgnn.sampling.random import Words
 
-#: Lists of at most so many edges are short.
+#: Lists of at most so many edges are short: a number of so many bits says which of them are taken.
 SHORT = 64
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
+Positions: TypeAlias = npt.NDArray[np.uint8]
 
-#: A list longer than those that are looked at together ends with totals that no number reaches.
-_NEVER = np.iinfo(np.int64).max
+#: Lists that draw together: what they need stays in the processor's cache.
+_TOGETHER = 1 << 14
 
-#: Lists that are looked at together: what they need stays in the processor's cache.
-_TOGETHER = 1 << 13
+_ONE = np.uint64(1)
 
 
-def choose(keys: Words, lengths: Numbers, totals: Numbers, k: int, *, replace: bool, tries: int) -> Numbers:
+def choose(keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int, tries: list[int]) -> Positions:
     """Return k positions of every list, counted from 0: ``[lists, k]``.
 
     Args:
         keys: The random key of every list.
-        lengths: How many edges it has; more than k where each is drawn once.
-        totals: The running totals of the weights of all lists, one list after the other.
-        k: How many are drawn.
-        replace: Each is drawn from all again.
-        tries: How many are drawn from all for k different ones, before the rest is drawn from what is left.
+        starts: Where it begins in ``totals``.
+        lengths: How many edges it has, at most `SHORT`; more than k where each is drawn once.
+        totals: The running totals of the weights of all lists.
+        k: How many are chosen.
+        tries: How many are drawn from all for k different ones: at first, of those that lack some then, and so on; after the
+            last one the rest is drawn from what is left. Empty: each is drawn from all again.
     """
-    ends = np.cumsum(lengths)
-    chosen = np.empty((len(keys), k), dtype=np.int64)
-    for begin in range(0, len(keys), _TOGETHER):
-        some = slice(begin, begin + _TOGETHER)
-        of = lengths[some]
-        running = np.full((len(of), int(of.max())), _NEVER)
-        running[np.arange(running.shape[1]) < of[:, None]] = totals[ends[begin] - lengths[begin] : ends[begin + len(of) - 1]]
-        lists = _Lists(keys[some].astype(np.uint32), running, running[np.arange(len(of)), of - 1])
-        chosen[some] = lists.repeated(k) if replace else lists.different(k, tries)
+    chosen = np.empty((len(keys), k), dtype=np.uint8)
+    # Lists of one length need no room for longer ones.
+    order = np.argsort(lengths.astype(np.uint8), kind="stable")
+    for draws in tries or [k]:
+        lacking = []
+        for begin in range(0, len(order), _TOGETHER):
+            at = order[begin : begin + _TOGETHER]
+            lists = _Lists.of(keys[at], starts[at], lengths[at], totals)
+            if not tries:
+                chosen[at] = lists.drawn(range(k)).T
+                continue
+            taken = _Taken(lists.drawn(range(draws)), k)
+            if draws == tries[-1]:
+                lists.finish(taken, draws)
+            chosen[at] = taken.chosen[:k].T
+            lacking.append(at[taken.lacking])
+        order = np.concatenate(lacking) if lacking else order[:0]
     return chosen
 
 
+@dataclass(frozen=True, slots=True)
 class _Lists:
-    """Lists that draw together: keys, running totals ``[lists, longest]`` and the last total of each."""
+    """Lists that draw together: their keys, and running totals ``[longest, lists]``."""
 
-    def __init__(self, keys: Words, running: Numbers, total: Numbers) -> None:
-        self.keys, self.running, self.total = keys, running, total
+    keys: Words
+    running: Bits
 
-    def drawn(self, draw: int) -> Numbers:
-        """Return the position that a draw of each list leads to, from all of its edges."""
-        return _found(self.running, _number(self.keys, draw, self.total))
+    @classmethod
+    def of(cls, keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers) -> _Lists:
+        """Return lists that lie in ``totals``; after the last total of a list comes the last total."""
+        places = np.minimum(np.arange(lengths.max())[:, None], lengths - 1)
+        places += starts
+        return cls(keys, totals.view(np.uint64)[places])
 
-    def repeated(self, k: int) -> Numbers:
-        """Return k positions of each list, drawn from all."""
-        return np.stack([self.drawn(draw) for draw in range(k)], axis=1)
+    def drawn(self, draws: range) -> Positions:
+        """Return the positions that draws lead to, from all edges: ``[draws, lists]``."""
+        return _found(self.running, numbers_below(self.running[-1], self.keys, draws))
 
-    def different(self, k: int, tries: int) -> Numbers:
-        """Return k different positions of each list: those of the first draws, then of what is left."""
-        taken = _Taken(len(self.keys), self.running.shape[1], k)
-        lists = self
-        for draw in range(tries):
-            lists = lists._still(taken)
-            if not len(lists.keys):
-                return taken.chosen
-            taken.add(lists.drawn(draw))
-        lists = lists._still(taken)
-        weights = np.diff(lists.running, axis=1, prepend=0)
-        weights[lists.running == _NEVER] = 0
-        for draw in range(tries, tries + k):
-            if not (wanting := taken.count[taken.rows] < k).any():
+    def finish(self, taken: _Taken, draws: int) -> None:
+        """Take what is missing after so many draws from what is left."""
+        lists, weights = np.flatnonzero(taken.lacking), np.diff(self.running, axis=0, prepend=np.uint64(0))
+        each = np.arange(len(weights), dtype=np.uint64)[:, None]
+        for draw in range(draws, draws + taken.k):
+            lists = lists[taken.lacking[lists]]
+            if not len(lists):
                 break
-            taken.rows, weights, lists = taken.rows[wanting], weights[wanting], lists._of(wanting)
-            left = np.where(taken.those[taken.rows], 0, weights).cumsum(axis=1)
-            taken.add(_found(left, _number(lists.keys, draw, left[:, -1])))
-        return taken.chosen
-
-    def _still(self, taken: _Taken) -> _Lists:
-        """Return the lists that lack some, once they are fewer by a quarter: to copy them costs as much as a draw of all."""
-        wanting = taken.count[taken.rows] < taken.chosen.shape[1]
-        if 4 * np.count_nonzero(wanting) > 3 * len(wanting):
-            return self
-        taken.rows = taken.rows[wanting]
-        return self._of(wanting)
-
-    def _of(self, wanting: npt.NDArray[np.bool_]) -> _Lists:
-        return _Lists(self.keys[wanting], self.running[wanting], self.total[wanting])
+            left = np.where(taken.those[lists] >> each & _ONE, np.uint64(0), weights[:, lists]).cumsum(axis=0, dtype=np.uint64)
+            taken.add(_found(left, numbers_below(left[-1], self.keys[lists], range(draw, draw + 1)))[0], lists)
 
 
 class _Taken:
-    """What was taken of each list: positions, how many, and which; ``rows`` are the lists that are drawn from now."""
+    """What was taken of each list: positions ``[k + 1, lists]``, and which, as the bits of a number.
 
-    def __init__(self, lists: int, longest: int, k: int) -> None:
-        self.chosen = np.empty((lists, k), dtype=np.int64)
-        self.count = np.zeros(lists, dtype=np.int64)
-        self.those = np.zeros((lists, longest), dtype=np.bool_)
-        self.rows: Numbers = np.arange(lists)
+    A position is written to the next place of its list, and stays if it is new; the last place takes what is not wanted.
+    """
 
-    def add(self, position: Numbers) -> None:
-        """Take a position of each of the ``rows``, if it was not taken and some are wanted still."""
-        new = ~self.those[self.rows, position] & (self.count[self.rows] < self.chosen.shape[1])
-        rows, position = self.rows[new], position[new]
-        self.those[rows, position] = True
-        self.chosen[rows, self.count[rows]] = position
-        self.count[rows] += 1
+    def __init__(self, drawn: Positions, k: int) -> None:
+        self.k, lists = k, drawn.shape[1]
+        self.chosen = np.empty((k + 1, lists), dtype=np.uint8)
+        self.those = np.zeros(lists, dtype=np.uint64)
+        self._place = np.arange(lists)
+        for draw, position in enumerate(drawn):
+            self._add(position, full=draw >= k)
+
+    @property
+    def lacking(self) -> npt.NDArray[np.bool_]:
+        """Whether k are not there yet."""
+        return self._place < self.k * len(self._place)
+
+    def _add(self, position: Positions, *, full: bool) -> None:
+        """Take a position of each list, if it was not taken and some are wanted still; ``full``: none may be."""
+        self.chosen.ravel()[self._place] = position
+        bit = _ONE << position.astype(np.uint64)
+        new = self.those & bit == 0
+        self.those |= bit
+        if full:
+            new &= self.lacking
+        self._place += new * len(new)
+
+    def add(self, position: Positions, lists: Numbers) -> None:
+        """Take a position that is new of some lists."""
+        self.chosen.ravel()[self._place[lists]] = position
+        self.those[lists] |= _ONE << position.astype(np.uint64)
+        self._place[lists] += len(self._place)
 
 
-def _found(running: Numbers, number: Numbers) -> Numbers:
-    """Return how many running totals of each list are not above its number: the position whose part it lies in."""
-    found: Numbers = np.count_nonzero(running <= number[:, None], axis=1)
+def _found(running: Bits, numbers: Bits) -> Positions:
+    """Return how many running totals of each list are not above its numbers: the position whose part each lies in."""
+    found = np.zeros(numbers.shape, dtype=np.uint8)
+    below = np.empty(numbers.shape, dtype=np.bool_)
+    for total in running[:-1]:
+        np.less_equal(total, numbers, out=below)
+        found += below.view(np.uint8)
     return found
-
-
-def _number(keys: Words, draw: int, bound: Numbers) -> Numbers:
-    """Return one of 0 … bound - 1 for every key, all equally likely: what would favour some is drawn again."""
-    high, low = mix(keys ^ np.uint32(2 * draw)), mix(keys ^ np.uint32(2 * draw + 1))
-    bits = _bits(high, low)
-    rest = bits % bound
-    again = np.flatnonzero(bits - rest > (1 << 62) - bound)
-    attempt = 1
-    while len(again):
-        bits[again] = _bits(mix(high[again] ^ np.uint32(attempt)), mix(low[again] ^ np.uint32(attempt)))
-        rest[again] = bits[again] % bound[again]
-        again = again[bits[again] - rest[again] > (1 << 62) - bound[again]]
-        attempt += 1
-    return rest
-
-
-def _bits(high: Words, low: Words) -> Numbers:
-    return ((high & np.uint32((1 << 30) - 1)).astype(np.int64) << 32) | low.astype(np.int64)
