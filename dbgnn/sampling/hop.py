@@ -6,7 +6,6 @@ it is. Which edges are taken is a matter of the mode (`modes/`).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -19,6 +18,7 @@ import pyarrow.compute as pc
 from dbgnn.clock import Clock
 from dbgnn.sampling.modes import Eligible, FinishedInMemory, Mode, Step
 from dbgnn.sampling.modes.draws import TOO_FEW
+from dbgnn.sampling.modes.threads import in_threads
 from dbgnn.sampling.narrow import WHOLE, Narrowed, placed
 from dbgnn.sampling.random import Words
 from dbgnn.sampling.relabel import Ids, id_type
@@ -38,8 +38,8 @@ _MOST_WORDS = 256
 #: Rows of a result that are written to their places together, while they are in the processor's cache.
 _ROWS = 1 << 14
 
-#: Results of fewer rows are not worth another thread.
-_ALONE = 1 << 15
+#: Lists of a result that are chosen from together.
+_LISTS = 1 << 16
 
 #: What every statement of a hop gives.
 _COLUMNS = ["at", "src", "edge"]
@@ -146,8 +146,8 @@ def _run(db: OpenDatabase, index: EdgeIndex, lists: Lists, frontier: Frontier, k
 
 
 def _with_chosen(found: pa.Table, keys: Words, k: int, mode: FinishedInMemory) -> pa.Table:
-    """Choose from the lists that a statement left whole. Parts of its result take turns in two threads: NumPy lets others run."""
-    kind, parts = found.select(_COLUMNS).schema, found.to_batches()
+    """Choose from the lists that a statement left whole."""
+    kind = found.select(_COLUMNS).schema
 
     def finished(rows: pa.RecordBatch) -> list[pa.Table]:
         if rows["totals"].null_count == len(rows):
@@ -156,9 +156,8 @@ def _with_chosen(found: pa.Table, keys: Words, k: int, mode: FinishedInMemory) -
         others = rows.filter(pc.invert(whole)).select(_COLUMNS)
         return [_chosen(rows, whole, keys, k, mode).cast(kind), pa.Table.from_batches([others])]
 
-    with ThreadPoolExecutor(2) as pool:
-        done = [*(pool.map if len(found) > _ALONE else map)(finished, parts)]
-    return pa.concat_tables([found.select(_COLUMNS).slice(0, 0), *(part for some in done for part in some)])
+    parts = in_threads(finished, found.to_batches(_LISTS))
+    return pa.concat_tables([found.select(_COLUMNS).slice(0, 0), *(part for some in parts for part in some)])
 
 
 def _chosen(rows: pa.RecordBatch, whole: pa.Array, keys: Words, k: int, mode: FinishedInMemory) -> pa.Table:
@@ -235,9 +234,14 @@ def expand_sql(lists: Lists, k: int, mode: Mode, narrowed: Narrowed = WHOLE, *, 
         ctes.append(f"{name} AS (\n  SELECT {columns}\n  FROM {last}{clauses})")
         last = name
     chain = ",\n".join(ctes)
-    totals = ", totals" if isinstance(mode, FinishedInMemory) and k > 0 and words == 1 else ""
+    if isinstance(mode, FinishedInMemory) and k > 0 and words == 1:
+        return f"""WITH {chain}
+SELECT "at",
+  CASE WHEN whole THEN nbrs ELSE list_select(nbrs, p) END AS src,
+  CASE WHEN whole THEN eids ELSE list_select(eids, p) END AS edge, totals
+FROM {last}"""
     return f"""WITH {chain}
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge{totals}
+SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge
 FROM {last}"""
 
 

@@ -41,7 +41,7 @@ class Narrowed:
         asked = [n for n, there in (("until", self.until), ("since", self.since), ("excluded", self.excluded)) if there]
         earlier = self._earlier(lists)
         lists_have = [n for n, there in (("times", self.until), ("earlier", earlier)) if there]
-        passed = ["cum", "guide"] * eligible.weighted
+        passed = ["cum", "width", "guide"] * eligible.weighted
         of_frontier, of_lists = [*asked, *eligible.brought], [*lists_have, *passed]
         more = [*(f"f.{name}" for name in of_frontier), *(f"a.{name}" for name in of_lists)]
         columns = ", ".join(['f."at", f.key', *more, "a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg"])

@@ -83,7 +83,8 @@ class Lists:
     """Lists that a hop reads.
 
     Attributes:
-        table: Quoted name of a table ``(dst, nbrs, eids)`` with ``times``, ``cum`` and ``guide`` where they were asked for.
+        table: Quoted name of a table ``(dst, nbrs, eids)``, with ``times``, and ``cum``, ``width``, ``guide``, where they were
+            asked for.
         derivation: What they are.
         longest: Length of the longest list; 0 where it was not counted.
         num_edges: How many edges they hold.
@@ -302,7 +303,7 @@ def _write(
     columns = f"dst {at}, nbrs {other}[], eids {kinds['eids']}"
     columns += ", times BIGINT[]" if derivation.times else ""
     columns += ", earlier BIGINT[]" if derivation.times and derivation.times.earlier else ""
-    columns += ", cum BIGINT[], guide INTEGER[]" if derivation.weights else ""
+    columns += ", cum BIGINT[], width BIGINT, guide INTEGER[]" if derivation.weights else ""
     writer.execute(f"CREATE TABLE {table} ({columns})")
     longest = count = size = 0
     shown = db.settings.progress

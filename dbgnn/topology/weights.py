@@ -25,6 +25,12 @@ BITS = 46
 #: A longer list has a guide into its running totals; in others a search is as short.
 GUIDED = 64
 
+#: A guide leaves fewer places than this to look at.
+NEAR = 8
+
+#: How many parts of a guide there may be to a total.
+_FINER = (1, 4)
+
 #: Weights are brought to integers of so many bits in all, and from there to `BITS`.
 _COARSE = 61
 
@@ -108,7 +114,7 @@ def _first(con: duckdb.DuckDBPyConnection, edge: EdgeTable, name: str, wrong: st
 
 
 def accumulated(lists: pa.Table) -> pa.Table:
-    """Return lists with ``cum``, the running total of integer weights, and its ``guide``, instead of ``weights``.
+    """Return lists with ``cum``, the running total of integer weights, its ``guide`` and ``width``, instead of ``weights``.
 
     The weights of each list are multiplied by the power of two with which their total comes to lie between 2**45 and 2**46,
     and rounded, to 1 at least. So integers stay as they are to one another, and others keep the precision that they can have.
@@ -123,29 +129,45 @@ def accumulated(lists: pa.Table) -> pa.Table:
     running = np.cumsum(whole)
     running -= np.repeat(running[starts] - whole[starts], lengths)
     cum = pa.LargeListArray.from_arrays(column.offsets, pa.array(running))
-    guide = _guides(running, starts, lengths)
-    return lists.drop_columns(["weights"]).append_column("cum", cum).append_column("guide", guide)
+    width, guide = _guides(running, starts, lengths)
+    return lists.drop_columns(["weights"]).append_column("cum", cum).append_column("width", width).append_column("guide", guide)
 
 
-def _guides(running: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]) -> pa.LargeListArray:
+def _guides(
+    running: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64]
+) -> tuple[pa.Array, pa.LargeListArray]:
     """Return where to look for a number in a running total: a table as of H. Chen and Y. Asau (1974), NULL for short lists.
 
-    The numbers are cut into parts of one width, ``total // length``, so there are about as many parts as totals. Element
-    b + 1 says how many totals are at most b widths, up to all of them.
+    The numbers are cut into parts of one ``width``, and element b + 1 of ``guide`` says how many totals are at most b widths,
+    up to all of them. There are as many parts as totals, or a few times as many where the totals of some part would be `NEAR`
+    or more; where they still are, there is no guide.
     """
-    long = lengths > GUIDED
-    first, length = starts[long], lengths[long]
-    total = running[first + length - 1]
-    width = total // length
-    before, size = np.cumsum(length) - length, total // width + 2
-    begin = np.cumsum(size) - size
-    places = np.arange(length.sum()) + np.repeat(first - before, length)
-    # The part that a total ends in, and the first one that it is below.
-    part = -(-running[places] // np.repeat(width, length)) + np.repeat(begin, length)
-    not_above = np.cumsum(np.bincount(part, minlength=int(size.sum()))) - np.repeat(before, size)
+    width, guided = np.zeros(len(lengths), dtype=np.int64), np.zeros(len(lengths), dtype=np.bool_)
+    left = np.flatnonzero(lengths > GUIDED)
+    for finer in _FINER:
+        width[left] = np.maximum(running[starts[left] + lengths[left] - 1] // (finer * lengths[left]), 1)
+        _, begin, not_above = _parts(running, starts[left], lengths[left], width[left])
+        most = np.maximum.reduceat(np.diff(not_above, append=0), begin) if len(left) else begin
+        guided[left] = most < NEAR
+        left = left[most >= NEAR]
+    size, _, not_above = _parts(running, starts[guided], lengths[guided], width[guided])
     ends = np.zeros(len(lengths) + 1, dtype=np.int64)
-    ends[1:][long] = size
-    return pa.LargeListArray.from_arrays(pa.array(np.cumsum(ends)), pa.array(not_above.astype(np.int32)), mask=pa.array(~long))
+    ends[1:][guided] = size
+    values, missing = pa.array(not_above.astype(np.int32)), pa.array(~guided)
+    return pa.array(width, mask=~guided), pa.LargeListArray.from_arrays(pa.array(np.cumsum(ends)), values, mask=missing)
+
+
+def _parts(
+    running: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], width: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return how many elements each guide has, where it begins, and all of them."""
+    before, size = np.cumsum(lengths) - lengths, running[starts + lengths - 1] // width + 2
+    begin = np.cumsum(size) - size
+    places = np.arange(lengths.sum()) + np.repeat(starts - before, lengths)
+    # The first bound that is not below a total.
+    bound = -(-running[places] // np.repeat(width, lengths)) + np.repeat(begin, lengths)
+    not_above = np.cumsum(np.bincount(bound, minlength=int(size.sum()))) - np.repeat(before, size)
+    return size, begin, not_above
 
 
 def _whole(weights: npt.NDArray[Any], shift: npt.NDArray[Any], lengths: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from dbgnn.sampling.modes.threads import in_threads
 from dbgnn.sampling.random import Words, mix
 
 #: So many are the numbers that bits make.
@@ -20,22 +21,29 @@ END = 1 << 62
 #: Above all totals of a list's weights (`topology.weights`).
 BOUND = 1 << 47
 
+#: Keys that are looked at together: what they need stays in the processor's cache.
+_TOGETHER = 1 << 13
+
 Bits: TypeAlias = npt.NDArray[np.uint64]
 
 
-def bits_of(keys: Words, draws: npt.NDArray[np.int64], attempt: int = 0) -> Bits:
-    """Return the bits of draws: those of ``keys`` ``[n]`` and ``draws`` ``[m, 1]`` for each of both, ``[m, n]``."""
-    high, low = (mix(keys ^ (2 * draws + word).astype(np.uint32)) for word in (0, 1))
+def bits_of(keys: Words, draws: Words, attempt: int = 0) -> Bits:
+    """Return the bits of draws for keys; both are broadcast to one shape."""
+    twice = draws << np.uint32(1)
+    high, low = mix(keys ^ twice), mix(keys ^ (twice | np.uint32(1)))
     if attempt:
-        high, low = (mix(words ^ np.uint32(attempt)) for words in (high, low))
+        high, low = mix(high ^ np.uint32(attempt)), mix(low ^ np.uint32(attempt))
     high &= np.uint32((1 << 30) - 1)
-    return (high.astype(np.uint64) << np.uint64(32)) | low
+    bits = high.astype(np.uint64)
+    bits <<= np.uint64(32)
+    bits |= low
+    return bits
 
 
 def numbers_below(bounds: Bits, keys: Words, draws: range) -> Bits:
     """Return one of 0 … bound - 1 of every key and draw, all equally likely: ``[draws, keys]``."""
-    each = np.arange(draws.start, draws.stop)[:, None]
-    bits = bits_of(keys, each)
+    each = _numbered(draws)
+    bits = bits_of(keys, each[:, None])
     numbers: Bits = bits % bounds
     doubtful = bits > END - BOUND
     if not doubtful.any():
@@ -45,7 +53,7 @@ def numbers_below(bounds: Bits, keys: Words, draws: range) -> Bits:
     while len(draw):
         rejected = bits[draw, key] - numbers[draw, key] > END - bounds[key]
         draw, key = draw[rejected], key[rejected]
-        bits[draw, key] = bits_of(keys[key], each[draw, 0], attempt)
+        bits[draw, key] = bits_of(keys[key], each[draw], attempt)
         numbers[draw, key] = bits[draw, key] % bounds[key]
         attempt += 1
     return numbers
@@ -63,18 +71,19 @@ def sent(keys: Words, count: int, attempts: int) -> list[pa.Array]:
         Lists of the bits of every draw; and lists of the further ``attempts`` of every draw, one draw after the other, where
         some may be rejected (those above ``END - BOUND``), else NULL.
     """
-    each = np.arange(count)[:, None]
-    bits = bits_of(keys, each)
-    some = np.flatnonzero((bits > END - BOUND).any(axis=0))
-    spare = np.stack([bits_of(keys[some], each, attempt) for attempt in range(1, attempts + 1)], axis=1)
-    length = np.zeros(len(keys), dtype=np.int32)
-    length[some] = count * attempts
-    missing = np.ones(len(keys), dtype=np.bool_)
-    missing[some] = False
-    return [
-        _lists(np.full(len(keys), count, dtype=np.int32), bits.T),
-        _lists(length, spare.transpose(2, 0, 1), missing),
-    ]
+    bits, missing = np.empty((len(keys), count), dtype=np.uint64), np.empty(len(keys), dtype=np.bool_)
+    each = _numbered(range(count))
+
+    def fill(begin: int) -> None:
+        some = slice(begin, begin + _TOGETHER)
+        bits[some] = bits_of(keys[some, None], each)
+        missing[some] = bits[some].max(axis=1, initial=0) <= END - BOUND
+
+    in_threads(fill, range(0, len(keys), _TOGETHER))
+    doubtful = keys[~missing]
+    spare = np.stack([bits_of(doubtful[:, None], each, attempt) for attempt in range(1, attempts + 1)], axis=2)
+    length = np.where(missing, 0, count * attempts)
+    return [_lists(np.full(len(keys), count), bits), _lists(length, spare, missing)]
 
 
 def none_sent(rows: int) -> list[pa.Array]:
@@ -82,8 +91,12 @@ def none_sent(rows: int) -> list[pa.Array]:
     return [pa.nulls(rows, pa.list_(pa.int64()))] * 2
 
 
-def _lists(lengths: npt.NDArray[np.int32], values: Bits, missing: npt.NDArray[np.bool_] | None = None) -> pa.ListArray:
+def _numbered(draws: range) -> Words:
+    return np.arange(draws.start, draws.stop, dtype=np.uint32)
+
+
+def _lists(lengths: npt.NDArray[np.int64], values: Bits, missing: npt.NDArray[np.bool_] | None = None) -> pa.ListArray:
     ends = np.zeros(len(lengths) + 1, dtype=np.int32)
     np.cumsum(lengths, out=ends[1:])
     mask = None if missing is None else pa.array(missing)
-    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values.astype(np.int64).ravel()), mask=mask)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(values.view(np.int64).ravel()), mask=mask)

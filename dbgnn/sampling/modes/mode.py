@@ -34,8 +34,8 @@ class Eligible:
         ranged: Of a list, those at ``first + 1 … first + deg`` are eligible.
         gaps: The column ``gone`` is a sorted list of positions, counted from ``first``, that are not (NULL: none are missing);
             ``deg`` counts the others.
-        weighted: The column ``cum`` is the running total of the weights of the whole list, and ``guide`` leads to places in it
-            (`topology.weights`).
+        weighted: The column ``cum`` is the running total of the weights of the whole list; ``guide`` and ``width`` lead to
+            places in it (`topology.weights`).
         bits: The length of every list is less than 2 to this.
         brought: Columns of the frontier that the mode makes (`Mode.brings`).
     """
@@ -50,7 +50,7 @@ class Eligible:
     @property
     def kept(self) -> str:
         """What every step hands on."""
-        parts = (("first", self.ranged), ("gone", self.gaps), ("cum", self.weighted), ("guide", self.weighted))
+        parts = (("first", self.ranged), ("gone", self.gaps), *((name, self.weighted) for name in ("cum", "width", "guide")))
         return ", ".join(['"at", nbrs, eids, deg', *(name for name, there in parts if there), *self.brought])
 
 
@@ -151,8 +151,9 @@ class Mode(ABC):
 class FinishedInMemory(Mode):
     """A mode whose statement leaves some lists whole, for NumPy to choose from.
 
-    With one word per draw, the last step has a list ``totals`` too: NULL, or the running totals of the weights of a node all of
-    whose edges are handed out, for `chosen` to choose from.
+    With one word per draw, the last step has two more columns. ``whole`` says that the whole list is handed out, whatever ``p``
+    is; ``totals`` is NULL, or the running totals of the weights of a node all of whose edges are handed out, for `chosen` to
+    choose from.
     """
 
     __slots__ = ()

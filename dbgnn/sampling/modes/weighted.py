@@ -24,9 +24,10 @@ from dbgnn.sampling.modes.mode import Eligible, FinishedInMemory, Step
 from dbgnn.sampling.modes.short_lists import SHORT, Numbers, Positions, choose
 from dbgnn.sampling.modes.uniform import Uniform
 from dbgnn.sampling.random import Words
+from dbgnn.topology.weights import NEAR
 
-#: Of so many places or fewer, three steps of a search find one; where a guide leaves more, all of the list's length are made.
-_NEAR = 8
+#: So many nodes are worth another statement for some of them.
+_MANY = 1 << 18
 
 
 def tries(k: int) -> int:
@@ -39,12 +40,13 @@ def first_tries(k: int) -> int:
     return k + k // 2
 
 
-def few_tries(k: int) -> int:
-    """Return how many of the `tries` the first statement makes; a node that needs more is asked for again.
+def few_tries(k: int, nodes: int) -> int:
+    """Return how many of the `tries` the first statement makes for so many nodes; one that needs more is asked for again.
 
-    Hardly any does, since short lists are not drawn from there. Another statement takes longer than some more draws.
+    Another statement takes longer than some more draws of few nodes. It serves one node in a hundred, since no short list is
+    drawn from there.
     """
-    return 2 * k if k > 1 else 1
+    return 1 if k == 1 else k + max(k // 5, 1) if nodes > _MANY else 2 * k
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +75,16 @@ class Weighted(FinishedInMemory):
     def brought(self, keys: Words, k: int, words: int, eligible: Eligible) -> list[pa.Array]:
         """See `Mode.brought`."""
         form = _Form(eligible, k, words, self.replace)
-        return sent(keys, form.sent, form.attempts) if form.draws else none_sent(len(keys))
+        return sent(keys, form.count(len(keys)), form.attempts) if form.draws else none_sent(len(keys))
 
     def steps(self, k: int, words: int, eligible: Eligible) -> list[Step]:
         """See `Mode.steps`."""
         form = _Form(eligible, k, words, self.replace)
-        if words > 1:
-            if self.replace:
-                return [*form.drawn(k), Step("chosen", f"{eligible.kept},\n    drawn AS p")]
-            return [form.together(), *form.drawn(tries(k)), *form.finished(tries(k))]
-        if not form.draws:
-            totals = form.totals("0::BIGINT")
-            return [Step("chosen", f"{eligible.kept},\n    {form.all} AS p, {totals} AS totals")]
-        drawn = "drawn" if self.replace else form.different
-        found = f"CASE WHEN {form.long} THEN {drawn} ELSE {form.all} END"
-        enough = f"CASE WHEN NOT ({form.long}) OR len(p) = {k} THEN p END"
-        return [
-            *form.drawn(k if self.replace else few_tries(k)),
-            Step("found", f"{eligible.kept}, before,\n    {found} AS p"),
-            Step("chosen", f"{eligible.kept},\n    {enough} AS p, {form.totals('before')} AS totals"),
-        ]
+        if words == 1:
+            return form.first_steps()
+        if self.replace:
+            return [*form.drawn("bits"), Step("chosen", f"{eligible.kept},\n    drawn AS p")]
+        return [form.together(), *form.drawn(f"bits[:{tries(k)}]"), *form.finished(tries(k))]
 
     def chosen(self, keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int) -> Positions:
         """See `FinishedInMemory.chosen`."""
@@ -107,8 +99,8 @@ class Weighted(FinishedInMemory):
 class _Form:
     """The steps for what is eligible.
 
-    In them, ``before`` is the weight of what lies before what is eligible, ``total`` the weight of that, ``width`` that of a
-    part of the guide, and ``past`` holds the positions that are not eligible.
+    In them, ``before`` is the weight of what lies before what is eligible, ``total`` the weight of that, and ``past`` holds the
+    positions that are not.
     """
 
     eligible: Eligible
@@ -126,12 +118,11 @@ class _Form:
         """Whether the statement draws: some lists are not short, or have gaps."""
         return not self.first or self.eligible.gaps or 1 << self.eligible.bits > SHORT
 
-    @property
-    def sent(self) -> int:
-        """For how many draws the frontier brings bits."""
+    def count(self, nodes: int) -> int:
+        """Return for how many draws the frontier brings bits."""
         if self.replace:
             return self.k
-        return few_tries(self.k) if self.first else tries(self.k) + self.k
+        return few_tries(self.k, nodes) if self.first else tries(self.k) + self.k
 
     @property
     def attempts(self) -> int:
@@ -151,12 +142,31 @@ class _Form:
         long = f"deg > {max(self.least, SHORT)}"
         return f"{long} OR (gone IS NOT NULL AND deg > {self.least})" if self.eligible.gaps else long
 
-    def totals(self, before: str) -> str:
-        """Return the running totals of the lists that the first statement leaves to be drawn from; NULL of others."""
+    def first_steps(self) -> list[Step]:
+        """Return the steps of the first statement: to positions of long lists, and short lists as they are."""
+        kept, narrowed = self.eligible.kept, self.eligible.narrowed
+        if not self.draws:
+            totals = self._totals(f"deg > {self.least}", "0::BIGINT")
+            p = self.all if narrowed else "NULL::BIGINT[]"
+            return [Step("chosen", f"{kept},\n    {p} AS p, {not narrowed} AS whole, {totals} AS totals")]
+        drawn = "drawn" if self.replace else self.different
+        others, exempt = (f" ELSE {self.all}", f"NOT ({self.long}) OR ") if narrowed else ("", "")
+        whole = "false" if narrowed else f"NOT ({self.long})"
+        totals = self._totals(f"deg > {self.least} AND NOT ({self.long})", "before")
+        return [
+            *self.drawn("bits"),
+            Step("found", f"{kept}, before,\n    CASE WHEN {self.long} THEN {drawn}{others} END AS p"),
+            Step(
+                "chosen",
+                f"{kept},\n    CASE WHEN {exempt}len(p) = {self.k} THEN p END AS p, {whole} AS whole,\n    {totals} AS totals",
+            ),
+        ]
+
+    def _totals(self, left: str, before: str) -> str:
+        """Return the running totals of the lists that are left to be drawn from; NULL of others."""
         found = "cum[first + 1:first + deg]" if self.eligible.ranged else "cum[1:deg]" if self.eligible.narrowed else "cum"
         if self.eligible.ranged:
             found = f"list_transform({found}, lambda c: c - {before})"
-        left = f"deg > {self.least} AND NOT ({self.long})" if self.draws else f"deg > {self.least}"
         return f"CASE WHEN {left} THEN {found} END"
 
     @property
@@ -179,22 +189,22 @@ class _Form:
         """
         return Step("together", self.eligible.kept, order='"at" ASC')
 
-    def drawn(self, count: int) -> list[Step]:
-        """Return steps to ``drawn``, a list of ``count`` positions, each drawn by itself from all that are eligible."""
+    def drawn(self, bits: str) -> list[Step]:
+        """Return steps to ``drawn``, a list of positions, each drawn by itself from all that are eligible, with its bits."""
         kept, gaps = self.eligible.kept, self.eligible.gaps
         first = "first" if self.eligible.ranged else "0"
         past = f", coalesce(list_transform(gone, lambda g: g + {first}), []::BIGINT[]) AS past" if gaps else ""
-        steps = [Step("bounds", f"{kept},\n    {self._before} AS before, cum[len(cum)] // len(cum) AS width{past}")]
-        kept += ", before, width" + ", past" * gaps
+        steps = [Step("bounds", f"{kept},\n    {self._before} AS before{past}")]
+        kept += ", before" + ", past" * gaps
         last = "first + deg" if self.eligible.ranged else "deg"
         total = f"cum[{last}{' + len(past)' if gaps else ''}] - before"
         if gaps:
             total += f" - coalesce(list_sum(list_transform(past, lambda c: {_WEIGHT}))::BIGINT, 0)"
-        bits = "bits" if count == self.sent else f"bits[:{count}]"
         plain = f"list_transform({bits}, lambda x: {self._at('x % total')})"
         careful = f"list_transform({bits}, lambda x, i: {self._at(self._number('x', 'i', 'total'))})"
         numbers = f"CASE WHEN spare IS NULL THEN {plain}\n    ELSE {careful} END"
-        positions = f"list_transform(numbers, lambda r: {self._found('r')})"
+        near, far = (f"list_transform(numbers, lambda r: {self._found('r', guided=guided)})" for guided in (True, False))
+        positions = f"CASE WHEN guide IS NOT NULL THEN {near}\n    ELSE {far} END"
         return [
             *steps,
             Step("weighed", f"{kept},\n    {total} AS total"),
@@ -204,14 +214,14 @@ class _Form:
 
     def finished(self, done: int) -> list[Step]:
         """Return steps to k different positions: what there is of them in ``drawn``, and what is drawn from those left."""
-        kept = f"{self.eligible.kept}, before, width, total{', past' if self.eligible.gaps else ''}"
+        kept = f"{self.eligible.kept}, before, total{', past' if self.eligible.gaps else ''}"
         more = f"CASE WHEN len(p) < least(deg, {self.k}) THEN range({done + 1}, {done + self.k + 1} - len(p)) END"
         taken = "taken[len(past) + 1:]" if self.eligible.gaps else "taken"
         left = f"total - coalesce(list_sum(list_transform({taken}, lambda c: {_WEIGHT}))::BIGINT, 0)"
         number = f"list_transform([{left}], lambda rest: {self._number('bits[i]', 'i', 'rest')})[1]"
         moved = _moved("list_sort(taken, 'ASC', 'NULLS LAST')", f"before + {number}")
         # A list of one, since a lambda evaluates its text as it stands, as often as it stands there.
-        one = f"list_append(taken, list_transform([{moved}], lambda y: {self._found('y')})[1])"
+        one = f"list_append(taken, list_transform([{moved}], lambda y: {self._found('y', guided=False)})[1])"
         begin = "list_concat(past, p)" if self.eligible.gaps else "p"
         chosen = f"list_reduce(draws, lambda taken, i: {one}, {begin})"
         chosen = f"({chosen})[len(past) + 1:]" if self.eligible.gaps else chosen
@@ -244,13 +254,13 @@ class _Form:
         careful = f"coalesce({_within(bits, bound)}, {another}, error('{TOO_FEW}')::BIGINT)"
         return f"CASE WHEN {bits} <= {END - BOUND} THEN {bits} % {bound} ELSE {careful} END"
 
-    def _found(self, number: str) -> str:
-        """Return the position whose part of the running total a number lies in: a binary search from where the guide says."""
-        every = f"[{', '.join(str(1 << bit) for bit in reversed(range(self.eligible.bits)))}]::BIGINT[]"
-        near = f"guide[{number} // width + 2] - guide[{number} // width + 1] < {_NEAR}"
-        jumps = f"CASE WHEN {near} THEN [4, 2, 1]::BIGINT[] ELSE {every} END"
+    def _found(self, number: str, *, guided: bool) -> str:
+        """Return the position whose part of the running total a number lies in: a binary search, from where a guide says."""
+        bits = (NEAR - 1).bit_length() if guided else self.eligible.bits
+        jumps = ", ".join(str(1 << bit) for bit in reversed(range(bits)))
         jump = f"CASE WHEN cum[x + b] <= {number} THEN b ELSE 0 END"
-        return f"list_reduce({jumps}, lambda x, b: x + {jump}, coalesce(guide[{number} // width + 1], 0)::BIGINT) + 1"
+        start = f"guide[{number} // width + 1]::BIGINT" if guided else "0::BIGINT"
+        return f"list_reduce([{jumps}]::BIGINT[], lambda x, b: x + {jump}, {start}) + 1"
 
 
 #: The running total before position c, and the weight there.

@@ -1,30 +1,34 @@
 WITH joined AS (
-  SELECT f."at", f.key, f.bits, f.spare, a.cum, a.guide, a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg
+  SELECT f."at", f.key, f.bits, f.spare, a.cum, a.width, a.guide, a.nbrs, a.eids, len(a.nbrs)::BIGINT AS deg
   FROM "dbgnn_lists_of_shop"."dbgnn"."lists_1" AS a JOIN frontier AS f ON a.dst = f.node),
 bounds AS (
-  SELECT "at", nbrs, eids, deg, cum, guide, bits, spare,
-    0::BIGINT AS before, cum[len(cum)] // len(cum) AS width
+  SELECT "at", nbrs, eids, deg, cum, width, guide, bits, spare,
+    0::BIGINT AS before
   FROM joined),
 weighed AS (
-  SELECT "at", nbrs, eids, deg, cum, guide, bits, spare, before, width,
+  SELECT "at", nbrs, eids, deg, cum, width, guide, bits, spare, before,
     cum[deg] - before AS total
   FROM bounds),
 numbers AS (
-  SELECT "at", nbrs, eids, deg, cum, guide, bits, spare, before, width,
+  SELECT "at", nbrs, eids, deg, cum, width, guide, bits, spare, before,
     total, CASE WHEN deg > 64 THEN CASE WHEN spare IS NULL THEN list_transform(bits, lambda x: x % total)
-    ELSE list_transform(range(1, 3 + 1), lambda i: coalesce(list_filter(list_transform(list_concat([bits[i]], spare[(i - 1) * 1 + 1:i * 1]), lambda x: CASE WHEN x - x % total <= 4611686018427387904 - total THEN x % total END), lambda x: x IS NOT NULL)[1], error('dbgnn: too few words')::BIGINT)) END END AS numbers
+    ELSE list_transform(bits, lambda x, i: CASE WHEN x <= 4611545280939032576 THEN x % total ELSE coalesce(CASE WHEN x - x % total <= 4611686018427387904 - total THEN x % total END, CASE WHEN spare[i] - spare[i] % total <= 4611686018427387904 - total THEN spare[i] % total END, error('dbgnn: too few words')::BIGINT) END) END END AS numbers
   FROM weighed),
 drawn AS (
-  SELECT "at", nbrs, eids, deg, cum, guide, bits, spare, before, width,
-    total, CASE WHEN deg > 64 THEN list_transform(numbers, lambda r: list_reduce(CASE WHEN guide[r // width + 2] - guide[r // width + 1] < 8 THEN [4, 2, 1]::BIGINT[] ELSE [64, 32, 16, 8, 4, 2, 1]::BIGINT[] END, lambda x, b: x + CASE WHEN cum[x + b] <= r THEN b ELSE 0 END, coalesce(guide[r // width + 1], 0)::BIGINT) + 1) END AS drawn
+  SELECT "at", nbrs, eids, deg, cum, width, guide, bits, spare, before,
+    total, CASE WHEN deg > 64 THEN CASE WHEN guide IS NOT NULL THEN list_transform(numbers, lambda r: list_reduce([4, 2, 1]::BIGINT[], lambda x, b: x + CASE WHEN cum[x + b] <= r THEN b ELSE 0 END, guide[r // width + 1]::BIGINT) + 1)
+    ELSE list_transform(numbers, lambda r: list_reduce([64, 32, 16, 8, 4, 2, 1]::BIGINT[], lambda x, b: x + CASE WHEN cum[x + b] <= r THEN b ELSE 0 END, 0::BIGINT) + 1) END END AS drawn
   FROM numbers),
 found AS (
-  SELECT "at", nbrs, eids, deg, cum, guide, bits, spare, before,
-    CASE WHEN deg > 64 THEN drawn ELSE range(1, deg + 1) END AS p
+  SELECT "at", nbrs, eids, deg, cum, width, guide, bits, spare, before,
+    CASE WHEN deg > 64 THEN drawn END AS p
   FROM drawn),
 chosen AS (
-  SELECT "at", nbrs, eids, deg, cum, guide, bits, spare,
-    CASE WHEN NOT (deg > 64) OR len(p) = 3 THEN p END AS p, CASE WHEN deg > 0 AND NOT (deg > 64) THEN cum END AS totals
+  SELECT "at", nbrs, eids, deg, cum, width, guide, bits, spare,
+    CASE WHEN len(p) = 3 THEN p END AS p, NOT (deg > 64) AS whole,
+    CASE WHEN deg > 0 AND NOT (deg > 64) THEN cum END AS totals
   FROM found)
-SELECT "at", list_select(nbrs, p) AS src, list_select(eids, p) AS edge, totals
+SELECT "at",
+  CASE WHEN whole THEN nbrs ELSE list_select(nbrs, p) END AS src,
+  CASE WHEN whole THEN eids ELSE list_select(eids, p) END AS edge, totals
 FROM chosen
