@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-Given = TypeVar("Given")
-Found = TypeVar("Found")
+Piece = TypeVar("Piece")
+Answer = TypeVar("Answer")
 
 
-def in_threads(work: Callable[[Given], Found], items: Sequence[Given]) -> list[Found]:
+def in_threads(work: Callable[[Piece], Answer], items: Sequence[Piece]) -> list[Answer]:
     """Return what ``work`` returns for each item, in their order."""
     if len(items) < 2:
         return [work(item) for item in items]
