@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from dbgnn.errors import RequestError
-from dbgnn.sampling.modes.short_lists import Chosen, Numbers
+from dbgnn.sampling.modes.short_lists import Numbers, Picks
 from dbgnn.sampling.random import Words, mix
 from dbgnn.sampling.relabel import Ids
 
@@ -159,7 +159,7 @@ class FinishedInMemory(Mode):
     __slots__ = ()
 
     @abstractmethod
-    def chosen(self, keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int) -> Chosen:
+    def chosen(self, keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int) -> Picks:
         """Return the positions, counted from 0, ``[lists, k]``, that are chosen from lists which the statement left whole.
 
         Args:

@@ -20,7 +20,7 @@ from dbgnn.sampling.random import Words
 SHORT = 64
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
-Chosen: TypeAlias = npt.NDArray[np.uint8]
+Picks: TypeAlias = npt.NDArray[np.uint8]
 
 #: Lists that draw together: what they need stays in the processor's cache.
 _TOGETHER = 1 << 14
@@ -28,7 +28,7 @@ _TOGETHER = 1 << 14
 _ONE = np.uint64(1)
 
 
-def choose(keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int, tries: list[int]) -> Chosen:
+def choose(keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int, tries: list[int]) -> Picks:
     """Return k positions of every list, counted from 0: ``[lists, k]``.
 
     Args:
@@ -74,7 +74,7 @@ class _Lists:
         places += starts
         return cls(keys, totals.view(np.uint64)[places])
 
-    def drawn(self, draws: range) -> Chosen:
+    def drawn(self, draws: range) -> Picks:
         """Return the positions that draws lead to, from all edges: ``[draws, lists]``."""
         return _found(self.running, numbers_below(self.running[-1], self.keys, draws))
 
@@ -96,7 +96,7 @@ class _Taken:
     A position is written to the next place of its list, and stays if it is new; the last place takes what is not wanted.
     """
 
-    def __init__(self, drawn: Chosen, k: int) -> None:
+    def __init__(self, drawn: Picks, k: int) -> None:
         self.k, lists = k, drawn.shape[1]
         self.chosen = np.empty((k + 1, lists), dtype=np.uint8)
         self.those = np.zeros(lists, dtype=np.uint64)
@@ -109,7 +109,7 @@ class _Taken:
         """Whether k are not there yet."""
         return self._place < self.k * len(self._place)
 
-    def _add(self, position: Chosen, *, full: bool) -> None:
+    def _add(self, position: Picks, *, full: bool) -> None:
         """Take a position of each list, if it was not taken and some are wanted still; ``full``: none may be."""
         self.chosen.ravel()[self._place] = position
         bit = _ONE << position.astype(np.uint64)
@@ -119,14 +119,14 @@ class _Taken:
             new &= self.lacking
         self._place += new * len(new)
 
-    def add(self, position: Chosen, lists: Numbers) -> None:
+    def add(self, position: Picks, lists: Numbers) -> None:
         """Take a position that is new of some lists."""
         self.chosen.ravel()[self._place[lists]] = position
         self.those[lists] |= _ONE << position.astype(np.uint64)
         self._place[lists] += len(self._place)
 
 
-def _found(running: Bits, numbers: Bits) -> Chosen:
+def _found(running: Bits, numbers: Bits) -> Picks:
     """Return how many running totals of each list are not above its numbers: the position whose part each lies in."""
     found = np.zeros(numbers.shape, dtype=np.uint8)
     below = np.empty(numbers.shape, dtype=np.bool_)

@@ -21,7 +21,7 @@ import pyarrow as pa
 from dbgnn.sampling.modes.bits import BOUND, END, none_sent, sent
 from dbgnn.sampling.modes.draws import TOO_FEW
 from dbgnn.sampling.modes.mode import Eligible, FinishedInMemory, Step
-from dbgnn.sampling.modes.short_lists import SHORT, Chosen, Numbers, choose
+from dbgnn.sampling.modes.short_lists import SHORT, Numbers, Picks, choose
 from dbgnn.sampling.modes.uniform import Uniform
 from dbgnn.sampling.random import Words
 from dbgnn.topology.weights import NEAR
@@ -86,7 +86,7 @@ class Weighted(FinishedInMemory):
             return [*form.drawn("bits"), Step("chosen", f"{eligible.kept},\n    drawn AS p")]
         return [form.together(), *form.drawn(f"bits[:{tries(k)}]"), *form.finished(tries(k))]
 
-    def chosen(self, keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int) -> Chosen:
+    def chosen(self, keys: Words, starts: Numbers, lengths: Numbers, totals: Numbers, k: int) -> Picks:
         """See `FinishedInMemory.chosen`."""
         return choose(keys, starts, lengths, totals, k, [] if self.replace else [first_tries(k), tries(k)])
 
