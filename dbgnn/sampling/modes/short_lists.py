@@ -23,7 +23,7 @@ Numbers: TypeAlias = npt.NDArray[np.int64]
 Picks: TypeAlias = npt.NDArray[np.uint8]
 
 #: Lists that draw together: what they need stays in the processor's cache.
-_TOGETHER = 1 << 14
+_TOGETHER = 1 << 13
 
 _ONE = np.uint64(1)
 
