@@ -216,23 +216,32 @@ class Graph(IndexedGraph, Shown):
 
         return predict(self, model, loader, into, forward=forward, device=device, resume=resume, progress=progress)
 
-    def check(self, *, index: bool = False, progress: bool | None = None) -> CheckReport:
+    def check(self, *, time_attr: str | None = None, index: bool = False, progress: bool | None = None) -> CheckReport:
         """Look for what would spoil training: dangling edges, NULL and duplicate keys, NaN, isolated nodes, and more.
 
         Reads every table a few times, in bounded memory, writes nothing, and needs no index. ``print(report)`` shows it.
 
         Args:
+            time_attr: The name of the columns that say when, as a loader takes it: which rows have no time, and which edges a
+                seed at the time of its row never has?
             index: Compare the whole topology index with the tables, too: every id and every edge. Costs about what building it
                 does.
             progress: Show a progress bar on what takes more than two seconds; None: as the database does.
 
         Raises:
             ConnectionError: A transaction is open, whose changes would not be seen.
+            SchemaError: ``time_attr`` names columns that are no times, or times of two kinds.
+            UnknownNameError: No table has a column ``time_attr``.
         """
         self.db.need_committed("graph.check()")
         with translated(self.db):
             shown = self.db.settings.progress if progress is None else progress
-            return check(self.db, self.definition, progress=shown, index=index)
+            timeline = None
+            if time_attr is not None:
+                from dbgnn.sampling.asked_times import timeline_asked  # noqa: PLC0415 - torch
+
+                timeline = timeline_asked(self, time_attr, {})
+            return check(self.db, self.definition, progress=shown, index=index, timeline=timeline)
 
     def __str__(self) -> str:
         return f"{schema.describe(self.db.cursor(), self.definition)}\n\n{self._index_line()}"

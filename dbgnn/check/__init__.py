@@ -13,6 +13,7 @@ import duckdb
 
 from dbgnn.check.column_values import Checked, check_columns, check_lists
 from dbgnn.check.report import CheckReport, Finding
+from dbgnn.check.too_late import check_times, check_too_late
 from dbgnn.check.topology import (
     EdgeEnd,
     check_duplicates,
@@ -31,6 +32,7 @@ from dbgnn.schema.catalog import DECLARE_AGAIN
 from dbgnn.schema.keys import check_reference, table_key_types, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable, shown_type
 from dbgnn.schema.types import served
+from dbgnn.topology.times import Timeline
 
 if TYPE_CHECKING:
     from dbgnn.open_database import OpenDatabase
@@ -41,7 +43,9 @@ __all__ = ["CheckReport", "Finding", "check"]
 _Step = tuple[str, Callable[[], Iterator[Finding]]]
 
 
-def check(db: OpenDatabase, definition: PropertyGraph, *, progress: bool, index: bool = False) -> CheckReport:
+def check(
+    db: OpenDatabase, definition: PropertyGraph, *, progress: bool, index: bool = False, timeline: Timeline | None = None
+) -> CheckReport:
     """Look for what makes training on a graph fail, or go wrong unseen; all tables are read in one transaction.
 
     The transaction is one of its own, as that of building and loading: what another has not committed yet is not looked at.
@@ -51,17 +55,19 @@ def check(db: OpenDatabase, definition: PropertyGraph, *, progress: bool, index:
         definition: The graph.
         progress: Show a progress bar on what takes more than two seconds.
         index: Compare the whole topology index with the tables, too; it costs about what building it does.
+        timeline: Look at these times, too.
 
     Returns:
         The report. Errors: NULL and repeated keys, edges whose node is missing, NULL in served columns, key columns of
         different types, tables and columns that are gone. Warnings: no rows, edges twice, nodes without edges, NaN,
         infinities, lists of numbers in place of arrays. And to know: self loops, degrees, classes, constant columns. With
-        ``index``, errors where the index is not what the tables make it.
+        ``index``, errors where the index is not what the tables make it. With ``timeline``, rows without a time, and edges
+        that no seed at the time of its row has.
     """
     con = db.new_cursor()
     try:
         con.begin()
-        checker = _Checker(con, definition)
+        checker = _Checker(con, definition, timeline)
         findings = checker.run(progress=progress, index=index)
     finally:
         con.close()  # ends the transaction; the temporary tables go with it
@@ -73,8 +79,8 @@ def check(db: OpenDatabase, definition: PropertyGraph, *, progress: bool, index:
 class _Checker:
     """One run of `check`: what was found so far that later steps build on."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> None:
-        self.con, self.graph = con, graph
+    def __init__(self, con: duckdb.DuckDBPyConnection, graph: PropertyGraph, timeline: Timeline | None) -> None:
+        self.con, self.graph, self.timeline = con, graph, timeline
         self.num_rows: dict[str | EdgeType, int] = {}
         self.nodes: dict[str, int] = {}  # distinct keys, by label
         self.types: dict[TableName, dict[str, str]] = {}
@@ -133,6 +139,9 @@ class _Checker:
     def _steps(self, part: Checked, parts: Mapping[str | EdgeType, Checked]) -> Iterator[_Step]:
         name = shown_type(part.label)
         yield f"columns of {name}", lambda: self._columns(part)
+        if self.timeline is not None and (column := self.timeline.of(part.label)) is not None:
+            unit = self.timeline.unit
+            yield f"times of {name}", lambda: check_times(self.con, part, column, unit)
         if isinstance(part.element, VertexTable):
             yield f"keys of {name}", lambda: self._keys(part)
             return
@@ -140,6 +149,8 @@ class _Checker:
         for end in ends:
             yield f"{end.word}s of {name}", lambda end=end: self._degrees(part, end)  # type: ignore[misc]
         yield f"loops of {name}", lambda: check_loops(self.con, part, ends)
+        if (timeline := self.timeline) is not None:
+            yield f"late {name}", lambda: check_too_late(self.con, self.graph, part, ends, timeline)
         unique = bool(self.graph.optional_columns(part.element))  # an end is the key of the same row
         if not unique and self._is_new(part.element.table, frozenset(e.columns for e in ends)):
             yield f"duplicates of {name}", lambda: check_duplicates(self.con, part, ends)

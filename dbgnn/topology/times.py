@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.schema.catalog import columns
-from dbgnn.schema.model import EdgeTable, EdgeType, VertexTable
+from dbgnn.schema.model import EdgeTable, EdgeType, Label, VertexTable
 from dbgnn.schema.render import shown, shown_table
 from dbgnn.sql import ascending, quote, quote_all
 from dbgnn.topology.index import EdgeIndex, VertexIndex
@@ -137,6 +137,10 @@ class Timeline:
     unit: str
     nodes: Mapping[str, TimeColumn]
     edges: Mapping[EdgeType, TimeColumn]
+
+    def of(self, label: Label) -> TimeColumn | None:
+        """Return the column of a type; None: it is timeless."""
+        return self.nodes.get(label) if isinstance(label, str) else self.edges.get(label)
 
     def identity(self) -> dict[str, Any]:
         """Return what it decides, as JSON has it."""

@@ -367,3 +367,49 @@ def test_labels_come_first_and_months_are_no_list(tmp_path: Path) -> None:
     assert re.search(r"n\.month +5,000 +7 values; the commonest is 1, in 14\.9% of 5,000 rows", text)
     assert re.search(r"n\.kind +5,000 +15 values; the commonest is k0, in 6\.7% of 5,000 rows", text)
     assert len(text.splitlines()) < 20
+
+
+EVENTS = """
+    CREATE TABLE account (id BIGINT, opened DATE);
+    INSERT INTO account VALUES (1, '2024-01-01'), (2, '2024-02-01'), (3, '2024-03-01');
+    CREATE TABLE shop (id BIGINT);
+    INSERT INTO shop VALUES (1), (2);
+    CREATE TABLE pays (src BIGINT, dst BIGINT, opened TIMESTAMP);
+    INSERT INTO pays VALUES (1, 2, '2024-01-15'), (1, 2, '2024-02-15'), (3, 1, '2024-01-01'), (2, 3, '2024-04-01');
+    CREATE TABLE visits (account BIGINT, shop BIGINT);
+    INSERT INTO visits VALUES (1, 1), (3, 2);
+    CREATE PROPERTY GRAPH events VERTEX TABLES (account KEY (id), shop KEY (id)) EDGE TABLES (
+      pays SOURCE KEY (src) REFERENCES account (id) DESTINATION KEY (dst) REFERENCES account (id),
+      visits SOURCE KEY (account) REFERENCES account (id) DESTINATION KEY (shop) REFERENCES shop (id));
+"""
+PAYS, VISITS = ("account", "pays", "account"), ("account", "visits", "shop")
+
+
+def test_edges_that_a_loader_by_time_never_reaches_are_told() -> None:
+    with dbgnn.connect() as db:
+        db.execute(EVENTS)
+        graph = db.graph()
+        assert not [f for f in graph.check().findings if "later" in f.text]
+        report = graph.check(time_attr="OPENED")
+        never = one(report, "never reached", PAYS, "opened")
+        assert (never.severity, never.count, never.total, never.examples) == ("warning", 1, 4, ((2, 3),))
+        # An edge is there when its source is, too: the third is as late as account 3.
+        late = one(report, "later than their node", PAYS, "opened")
+        assert (late.severity, late.count, late.total, late.examples) == ("info", 3, 4, ((1, 2), (3, 1), (2, 3)))
+        assert not [f for f in report.findings if f.label == VISITS and "later" in f.text]
+        # The same by a loader: of seeds at their own times, and of seeds at the times that the remedy gives.
+        for input_time, there in ((None, [[], [0], []]), ("opened + INTERVAL '1 year'", [[2], [0, 1], [3]])):
+            loader = dbgnn.NeighborLoader(graph, [-1], "account", time_attr="opened", input_time=input_time, batch_size=1)
+            assert [batch[PAYS].e_id.tolist() for batch in loader] == there
+
+
+def test_rows_without_a_time_are_told() -> None:
+    with dbgnn.connect() as db:
+        db.execute(EVENTS)
+        db.execute("UPDATE pays SET opened = 'infinity' WHERE src = 1; UPDATE account SET opened = NULL WHERE id = 2")
+        report = db.graph().check(time_attr="opened")
+        assert (one(report, "no time", PAYS, "opened").count, one(report, "no time", "account", "opened").count) == (2, 1)
+        with pytest.raises(dbgnn.DataError, match="beyond what 64 bits hold, in 2 of 4 rows"):
+            next(iter(dbgnn.NeighborLoader(db.graph(), [2], "account", time_attr="opened", input_time="DATE '2024-05-01'")))
+        with pytest.raises(dbgnn.UnknownNameError, match="did you mean 'opened'"):
+            db.graph().check(time_attr="opend")
