@@ -27,8 +27,8 @@ from dbgnn.check.topology import (
 from dbgnn.check.whole_index import check_index
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.progress import Bar
-from dbgnn.schema import INFERRED, columns, written
-from dbgnn.schema.catalog import DECLARE_AGAIN
+from dbgnn.schema import columns, written
+from dbgnn.schema.catalog import DECLARE_AGAIN, key_columns
 from dbgnn.schema.keys import check_reference, table_key_types, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable, shown_type
 from dbgnn.schema.types import served
@@ -127,7 +127,7 @@ class _Checker:
             key_types = table_key_types(self.con, element.table, keys)
         else:
             key_types = vertex_key_types(self.con, element)
-        shown = tuple(served(self.graph, element, types, written(self.con)))
+        shown = tuple(served(self.graph, element, types, written(self.con), key_columns(self.con)))
         return Checked(element, rows, tuple(dict.fromkeys(keys)), key_types, shown)
 
     def _check_ends(self, edge: EdgeTable, parts: dict[str | EdgeType, Checked]) -> None:
@@ -176,7 +176,7 @@ class _Checker:
             return
         new = [c for c in part.columns if self._is_new(part.element.table, c.name)]
         yield from check_columns(self.con, part, [c for c in new if c.reason is None])
-        if part.element.properties is None or (self.graph.name == INFERRED and part.element.properties):
+        if part.element.properties is None:
             yield from check_lists(self.con, part, new)
         for column in new:
             if column.reason and column.name in (part.element.properties or ()):

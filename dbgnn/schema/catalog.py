@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 
@@ -18,6 +18,9 @@ from dbgnn.sql import quote
 
 #: The schema in which dbgnn keeps what is its own.
 OWN_SCHEMA = "dbgnn"
+
+#: By table: the names of the columns of primary and foreign keys, folded, with what they are.
+KeyColumns: TypeAlias = Mapping[TableName, Mapping[str, str]]
 
 #: What to do where a graph names what is no longer there; the end of the messages that say so.
 DECLARE_AGAIN = "If a property graph names it, declare that graph again: CREATE OR REPLACE PROPERTY GRAPH …"
@@ -168,6 +171,23 @@ def foreign_keys(con: duckdb.DuckDBPyConnection) -> list[ForeignKey]:
         # DuckDB has no foreign keys across schemas, and the catalog does not name the target's.
         table, other = (spelled[schema, folded(each)] for each in (name, target))
         keys.append(ForeignKey(table, _spelled(own, known[table]), other, _spelled(theirs, known[other])))
+    return keys
+
+
+def key_columns(con: duckdb.DuckDBPyConnection) -> KeyColumns:
+    """Return, by table, the columns of primary and foreign keys (their names folded), and which of the two they are of."""
+    found = con.execute(
+        "SELECT schema_name, table_name, constraint_type, constraint_column_names FROM duckdb_constraints() "
+        "WHERE database_name = current_database() AND (constraint_type = 'PRIMARY KEY' OR constraint_type = 'FOREIGN KEY')"
+    ).fetchall()
+    keys: dict[TableName, dict[str, str]] = {}
+    for schema, name, kind, names in found:
+        of = keys.setdefault(TableName(name, schema), {})
+        for column in names:
+            if kind == "PRIMARY KEY":
+                of[folded(column)] = "the primary key"
+            else:
+                of.setdefault(folded(column), "a foreign key")
     return keys
 
 

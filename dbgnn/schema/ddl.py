@@ -60,7 +60,7 @@ class VertexSpec:
     alias: str | None = None
     key: tuple[str, ...] | None = None
     label: str | None = None
-    properties: Properties = Properties()
+    properties: Properties | None = None
 
     @property
     def reference(self) -> str:
@@ -87,7 +87,7 @@ class EdgeSpec:
     alias: str | None = None
     key: tuple[str, ...] | None = None
     label: str | None = None
-    properties: Properties = Properties()
+    properties: Properties | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +300,7 @@ class _Parser:
         clauses = _Clauses(self.table(), self.alias())
         while self.clause(clauses):
             pass
-        return VertexSpec(clauses.table, clauses.alias, clauses.key, clauses.label, clauses.properties or Properties())
+        return VertexSpec(clauses.table, clauses.alias, clauses.key, clauses.label, clauses.properties)
 
     def edge(self) -> EdgeSpec:
         clauses = _Clauses(self.table(), self.alias())
@@ -324,7 +324,7 @@ class _Parser:
             clauses.alias,
             clauses.key,
             clauses.label,
-            clauses.properties or Properties(),
+            clauses.properties,
         )
 
     def end(self) -> EndSpec:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import duckdb
 
-from dbgnn.schema.catalog import DECLARE_AGAIN, all_columns, columns, first_row, foreign_keys
+from dbgnn.schema.catalog import DECLARE_AGAIN, all_columns, columns, first_row, key_columns
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import is_inferred
 from dbgnn.schema.remedy import why
-from dbgnn.schema.types import NOT_NAMED, Column, served
-from dbgnn.schema.written import Written, written
+from dbgnn.schema.types import Column, nodes_of, served
+from dbgnn.schema.written import written
 from dbgnn.terminal import one_line
 
 #: Per table, the SQL types of its columns by name.
@@ -41,20 +40,20 @@ def describe(
         if table not in types:  # spelled otherwise, or gone, which is an error with the near misses
             types[table] = columns(con, table)
     inferred = is_inferred(con, graph)
-    back, foreign = written(con), _foreign_columns(con) if inferred else None
+    back, keys = written(con), key_columns(con)
     blocks = [_title(graph, inferred=inferred)]
     for vertex in graph.vertices:
-        shown = _served(types, graph, vertex, back, foreign)
+        shown = served(graph, vertex, types[vertex.table], back, keys)
         count = known[vertex.label] if vertex.label in known else _count(con, vertex.table)
-        keys = [("key", _typed(types[vertex.table], vertex.key))]
-        instead = _instead(graph, vertex, inferred=inferred)
+        key = [("key", _typed(types[vertex.table], vertex.key))]
+        instead = _instead(graph, vertex)
         heading = f"Node type {vertex.label!r}: {count:,} rows of table {one_line(vertex.table)}"
-        blocks.append("\n".join([heading, *_rows(keys, shown, count, (vertex.table, vertex.label), instead=instead)]))
+        blocks.append("\n".join([heading, *_rows(key, shown, count, (vertex.table, vertex.label), instead=instead)]))
     for edge in graph.edges:
-        shown = _served(types, graph, edge, back, foreign)
+        shown = served(graph, edge, types[edge.table], back, keys)
         count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge.table)
         ends = _ends(types[edge.table], graph, edge)
-        instead = _instead(graph, edge, inferred=inferred)
+        instead = _instead(graph, edge)
         heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {one_line(edge.table)}"
         blocks.append("\n".join([heading, *_rows(ends, shown, count, (edge.table, edge.edge_type), instead=instead)]))
     if inferred and (rest := _unused(types, graph)):
@@ -69,36 +68,14 @@ def _gone(types: Types, graph: PropertyGraph) -> list[str]:
     return list(dict.fromkeys(f"{table}.{name}" for table, names in keys for name in names if name not in types[table]))
 
 
-def _foreign_columns(con: duckdb.DuckDBPyConnection) -> set[tuple[TableName, str]]:
-    return {(f.table, name) for f in foreign_keys(con) for name in f.columns}
-
-
-def _served(
-    types: Types,
-    graph: PropertyGraph,
-    element: VertexTable | EdgeTable,
-    back: Written,
-    foreign: set[tuple[TableName, str]] | None,
-) -> list[Column]:
-    """Return the columns with their reasons; ``foreign`` holds the foreign keys where the graph is inferred from them."""
-    found = served(graph, element, types[element.table], back)
-    if foreign is None:
-        return found
-    return [replace(c, reason="a foreign key") if _is_foreign(c, element.table, foreign) else c for c in found]
-
-
-def _is_foreign(column: Column, table: TableName, foreign: set[tuple[TableName, str]]) -> bool:
-    return column.reason == NOT_NAMED and (table, column.name) in foreign
-
-
-def _instead(graph: PropertyGraph, element: VertexTable | EdgeTable, *, inferred: bool) -> str | None:
+def _instead(graph: PropertyGraph, element: VertexTable | EdgeTable) -> str | None:
     """Return what to say instead of a line for every column left out, where one sentence says it all."""
-    if element.properties != ():
-        return None
-    if not inferred:
+    if element.properties == ():
         return "every column (NO PROPERTIES)"
-    nodes = [v.label for v in graph.vertices if v.table == element.table and isinstance(element, EdgeTable)]
-    return f"every column (they are those of node type {nodes[0]!r})" if nodes else None
+    nodes = nodes_of(graph, element) if element.properties is None else None
+    return (
+        None if nodes is None else f"every column (they are those of node type {nodes!r}; PROPERTIES or columns= can name them)"
+    )
 
 
 def _title(graph: PropertyGraph, *, inferred: bool) -> str:

@@ -1,4 +1,4 @@
-"""A property graph from foreign keys, for databases that declare none."""
+"""A property graph from foreign keys, for databases that declare none; see docs/foreign-keys.md for the rules."""
 
 from __future__ import annotations
 
@@ -13,28 +13,32 @@ from dbgnn.schema.catalog import ForeignKey, all_columns, check_tables, foreign_
 from dbgnn.schema.keys import check_key_types
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.suggest import suggest
-from dbgnn.schema.types import tensor_type
-from dbgnn.schema.written import Written, written
+from dbgnn.schema.written import written
 
 #: The name of the inferred graph.
 INFERRED = "inferred"
+
+#: What the label of an edge type begins with that is another one's the other way round, as PyG's ``ToUndirected`` has it.
+REVERSE = "rev_"
 
 
 def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
     """Return the graph that primary and foreign keys give, as RelBench reads a database (arXiv:2407.20060).
 
-    - An **edge table** has two or more foreign keys, no table refers to it, and it has no primary key, or one that
-      contains a foreign key's columns, or exactly two foreign keys (a surrogate key then identifies the
-      edge). Its label is the table's name. The first foreign key is the source, the second the
-      destination; with more than two, each pair in that order is an edge type.
-    - Every other table with a primary key, or that a foreign key refers to, is a **vertex table**. Its key is what the
-      foreign keys refer to, or else the primary key.
-    - A foreign key of a vertex table is an edge type too, over the same rows: from the row to the one it
-      refers to, labelled with the foreign key's columns. A NULL there is no edge.
+    - Every table with a primary key, or that a foreign key refers to, is a **vertex table**. Its key is what the foreign
+      keys refer to, or else the primary key.
+    - A foreign key of a vertex table is an edge type over the same rows: from the row to the one it refers to, labelled with
+      the foreign key's columns (RelBench: ``f2p_<column>``). A NULL there is no edge.
+    - A table with two or more foreign keys, without a primary key, and to which no table refers, is an **edge table**. Its
+      label is the table's name. The first foreign key is the source, the second the destination; with more than two, each
+      pair in that order is an edge type. A table with one foreign key and no key takes no part.
+    - Every edge type is there the other way round as well, labelled ``rev_<label>`` (RelBench: ``rev_f2p_<column>``).
 
-    Foreign key columns are not served as features, nor is what was written back; a side table that was made for it takes no
-    part. Tables and edge types come in the order of their names
-    and of the foreign keys in the definition. The name of the graph is ``"inferred"``.
+    Which columns are features is what it is for every graph without PROPERTIES
+    (:func:`~dbgnn.schema.types.served_columns`): no keys, nothing that was written back, and none of an edge type whose table
+    is a vertex table. A side table that was made for what was written back takes no part. Tables and edge types come in the
+    order of their names and of the foreign keys in the definition, each edge type followed by its reverse. The name of the
+    graph is ``"inferred"``.
 
     Raises:
         SchemaError: There are no foreign keys (the message shows the statement to write), or two of them refer to
@@ -51,32 +55,22 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
             "No property graph is declared, and no table has a foreign key to infer one from. Declare one; a guess to adapt:\n"
             + suggest(con, known)
         )
-    edge_tables = {t for t in known if _is_edge_table(t, primary.get(t), keys)}
     by_table = {t: [f for f in keys if f.table == t] for t in known}
     vertices = {}
     for table in known:
         key = _vertex_key(table, primary.get(table), keys)
-        if key is not None and table not in edge_tables:
-            label = _label(table, known)
-            vertices[table] = VertexTable(table, label, key, _features(table, types[table], key, by_table[table], back))
+        if key is not None:
+            vertices[table] = VertexTable(table, _label(table, known), key)
     edges: list[EdgeTable] = []
     for table in known:
-        if table in edge_tables:
-            features = _features(table, types[table], (), by_table[table], back)
-            edges += _edges_of_pairs(table, features, by_table[table], vertices, _label(table, known))
-        elif table in vertices:
+        if table in vertices:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
-    graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_distinct(edges)))
+        else:
+            edges += _edges_of_pairs(table, by_table[table], vertices, _label(table, known))
+    graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_in_both_directions(list(_distinct(edges)))))
     check_tables(con, graph.tables)
     check_key_types(con, graph)
     return graph
-
-
-def _is_edge_table(table: TableName, key: Sequence[str] | None, keys: Sequence[ForeignKey]) -> bool:
-    own = [f for f in keys if f.table == table]
-    if len(own) < 2 or any(f.target == table for f in keys):
-        return False
-    return len(own) == 2 or key is None or any(set(f.columns) <= set(key) for f in own)
 
 
 def _vertex_key(table: TableName, primary: tuple[str, ...] | None, keys: Sequence[ForeignKey]) -> tuple[str, ...] | None:
@@ -91,19 +85,8 @@ def _vertex_key(table: TableName, primary: tuple[str, ...] | None, keys: Sequenc
     return referred[0] if referred else primary
 
 
-def _features(
-    table: TableName, types: Mapping[str, str], key: Sequence[str], own: Sequence[ForeignKey], back: Written
-) -> tuple[str, ...] | None:
-    """Return None, for all columns, or those that are neither key nor foreign key nor written back."""
-    if not own:
-        return None
-    without = {*key, *(name for f in own for name in f.columns), *(name for name in types if back.column(table, name))}
-    return tuple(name for name, t in types.items() if name not in without and tensor_type(name, t).reason is None)
-
-
 def _edges_of_pairs(
     table: TableName,
-    features: tuple[str, ...] | None,
     own: Sequence[ForeignKey],
     vertices: Mapping[TableName, VertexTable],
     label: str,
@@ -117,7 +100,6 @@ def _edges_of_pairs(
             source_key=one.columns,
             destination=destination.label,
             destination_key=two.columns,
-            properties=features,
         )
 
 
@@ -133,7 +115,6 @@ def _edges_of_rows(
             source_key=vertex.key,
             destination=destination.label,
             destination_key=f.columns,
-            properties=(),
         )
 
 
@@ -156,3 +137,25 @@ def _distinct(edges: Iterable[EdgeTable]) -> Iterable[EdgeTable]:
             number += 1
         seen.add(found.edge_type)
         yield found
+
+
+def _in_both_directions(edges: Sequence[EdgeTable]) -> Iterable[EdgeTable]:
+    """Have each edge type followed by its reverse; a number keeps a label apart from those of the tables."""
+    seen = {edge.edge_type for edge in edges}
+    for edge in edges:
+        yield edge
+        label = f"{REVERSE}{edge.label}"
+        back = replace(
+            edge,
+            label=label,
+            source=edge.destination,
+            source_key=edge.destination_key,
+            destination=edge.source,
+            destination_key=edge.source_key,
+        )
+        number = 2
+        while back.edge_type in seen:
+            back = replace(back, label=f"{label}_{number}")
+            number += 1
+        seen.add(back.edge_type)
+        yield back

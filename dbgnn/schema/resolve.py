@@ -15,6 +15,7 @@ from dbgnn.schema.catalog import (
     find_table,
     folded,
     foreign_keys,
+    key_columns,
     primary_keys,
 )
 from dbgnn.schema.ddl import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
@@ -112,7 +113,7 @@ def _vertex(con: duckdb.DuckDBPyConnection, spec: VertexSpec) -> VertexTable:
             )
         key = found
     label = spec.label or spec.alias or table.name
-    vertex = VertexTable(table, label, key, _properties(con, table, spec.properties, set(key)))
+    vertex = VertexTable(table, label, key, _properties(con, table, spec.properties, set(key), nodes_too=False))
     vertex_key_types(con, vertex)
     return vertex
 
@@ -130,7 +131,13 @@ def _edge(con: duckdb.DuckDBPyConnection, spec: EdgeSpec, vertices: dict[str, Ve
         source_key=source_key,
         destination=destination.label,
         destination_key=destination_key,
-        properties=_properties(con, table, spec.properties, {*source_key, *destination_key}),
+        properties=_properties(
+            con,
+            table,
+            spec.properties,
+            {*source_key, *destination_key},
+            nodes_too=any(v.table == table for v in vertices.values()),
+        ),
     )
 
 
@@ -184,12 +191,19 @@ def _foreign_key(
     return found[0].columns, found[0].target_columns
 
 
-def _properties(con: duckdb.DuckDBPyConnection, table: TableName, clause: Properties, keys: set[str]) -> tuple[str, ...] | None:
-    """Return the names as the catalog spells them; None stands for every column that can become a tensor."""
-    if clause.names is None and not clause.without:
+def _properties(
+    con: duckdb.DuckDBPyConnection, table: TableName, clause: Properties | None, keys: set[str], *, nodes_too: bool
+) -> tuple[str, ...] | None:
+    """Return the names as the catalog spells them; None stands for what is served where nothing is said.
+
+    For edges whose table is a vertex table too (``nodes_too``) that is nothing, so that ALL COLUMNS is a list there.
+    """
+    if clause is None or (clause == Properties() and not nodes_too):
         return None
     found = {c.name: c for c in tensor_columns(con, table)}
     if clause.names is None:
+        constraints = key_columns(con).get(table, {})
+        keys |= {name for name in found if folded(name) in constraints}
         without, back = {find_column(con, table, name) for name in clause.without} | keys, written(con)
         all_others = (c.name for c in found.values() if c.reason is None and c.name not in without)
         return tuple(name for name in all_others if not back.column(table, name))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import duckdb
 
 from dbgnn.errors import UnknownNameError, near_misses
-from dbgnn.schema.catalog import DECLARE_AGAIN, columns
+from dbgnn.schema.catalog import DECLARE_AGAIN, KeyColumns, columns, folded, key_columns
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import attribute_names
 from dbgnn.schema.written import Written, written
@@ -70,6 +70,10 @@ NOT_NAMED = "not among the PROPERTIES"
 
 #: The reason of a column that `graph.write_back` or `graph.predict` made.
 WRITTEN_BACK = "written back by dbgnn; PROPERTIES or columns= can name it"
+
+
+#: What the reason of a key ends in: a key says which row it is, not what the row is like.
+_CAN_BE_NAMED = "; PROPERTIES or columns= can name it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,18 +163,31 @@ def named_columns(types: Mapping[str, str]) -> list[Column]:
 def served_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
     """Return every column of a vertex or edge table; those without a reason are served, in this order.
 
-    Keys, foreign ones too, and what was written back are left out unless ``PROPERTIES`` names them, as is what
-    ``PROPERTIES`` does not name.
+    What ``PROPERTIES`` does not name is left out. Without ``PROPERTIES`` that is what says which row it is and not what it is
+    like, which are keys of the graph and primary and foreign keys of the table; what was written back; and every column of an
+    edge type whose table is a vertex table of the graph as well, since the nodes have them: their label would be on all edges.
     """
-    return served(graph, element, columns(con, element.table), written(con))
+    return served(graph, element, columns(con, element.table), written(con), key_columns(con))
 
 
-def served(graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str], back: Written) -> list[Column]:
-    """Return :func:`served_columns` of an element whose table has columns of these SQL types; ``back`` was written back."""
+def served(
+    graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str], back: Written, keys: KeyColumns
+) -> list[Column]:
+    """Return :func:`served_columns` of an element whose table has columns of these SQL types.
+
+    Args:
+        graph: The graph.
+        element: Its vertex or edge table.
+        types: The SQL types of the table's columns.
+        back: What was written back.
+        keys: The columns of primary and foreign keys.
+    """
     found = named_columns(types)
     listed = element.properties or ()
-    roles = _key_roles(graph, element)
-    other = None if element.properties is None else NOT_NAMED
+    roles = _key_roles(graph, element, {folded(name): name for name in types}, keys.get(element.table, {}))
+    nodes = nodes_of(graph, element)
+    default = None if nodes is None else f"a column of node type {nodes!r}{_CAN_BE_NAMED}"
+    other = default if element.properties is None else NOT_NAMED
     by_name = {c.name: c for c in found}
     if gone := [name for name in listed if name not in by_name]:
         raise UnknownNameError(
@@ -195,12 +212,24 @@ def comparable(one: str, other: str) -> bool:
     return one == other or (one in _INTEGERS and other in _INTEGERS)
 
 
-def _key_roles(graph: PropertyGraph, element: VertexTable | EdgeTable) -> dict[str, str]:
+def nodes_of(graph: PropertyGraph, element: VertexTable | EdgeTable) -> str | None:
+    """Return the label of the vertex table that has the rows of an edge type; None: none has, or it is no edge type."""
     if isinstance(element, VertexTable):
-        foreign = [c for e in graph.edges if e.table == element.table for c in graph.optional_columns(e)]
-        roles = dict.fromkeys(foreign, "a foreign key; PROPERTIES can name it")
-        return roles | dict.fromkeys(element.key, "the key; PROPERTIES can name it")
-    roles = dict.fromkeys(element.source_key, "the source's key")
+        return None
+    return next((v.label for v in graph.vertices if v.table == element.table), None)
+
+
+def _key_roles(
+    graph: PropertyGraph, element: VertexTable | EdgeTable, spelled: Mapping[str, str], constraints: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the columns that are keys, of the graph or by the table's constraints, and what each of them is."""
+    declared = {spelled[name]: f"{what}{_CAN_BE_NAMED}" for name, what in constraints.items() if name in spelled}
+    ends = [c for e in graph.edges if e.table == element.table for c in (*e.source_key, *e.destination_key)]
+    foreign = dict.fromkeys(ends, f"a foreign key{_CAN_BE_NAMED}")
+    if isinstance(element, VertexTable):
+        return declared | foreign | dict.fromkeys(element.key, f"the key{_CAN_BE_NAMED}")
+    roles = declared | foreign | dict.fromkeys(element.source_key, "the source's key")
     for name in element.destination_key:
-        roles[name] = "the source's and the destination's key" if name in roles else "the destination's key"
+        is_both = name in element.source_key
+        roles[name] = "the source's and the destination's key" if is_both else "the destination's key"
     return roles

@@ -15,7 +15,7 @@ from dbgnn import schema
 from dbgnn.errors import ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.schema import Column, EdgeType, PropertyGraph, VertexTable
-from dbgnn.schema.catalog import all_columns
+from dbgnn.schema.catalog import all_columns, key_columns
 from dbgnn.schema.model import Label
 from dbgnn.schema.reserved import refuse_unasked
 from dbgnn.schema.types import served
@@ -233,13 +233,14 @@ class Binding:
     def renamed(self) -> dict[Label, list[Column]]:
         """Return, by type, the columns that loaders fetch under other names than their own; of types whose table is there."""
         con = self.db.cursor()
-        definition, types, back = schema.current(con, self.definition), all_columns(con), schema.written(con)
+        definition, types = schema.current(con, self.definition), all_columns(con)
+        back, keys = schema.written(con), key_columns(con)
         out: dict[Label, list[Column]] = {}
         for element in definition.elements:
             label: Label = element.label if isinstance(element, VertexTable) else element.edge_type
             if element.table not in types:
                 continue
-            columns = served(definition, element, types[element.table], back)
+            columns = served(definition, element, types[element.table], back, keys)
             chosen = self.selection.get(label)
             fetched = [c for c in columns if (c.reason is None if chosen is None else c.name in chosen) and c.is_renamed]
             if fetched:

@@ -247,8 +247,9 @@ def test_an_optional_foreign_key_that_is_null_is_no_edge(tmp_path: Path) -> None
         db.execute("INSERT INTO customer VALUES (2, 'b', 20), (1, NULL, 10), (3, 'a', 30)")
         graph = db.graph()
         data = graph.to_heterodata()
-        ((edge_type),) = graph.edge_types
+        edge_type, reverse = graph.edge_types
         assert data[edge_type].edge_index.tolist() == [[1, 2], [1, 0]]
+        assert data[reverse].edge_index.tolist() == [[1, 0], [1, 2]]
         assert data["customer"].age.tolist() == [10, 20, 30]
         assert "num_dropped" not in data
 

@@ -48,7 +48,7 @@ def test_every_form_of_a_vertex_table() -> None:
         VertexSpec(TableRef("b"), "bb"),
         VertexSpec(TableRef("c"), "cc", ("i", "j")),
         VertexSpec(TableRef("d", "s"), label="l", properties=Properties(())),
-        VertexSpec(TableRef("e", "s", "db")),
+        VertexSpec(TableRef("e", "s", "db"), properties=Properties()),
         VertexSpec(TableRef("f"), key=("k",), properties=Properties(None, ("u", "v"))),
         VertexSpec(TableRef("h"), "hhh", label="hh"),
     )

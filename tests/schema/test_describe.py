@@ -42,14 +42,14 @@ Node type 'paper': 1,234 rows of table paper
             year  int16    [1234]     SMALLINT
             day   int64    [1234]     DATE, days since 1970-01-01
             kind  int64    [1234]     ENUM('a', 'b'), code, from 0
-  left out  id     BIGINT     the key; PROPERTIES can name it
+  left out  id     BIGINT     the key; PROPERTIES or columns= can name it
             title  VARCHAR    text; graph.encode('paper', 'title_x', dbgnn.Hash('title')), or OneHot of few values
             tags   INTEGER[]  lists may differ in length; {TAGS}
 
 Node type 'old': 1,234 rows of table paper
   key       id BIGINT
   tensors   year  int16  [1234]  SMALLINT
-  left out  id     BIGINT          the key; PROPERTIES can name it
+  left out  id     BIGINT          the key; PROPERTIES or columns= can name it
             x      FLOAT[4]        not among the PROPERTIES
             day    DATE            not among the PROPERTIES
             kind   ENUM('a', 'b')  not among the PROPERTIES
@@ -108,9 +108,12 @@ def test_an_inferred_graph_names_what_it_leaves_out() -> None:
             "CREATE TABLE man (id BIGINT PRIMARY KEY, city BIGINT REFERENCES city (id))"
         )
         text = describe(con, infer(con))
-    assert text.startswith("Property graph 'inferred' (from foreign keys): 2 node types, 1 edge type\n")
-    assert "left out  id    BIGINT  the key; PROPERTIES can name it\n            city  BIGINT  a foreign key" in text
-    assert "left out     every column (they are those of node type 'man')" in text
+    assert text.startswith("Property graph 'inferred' (from foreign keys): 2 node types, 2 edge types\n")
+    assert (
+        "left out  id    BIGINT  the key; PROPERTIES or columns= can name it\n            city  BIGINT  a foreign key;" in text
+    )
+    nodes = "left out     every column (they are those of node type 'man'; PROPERTIES or columns= can name them)"
+    assert text.count(nodes) == 2
     assert text.endswith("Tables without a part in it: log")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -9,7 +10,18 @@ import pytest
 
 import dbgnn
 from dbgnn import SchemaError
-from dbgnn.schema import CreateGraph, EdgeTable, PropertyGraph, TableName, VertexTable, infer, parse_statement, resolve
+from dbgnn.schema import (
+    CreateGraph,
+    EdgeTable,
+    PropertyGraph,
+    TableName,
+    VertexTable,
+    infer,
+    parse_statement,
+    resolve,
+    served_columns,
+    to_sql,
+)
 
 
 def inferred(ddl: str) -> PropertyGraph:
@@ -21,15 +33,42 @@ def inferred(ddl: str) -> PropertyGraph:
     return graph
 
 
+def forward(graph: PropertyGraph) -> list[EdgeTable]:
+    """The edge types of the tables, each of which is followed by its reverse."""
+    edges, backs = graph.edges[::2], graph.edges[1::2]
+    for edge, back in zip(edges, backs, strict=True):
+        assert back == replace(
+            edge,
+            label=back.label,
+            source=edge.destination,
+            source_key=edge.destination_key,
+            destination=edge.source,
+            destination_key=edge.source_key,
+        )
+        assert back.label.startswith(f"rev_{edge.label}")
+    return list(edges)
+
+
 def edge_types(graph: PropertyGraph) -> list[tuple[str, str, str]]:
-    return [e.edge_type for e in graph.edges]
+    return [e.edge_type for e in forward(graph)]
+
+
+def served(db: dbgnn.Database, graph: PropertyGraph) -> dict[object, list[str]]:
+    """The columns that are features, by type."""
+    con = db.cursor()
+    return {
+        e.label if isinstance(e, VertexTable) else e.edge_type: [
+            c.name for c in served_columns(con, graph, e) if c.reason is None
+        ]
+        for e in graph.elements
+    }
 
 
 PERSON = "CREATE TABLE person (id BIGINT PRIMARY KEY, age INTEGER, name VARCHAR);"
 ITEM = "CREATE TABLE item (sku VARCHAR PRIMARY KEY, price FLOAT);"
 
 
-def test_two_foreign_keys_make_an_edge() -> None:
+def test_two_foreign_keys_without_a_key_are_an_edge_type_in_both_directions() -> None:
     graph = inferred(
         f"{PERSON} {ITEM} CREATE TABLE buys (who BIGINT REFERENCES person (id), what VARCHAR REFERENCES item (sku))"
     )
@@ -37,24 +76,22 @@ def test_two_foreign_keys_make_an_edge() -> None:
         VertexTable(TableName("item"), "item", ("sku",)),
         VertexTable(TableName("person"), "person", ("id",)),
     )
-    assert graph.edges == (EdgeTable(TableName("buys"), "buys", "person", ("who",), "item", ("what",), ()),)
-
-
-def test_many_to_many_with_attributes_and_a_composite_key() -> None:
-    graph = inferred(
-        f"{PERSON} {ITEM} CREATE TABLE buys (who BIGINT REFERENCES person (id), what VARCHAR REFERENCES item (sku), "
-        "day DATE, amount FLOAT, note VARCHAR, PRIMARY KEY (who, what))"
+    assert graph.edges == (
+        EdgeTable(TableName("buys"), "buys", "person", ("who",), "item", ("what",)),
+        EdgeTable(TableName("buys"), "rev_buys", "item", ("what",), "person", ("who",)),
     )
-    assert graph.edges == (EdgeTable(TableName("buys"), "buys", "person", ("who",), "item", ("what",), ("day", "amount")),)
-    assert len(graph.vertices) == 2
 
 
-def test_a_surrogate_key_leaves_it_an_edge() -> None:
+@pytest.mark.parametrize(
+    "key", ["PRIMARY KEY (who, what)", "PRIMARY KEY (id)", "PRIMARY KEY (id, day)"], ids=["of both", "of its own", "composite"]
+)
+def test_a_table_with_a_primary_key_is_a_node_type_whatever_the_key(key: str) -> None:
     graph = inferred(
-        f"{PERSON} {ITEM} CREATE TABLE buys (id BIGINT PRIMARY KEY, who BIGINT REFERENCES person (id), "
-        "what VARCHAR REFERENCES item (sku))"
+        f"{PERSON} {ITEM} CREATE TABLE buys (id BIGINT, who BIGINT REFERENCES person (id), "
+        f"what VARCHAR REFERENCES item (sku), day DATE, amount FLOAT, {key})"
     )
-    assert edge_types(graph) == [("person", "buys", "item")]
+    assert [v.label for v in graph.vertices] == ["buys", "item", "person"]
+    assert edge_types(graph) == [("buys", "who", "person"), ("buys", "what", "item")]
 
 
 def test_a_foreign_key_of_a_vertex_table() -> None:
@@ -62,8 +99,66 @@ def test_a_foreign_key_of_a_vertex_table() -> None:
         "CREATE TABLE city (id BIGINT PRIMARY KEY); "
         "CREATE TABLE customer (id BIGINT PRIMARY KEY, city_id BIGINT REFERENCES city (id), age INTEGER)"
     )
-    assert graph.vertex("customer").properties == ("age",)
-    assert graph.edges == (EdgeTable(TableName("customer"), "city_id", "customer", ("id",), "city", ("city_id",), ()),)
+    assert forward(graph) == [EdgeTable(TableName("customer"), "city_id", "customer", ("id",), "city", ("city_id",))]
+
+
+def test_keys_are_no_features_and_the_columns_of_nodes_none_of_edges() -> None:
+    with dbgnn.connect(progress=False) as db:
+        db.execute(
+            "CREATE TABLE city (id BIGINT PRIMARY KEY, code INTEGER UNIQUE, size FLOAT);"
+            "CREATE TABLE customer (id BIGINT PRIMARY KEY, y BIGINT, city_code INTEGER REFERENCES city (code));"
+            "CREATE TABLE friend (a BIGINT REFERENCES customer (id), b BIGINT REFERENCES customer (id), c BIGINT, w FLOAT);"
+            "CREATE TABLE pays (tx BIGINT PRIMARY KEY, s BIGINT, d BIGINT, amount FLOAT);"
+        )
+        graph = infer(db.cursor())
+        assert served(db, graph) == {
+            "city": ["size"],
+            "customer": ["y"],
+            "pays": ["s", "d", "amount"],
+            ("customer", "city_code", "city"): [],
+            ("city", "rev_city_code", "customer"): [],
+            ("customer", "friend", "customer"): ["c", "w"],
+            ("customer", "rev_friend", "customer"): ["c", "w"],
+        }
+        # the same of a graph that is declared, by what prints the inferred one and by hand
+        db.execute(to_sql(replace(graph, name="copy")))
+        assert served(db, db.graph("copy").definition) == served(db, graph)
+        db.execute(
+            """CREATE PROPERTY GRAPH own VERTEX TABLES (customer KEY (id), city KEY (id)) EDGE TABLES (
+              customer AS lives SOURCE KEY (id) REFERENCES customer (id) DESTINATION KEY (y) REFERENCES city (id),
+              customer AS dwells SOURCE KEY (id) REFERENCES customer (id) DESTINATION KEY (y) REFERENCES city (id)
+                PROPERTIES ALL COLUMNS,
+              customer AS stays SOURCE KEY (id) REFERENCES customer (id) DESTINATION KEY (y) REFERENCES city (id)
+                PROPERTIES (city_code),
+              friend SOURCE KEY (a) REFERENCES customer (id) DESTINATION KEY (b) REFERENCES customer (id),
+              friend AS third SOURCE KEY (a) REFERENCES customer (id) DESTINATION KEY (c) REFERENCES customer (id)
+                PROPERTIES ALL COLUMNS,
+              pays SOURCE KEY (s) REFERENCES customer (id) DESTINATION KEY (d) REFERENCES customer (id))"""
+        )
+        assert served(db, db.graph("own").definition) == {
+            "customer": [],
+            "city": ["code", "size"],
+            ("customer", "lives", "city"): [],
+            ("customer", "dwells", "city"): [],
+            ("customer", "stays", "city"): ["city_code"],
+            ("customer", "friend", "customer"): ["w"],
+            ("customer", "third", "customer"): ["w"],
+            ("customer", "pays", "customer"): ["amount"],
+        }
+
+
+def test_a_loader_of_nodes_that_others_refer_to_samples_what_refers_to_them() -> None:
+    with dbgnn.connect(progress=False) as db:
+        db.execute(
+            "CREATE TABLE customer (id BIGINT PRIMARY KEY, age FLOAT); INSERT INTO customer SELECT i, i FROM range(5) t(i);"
+            "CREATE TABLE orders (id BIGINT PRIMARY KEY, who BIGINT REFERENCES customer (id), price FLOAT);"
+            "INSERT INTO orders SELECT i, CASE WHEN i < 6 THEN i % 3 END, i FROM range(8) t(i)"
+        )
+        graph = db.graph().build()
+        batch = next(iter(dbgnn.NeighborLoader(graph, [-1], input_nodes="customer", batch_size=5)))
+        assert graph.num_edges(("customer", "rev_who", "orders")) == 6  # NULL is no edge
+    assert batch["orders"].price.tolist() == [0, 1, 2, 3, 4, 5]
+    assert batch["orders", "who", "customer"].edge_index.tolist() == [[0, 3, 1, 4, 2, 5], [0, 0, 1, 1, 2, 2]]
 
 
 def test_self_references() -> None:
@@ -76,12 +171,11 @@ def test_self_references() -> None:
     assert graph.edges[0].destination_key == ("b",)
 
 
-def test_two_self_references_are_a_vertex_table() -> None:
+def test_a_reverse_has_a_label_of_its_own() -> None:
     graph = inferred(
-        "CREATE TABLE person (id BIGINT PRIMARY KEY, mother BIGINT REFERENCES person (id), "
-        "father BIGINT REFERENCES person (id))"
+        "CREATE TABLE person (id BIGINT PRIMARY KEY, up BIGINT REFERENCES person (id), rev_up BIGINT REFERENCES person (id))"
     )
-    assert edge_types(graph) == [("person", "mother", "person"), ("person", "father", "person")]
+    assert [e.label for e in graph.edges] == ["up", "rev_up_2", "rev_up", "rev_rev_up"]
 
 
 def test_composite_keys() -> None:
@@ -93,7 +187,7 @@ def test_composite_keys() -> None:
         "FOREIGN KEY (n1, r1) REFERENCES flat (number, street), FOREIGN KEY (n2, r2) REFERENCES flat (number, street))"
     )
     assert graph.vertex("flat").key == ("number", "street")
-    near, lives = graph.edges
+    near, lives = forward(graph)
     assert near.edge_type == ("flat", "near", "flat")
     assert near.source_key == ("n1", "r1")
     assert near.destination_key == ("n2", "r2")
@@ -102,36 +196,28 @@ def test_composite_keys() -> None:
     assert lives.destination_key == ("no", "road")
 
 
-def test_a_table_that_is_referred_to_is_a_vertex_table() -> None:
-    graph = inferred(
-        f"{PERSON} {ITEM} CREATE TABLE buys (id BIGINT PRIMARY KEY, who BIGINT REFERENCES person (id), "
-        "what VARCHAR REFERENCES item (sku)); CREATE TABLE refund (id BIGINT PRIMARY KEY, of BIGINT REFERENCES buys (id))"
-    )
-    assert [v.label for v in graph.vertices] == ["buys", "item", "person", "refund"]
-    assert edge_types(graph) == [("buys", "who", "person"), ("buys", "what", "item"), ("refund", "of", "buys")]
-
-
 THREE = "who BIGINT REFERENCES person (id), what VARCHAR REFERENCES item (sku), seller BIGINT REFERENCES person (id)"
 
 
 def test_three_foreign_keys_without_a_key_are_three_edge_types() -> None:
     graph = inferred(f"{PERSON} {ITEM} CREATE TABLE buys ({THREE})")
     assert edge_types(graph) == [("person", "buys", "item"), ("person", "buys", "person"), ("item", "buys", "person")]
-    assert [(e.source_key, e.destination_key) for e in graph.edges] == [
+    assert [(e.source_key, e.destination_key) for e in forward(graph)] == [
         (("who",), ("what",)),
         (("who",), ("seller",)),
         (("what",), ("seller",)),
     ]
 
 
-def test_three_foreign_keys_with_a_key_of_its_own_are_a_vertex_table() -> None:
-    graph = inferred(f"{PERSON} {ITEM} CREATE TABLE buys (id BIGINT PRIMARY KEY, {THREE})")
-    assert edge_types(graph) == [("buys", "who", "person"), ("buys", "what", "item"), ("buys", "seller", "person")]
-
-
 def test_three_foreign_keys_to_one_table_get_labels_apart() -> None:
     graph = inferred(f"{PERSON} CREATE TABLE t ({', '.join(f'{c} BIGINT REFERENCES person (id)' for c in 'abc')})")
     assert edge_types(graph) == [("person", "t", "person"), ("person", "t_a_c", "person"), ("person", "t_b_c", "person")]
+
+
+def test_one_foreign_key_without_a_key_takes_no_part() -> None:
+    graph = inferred(f"{PERSON} CREATE TABLE visit (who BIGINT REFERENCES person (id), n FLOAT)")
+    assert [v.label for v in graph.vertices] == ["person"]
+    assert graph.edges == ()
 
 
 def test_the_key_is_what_foreign_keys_refer_to() -> None:
@@ -156,7 +242,7 @@ def test_tables_of_one_name_in_two_schemas() -> None:
         "CREATE TABLE s.person (id BIGINT PRIMARY KEY, up BIGINT REFERENCES s.person (id))"
     )
     assert edge_types(graph) == [("main.person", "up", "main.person"), ("s.person", "up", "s.person")]
-    assert graph.edges[1].table == TableName("person", "s")
+    assert forward(graph)[1].table == TableName("person", "s")
 
 
 def test_dbgnns_own_tables_have_no_part() -> None:
@@ -177,21 +263,21 @@ MIXED_CASE = {
         PropertyGraph(
             "inferred",
             (VertexTable(TableName("Paper"), "Paper", ("id",)),),
-            (EdgeTable(TableName("Cites"), "Cites", "Paper", ("Src",), "Paper", ("dst",), ("w",)),),
+            (EdgeTable(TableName("Cites"), "Cites", "Paper", ("Src",), "Paper", ("dst",)),),
         ),
     ),
     "composite": (
         (
             'CREATE SCHEMA "Town"; CREATE TABLE town.Flat (street VARCHAR, "No" INTEGER, m2 FLOAT, PRIMARY KEY (STREET, no)); '
             "INSERT INTO town.flat VALUES ('a', 1, 9), ('a', 2, 9);"
-            "CREATE TABLE town.near (S1 VARCHAR, n1 INTEGER, s2 VARCHAR, N2 INTEGER, PRIMARY KEY (s1, N1, S2, n2), "
+            "CREATE TABLE town.near (S1 VARCHAR, n1 INTEGER, s2 VARCHAR, N2 INTEGER, "
             "FOREIGN KEY (s1, N1) REFERENCES town.FLAT (Street, NO), FOREIGN KEY (S2, n2) REFERENCES town.flat (STREET, nO)); "
             "INSERT INTO town.near VALUES ('a', 2, 'a', 1)"
         ),
         PropertyGraph(
             "inferred",
             (VertexTable(TableName("Flat", "Town"), "Flat", ("street", "No")),),
-            (EdgeTable(TableName("near", "Town"), "near", "Flat", ("S1", "n1"), "Flat", ("s2", "N2"), ()),),
+            (EdgeTable(TableName("near", "Town"), "near", "Flat", ("S1", "n1"), "Flat", ("s2", "N2")),),
         ),
     ),
     "self-reference": (
@@ -201,8 +287,8 @@ MIXED_CASE = {
         ),
         PropertyGraph(
             "inferred",
-            (VertexTable(TableName("Staff"), "Staff", ("Id",), ("age",)),),
-            (EdgeTable(TableName("Staff"), "boss", "Staff", ("Id",), "Staff", ("boss",), ()),),
+            (VertexTable(TableName("Staff"), "Staff", ("Id",)),),
+            (EdgeTable(TableName("Staff"), "boss", "Staff", ("Id",), "Staff", ("boss",)),),
         ),
     ),
 }
@@ -210,7 +296,8 @@ MIXED_CASE = {
 
 @pytest.mark.parametrize(("ddl", "wanted"), MIXED_CASE.values(), ids=MIXED_CASE)
 def test_keys_come_as_the_tables_spell_them(ddl: str, wanted: PropertyGraph) -> None:
-    assert inferred(ddl) == wanted
+    found = inferred(ddl)
+    assert (found.vertices, tuple(forward(found))) == (wanted.vertices, wanted.edges)
     with dbgnn.connect() as db:
         db.execute(ddl)
         graph = db.graph().build()
@@ -223,7 +310,7 @@ def test_keys_come_as_the_tables_spell_them(ddl: str, wanted: PropertyGraph) -> 
 def test_letters_beyond_ascii_keep_their_case() -> None:
     graph = inferred("CREATE TABLE é (Ä BIGINT PRIMARY KEY); CREATE TABLE É (ä BIGINT PRIMARY KEY, Ä BIGINT REFERENCES é (Ä));")
     assert [(v.label, v.key) for v in graph.vertices] == [("É", ("ä",)), ("é", ("Ä",))]
-    assert [(e.edge_type, e.destination_key) for e in graph.edges] == [(("É", "Ä", "é"), ("Ä",))]
+    assert [(e.edge_type, e.destination_key) for e in forward(graph)] == [(("É", "Ä", "é"), ("Ä",))]
 
 
 def test_a_schema_with_the_name_of_the_database(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,9 @@ def test_no_suggestion_names_a_side_table(tmp_path: Path) -> None:
 
 def test_a_graph_that_an_older_version_froze_still_works(shop: dbgnn.Database) -> None:
     before = fetched(shop)
-    schema.save(shop.cursor(), shop.graph().definition)
+    definition = shop.graph().definition
+    customers = replace(definition.vertex("customer"), properties=("age",))
+    schema.save(shop.cursor(), definition.with_vertex(customers))
     shop.execute("ALTER TABLE customer ADD COLUMN score FLOAT")
     assert fetched(shop) == before
     assert "from foreign keys" not in str(shop.graph())  # it is declared by now
