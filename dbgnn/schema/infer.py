@@ -12,14 +12,12 @@ from dbgnn.errors import SchemaError
 from dbgnn.schema.catalog import ForeignKey, all_columns, check_tables, foreign_keys, primary_keys
 from dbgnn.schema.keys import check_key_types
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.reverse_types import in_both_directions
 from dbgnn.schema.suggest import suggest
 from dbgnn.schema.written import written
 
 #: The name of the inferred graph.
 INFERRED = "inferred"
-
-#: What the label of an edge type begins with that is another one's the other way round, as PyG's ``ToUndirected`` has it.
-REVERSE = "rev_"
 
 
 def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
@@ -52,8 +50,7 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
     known = [table for table in types if table in referring or not back.side_table(table)]
     if not keys:
         raise SchemaError(
-            "No property graph is declared, and no table has a foreign key to infer one from. Declare one; a guess to adapt:\n"
-            + suggest(con, known)
+            f"No property graph is declared, and no table has a foreign key to infer one from. {suggest(con, known)}"
         )
     by_table = {t: [f for f in keys if f.table == t] for t in known}
     vertices = {}
@@ -67,7 +64,7 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
         else:
             edges += _edges_of_pairs(table, by_table[table], vertices, _label(table, known))
-    graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(_in_both_directions(list(_distinct(edges)))))
+    graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(in_both_directions(list(_distinct(edges)))))
     check_tables(con, graph.tables)
     check_key_types(con, graph)
     return graph
@@ -137,25 +134,3 @@ def _distinct(edges: Iterable[EdgeTable]) -> Iterable[EdgeTable]:
             number += 1
         seen.add(found.edge_type)
         yield found
-
-
-def _in_both_directions(edges: Sequence[EdgeTable]) -> Iterable[EdgeTable]:
-    """Have each edge type followed by its reverse; a number keeps a label apart from those of the tables."""
-    seen = {edge.edge_type for edge in edges}
-    for edge in edges:
-        yield edge
-        label = f"{REVERSE}{edge.label}"
-        back = replace(
-            edge,
-            label=label,
-            source=edge.destination,
-            source_key=edge.destination_key,
-            destination=edge.source,
-            destination_key=edge.source_key,
-        )
-        number = 2
-        while back.edge_type in seen:
-            back = replace(back, label=f"{label}_{number}")
-            number += 1
-        seen.add(back.edge_type)
-        yield back

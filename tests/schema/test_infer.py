@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 import dbgnn
-from dbgnn import SchemaError
+from dbgnn import SchemaError, SqlError
 from dbgnn.schema import (
     CreateGraph,
     EdgeTable,
@@ -325,8 +325,8 @@ def test_a_schema_with_the_name_of_the_database(tmp_path: Path) -> None:
 
 
 class TestWithoutForeignKeys:
-    def suggestion(self, ddl: str) -> tuple[str, PropertyGraph | None]:
-        """Return the message, and the graph that its statement declares in this database."""
+    def suggestion(self, ddl: str) -> tuple[str, PropertyGraph]:
+        """Return the message, and the graph that what follows its first line declares in this database, as it stands there."""
         with duckdb.connect() as con:
             con.execute(ddl)
             with pytest.raises(SchemaError, match="no table has a foreign key") as caught:
@@ -334,25 +334,76 @@ class TestWithoutForeignKeys:
             _, _, statement = str(caught.value).partition("\n")
             parsed = parse_statement(statement)
             assert isinstance(parsed, CreateGraph)
-            return statement, resolve(con, parsed) if ddl != "" else None
+            return statement, resolve(con, parsed)
 
-    def test_an_empty_database_shows_an_example(self) -> None:
-        statement, _ = self.suggestion("")
-        assert "paper KEY (id)" in statement
-        assert "cites SOURCE KEY (src) REFERENCES paper (id) DESTINATION KEY (dst) REFERENCES paper (id)" in statement
+    def refusal(self, ddl: str) -> str:
+        """Return the message where nothing can be proposed: it holds no statement that could be taken for one."""
+        with duckdb.connect() as con:
+            con.execute(ddl)
+            with pytest.raises(SchemaError, match="no table has a foreign key") as caught:
+                infer(con)
+        with pytest.raises(SqlError):
+            parse_statement(str(caught.value)[str(caught.value).index("CREATE") :])
+        return str(caught.value)
+
+    def test_nothing_is_made_up_where_there_is_nothing(self) -> None:
+        assert "Make tables of nodes and edges" in self.refusal("")
+        text = self.refusal("CREATE TABLE notes (t BIGINT); INSERT INTO notes VALUES (1), (1)")
+        assert "No column of notes is a key: each has NULL or repeats a value." in text
 
     def test_the_databases_own_tables_are_shown(self) -> None:
-        _, graph = self.suggestion(
+        statement, graph = self.suggestion(
             "CREATE TABLE users (user_id BIGINT); CREATE TABLE movie (id BIGINT PRIMARY KEY); CREATE TABLE notes (t VARCHAR); "
             'CREATE TABLE "My ratings" (rating FLOAT, "movieId" BIGINT, "userId" INTEGER)'
         )
-        assert graph is not None
         assert [(v.label, v.key) for v in graph.vertices] == [("movie", ("id",)), ("users", ("user_id",))]
-        assert [(e.edge_type, e.source_key, e.destination_key) for e in graph.edges] == [
+        assert [(e.edge_type, e.source_key, e.destination_key) for e in forward(graph)] == [
             (("movie", "My ratings", "users"), ("movieId",), ("userId",))
         ]
+        assert "-- users (user_id): a key by its name, not measured, since there are no values\n" in statement
+        assert '-- "My ratings" ("movieId") → movie (id): not measured, since there are no values\n' in statement
 
     def test_ends_of_one_type(self) -> None:
         _, graph = self.suggestion("CREATE TABLE paper (id BIGINT, x FLOAT[2]); CREATE TABLE cites (src BIGINT, dst BIGINT)")
-        assert graph is not None
-        assert [e.edge_type for e in graph.edges] == [("paper", "cites", "paper")]
+        assert edge_types(graph) == [("paper", "cites", "paper")]
+
+    def test_what_is_proposed_was_measured(self) -> None:
+        statement, graph = self.suggestion(
+            "CREATE TABLE users AS SELECT i AS user_id, i % 3 AS city_id FROM range(10) r(i);"
+            "CREATE TABLE city AS SELECT i AS id, 'c' || i AS name FROM range(3) r(i);"
+            "CREATE TABLE movie AS SELECT i + 100 AS id, i AS user_id FROM range(20) r(i);"
+            "CREATE TABLE rates AS SELECT i % 10 AS user_id, 100 + i % 21 AS movie_id, i AS stamp FROM range(210) r(i);"
+            "CREATE TABLE tag AS SELECT i // 2 AS id, i % 5 AS user_id, i AS movie_id FROM range(20) r(i);"
+            "CREATE TABLE cites AS SELECT 100 + i % 20 AS src, i / 2 AS weight, 100 + i * 7 % 20 AS dst FROM range(50) r(i);"
+            "CREATE TABLE carrier AS SELECT 'a' || i AS code, 'x' AS name FROM range(4) r(i);"
+            "CREATE TABLE flight AS SELECT 'a' || i % 4 AS code, i % 2 AS late FROM range(9) r(i)"
+        )
+        assert [(v.label, v.key) for v in graph.vertices] == [
+            ("carrier", ("code",)), ("city", ("id",)), ("movie", ("id",)), ("users", ("user_id",))
+        ]  # fmt: skip
+        assert edge_types(graph) == [
+            ("movie", "cites", "movie"), ("users", "rates", "movie"), ("users", "city_id", "city")
+        ]  # fmt: skip
+        for line in (
+            "users (user_id): a key: 10 rows have as many values and no NULL",
+            "users (city_id) → city (id): 100.0% of 3 different values are keys",
+            "tag (id) is no key: 10 different values in 20 rows",
+            "tag (movie_id) → movie (id): 0.0% of 20 different values are keys; left out",
+            "movie (user_id) → users (user_id): 50.0% of 20 different values are keys; left out",
+            "rates (movie_id) → movie (id): 95.2% of 21 different values are keys",
+            "cites (dst) → movie (id): 100.0% of 20 different values are keys (which its name does not say)",
+        ):
+            assert f"-- {line}\n" in statement
+
+    def test_long_tables_are_looked_at_in_part_and_for_so_long(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ddl = (
+            "CREATE TABLE paper AS SELECT least(i, 15) AS id FROM range(20) r(i);"
+            "CREATE TABLE cites AS SELECT i % 7 AS src, i % 5 AS dst FROM range(50) r(i)"
+        )
+        monkeypatch.setattr("dbgnn.schema.suggest._ROWS", 10)
+        statement, _ = self.suggestion(ddl)
+        assert "-- paper (id): a key: the first 10 rows have as many values and no NULL\n" in statement
+        assert "-- cites (src) → paper (id): in the first 10 rows, 100.0% of 7 different values are keys" in statement
+        monkeypatch.setattr("dbgnn.schema.suggest._SECONDS", -1.0)
+        statement, _ = self.suggestion(ddl)
+        assert "-- paper (id): a key by its name, not measured, since -1 s had passed\n" in statement
