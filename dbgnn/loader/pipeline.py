@@ -109,7 +109,7 @@ class Pipeline:
         """Return the plan, made at the first call from a pilot of two mini-batches of ``batch_size`` seeds."""
         if self._plan is None:
             self._plan = again(lambda: self._planned(batch_size, num_batches))
-            self._hot = HotRows(self.store, self._plan.cache_bytes)
+            self._hot = HotRows(self.store, self._plan.cache_bytes, once=self._plan.all_hot)
             self.buffers = Buffers(pinned=self.pinned, idle_bytes=self._plan.idle_bytes)
         return self._plan
 
@@ -118,7 +118,17 @@ class Pipeline:
         served = self.served(topology)
         pilot = self._pilot(topology, served, batch_size)
         lists = sum(lists.num_bytes for _, _, lists in self.sampler.derived_lists(topology))
-        return make_plan(self.store.graph.db, topology, served, pilot, self.asked, num_batches, lists_bytes=lists)
+        worker = torch.utils.data.get_worker_info()
+        return make_plan(
+            self.store.graph.db,
+            topology,
+            served,
+            pilot,
+            self.asked,
+            num_batches,
+            lists_bytes=lists,
+            processes=1 if worker is None else worker.num_workers,
+        )
 
     def _pilot(self, topology: Topology, served: Sequence[Served], batch_size: int) -> Pilot:
         if not len(self.seeds):

@@ -34,10 +34,13 @@ class HotRows:
     Args:
         store: The feature store.
         cache_bytes: The bytes of features to keep; 0: none.
+        once: Nobody asked for them: keep none any more if they would have to be read again before as many rows were asked for
+            as they are.
     """
 
-    def __init__(self, store: DuckDBFeatureStore, cache_bytes: int) -> None:
-        self.store, self.cache_bytes = store, cache_bytes
+    def __init__(self, store: DuckDBFeatureStore, cache_bytes: int, *, once: bool = False) -> None:
+        self.store, self.cache_bytes, self._once = store, cache_bytes, once
+        self._asked = 0  # rows, since they were read
         self._lock = threading.Lock()  # two epochs of one loader may run at once
         self._pid = os.getpid()
         self._chosen: dict[Label, Ids64] = {}
@@ -67,10 +70,14 @@ class HotRows:
                 self._rows_of = None
             stamp = self.store.graph.db.stamp()
             rows_are = (stamp, tuple(nodes), [self.store.fills(s.label) for s in nodes])
+            if self._once and self._rows_of not in (None, rows_are) and self._asked < sum(s.num_rows for s in nodes):
+                self.cache_bytes, self._rows = 0, {}
+                return {}
             if stamp is None or rows_are != self._rows_of:
-                self._rows, self._rows_of = {}, None  # before others take their room
+                self._rows, self._rows_of, self._asked = {}, None, 0  # before others take their room
                 self._rows = {s.label: self._read(s, topology, clock) for s in nodes if s.label in self._chosen}
                 self._rows_of = rows_are
+            self._asked += sum(len(request[s.label]) for request in requests for s in nodes)
             return self._rows
 
     def _read(self, served: Served, topology: Topology, clock: Clock) -> RowsInMemory:

@@ -42,6 +42,10 @@ _MOST_JOINED, _MOST_PASSED = 64, 256
 #: what is used with a quarter, 3.1 times with half).
 _HOT = 0.25
 
+#: Features of nodes up to so many bytes are kept as hot rows where they fit; more of them only where an epoch asks for as many
+#: rows as there are, since all are read at the beginning.
+_SMALL_BYTES = 64 << 20
+
 #: The part of memory_limit that features and index may take to count as fitting; the rest is for running statements.
 _FITS = 0.75
 
@@ -97,6 +101,7 @@ class Plan:
         prefetch: Mini-batches that lie ready; 0: no threads.
         plan: How cold rows are brought: join, shared or spooled.
         cache_bytes: Bytes of hot rows kept in RAM.
+        all_hot: They are all rows of nodes, unasked, and not worth reading again and again.
         why: By line of `explain`, the reason.
         batch_bytes: Estimated bytes of the features of a mini-batch.
         sample_bytes: Estimated bytes of a sampled mini-batch while it waits.
@@ -111,6 +116,7 @@ class Plan:
     prefetch: int
     plan: str
     cache_bytes: int
+    all_hot: bool
     why: Mapping[str, str]
     batch_bytes: float
     sample_bytes: float
@@ -155,6 +161,7 @@ def make_plan(
     num_batches: int | None,
     *,
     lists_bytes: int = 0,
+    processes: int = 1,
 ) -> Plan:
     """Choose what was not asked for.
 
@@ -166,6 +173,7 @@ def make_plan(
         asked: What the user decided.
         num_batches: Mini-batches of an epoch, if known.
         lists_bytes: Bytes of the derived lists, which are in memory beside the index.
+        processes: How many do the same, each with memory of its own.
     """
     limit = memory_limit(db)
     features = sum(s.num_bytes for s in served)
@@ -188,11 +196,15 @@ def make_plan(
     rest = max(room - (prefetch + 2) * handed_bytes, WORKING_BYTES / 6)
 
     nodes = sum(s.num_bytes for s in served if isinstance(s.label, str))  # edges are never kept
-    cache = asked.cache_bytes
+    cache, all_hot = asked.cache_bytes, False
     if cache is None:
-        cache = 0 if fits or db.in_memory else int(_HOT * rest)
+        wanted = sum(pilot.rows[s.label] * s.row_bytes for s in served if isinstance(s.label, str)) * (num_batches or 0)
+        all_hot = fits and not db.in_memory and (1 + _HOT) * nodes * processes <= rest and nodes <= max(wanted, _SMALL_BYTES)
+        cache = nodes if all_hot else 0 if fits or db.in_memory else int(_HOT * rest)
         why["cache_bytes"] = (
-            "DuckDB's memory holds the features"
+            "all features of nodes fit beside the tables"
+            if all_hot
+            else "DuckDB's memory holds the features"
             if fits
             else "of what may be used beside DuckDB, a quarter of what mini-batches leave"
         )
@@ -229,6 +241,7 @@ def make_plan(
         prefetch=prefetch,
         plan=chosen,
         cache_bytes=cache,
+        all_hot=all_hot,
         why=why,
         batch_bytes=batch_bytes,
         sample_bytes=sample_bytes,

@@ -385,7 +385,7 @@ def test_features_that_change_are_read_again(changing: dbgnn.Database, cache_byt
 
 
 def test_nodes_that_come_during_an_epoch(changing: dbgnn.Database) -> None:
-    loader = make(changing.get_torch_geometric_remote_backend(homogeneous=True), super_batch=2, prefetch=0)
+    loader = make(changing.get_torch_geometric_remote_backend(homogeneous=True), super_batch=2, prefetch=0, cache_bytes=0)
     found = iter(loader)
     next(found)
     changing.execute("INSERT INTO n VALUES (-1, [0, 0])")
