@@ -1,7 +1,10 @@
 """The loader against PyG in memory, at shrinking memory limits: time per step without and with training, memory, bytes read.
 
     python bench/loader.py --kind rmat --rows pyg join join+hot25 spooled auto --limits 1 0.25
+    python bench/loader.py --small --rows pyg join auto
     python bench/loader.py --nodes 20000000 --edges 200000000 --kind rmat --rows auto --memory-limit 2GB
+
+``--small`` is a graph of Cora's size: 2,708 nodes of 1,433 features, 10,556 edges; 64 seeds, [10, 10], whole epochs.
 
 A row is ``pyg`` (PyG's `NeighborLoader` over tensors, with pyg-lib or torch-sparse: ``make bench-peers``), or a feature plan
 of `dbgnn.NeighborLoader` (join, shared, spooled, or auto: the planner's choice), with ``+hotNN`` and NN % of the features as
@@ -33,6 +36,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS = ["pyg", "join", "join+hot10", "join+hot25", "join+hot100", "shared", "spooled", "auto"]
+
+#: What ``--small`` sets.
+SMALL = {
+    "nodes": 2708,
+    "edges": 10556,
+    "dim": 1433,
+    "batch_size": 64,
+    "num_neighbors": [10, 10],
+    "steps": 430,
+    "memory_limit": "default",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,6 +242,7 @@ def draw(tables: dict[str, list[Line]], figure: Figure) -> None:
 def arguments() -> argparse.Namespace:
     """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="as of Cora: sets nodes, edges, dim, seeds, fan-out and limit")
     parser.add_argument("--nodes", type=int, default=2_000_000)
     parser.add_argument("--edges", type=int, default=20_000_000)
     parser.add_argument("--dim", type=int, default=128)
@@ -251,6 +266,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="keep the file here and reuse it (default: a temporary folder)")
     parser.add_argument("--out", type=Path, help="write the tables (Markdown) and a picture (PNG) here")
+    if parser.parse_known_args()[0].small:
+        parser.set_defaults(**SMALL)
     return parser.parse_args()
 
 
