@@ -255,7 +255,7 @@ class Graph(IndexedGraph, Shown):
             return "Index: not built yet; it is built at first use, or by graph.build()"
         except StaleIndexError as error:
             return f"Index: {error}"
-        dropped = [f"{e.dropped:,} dangling edges of {t!r} left out" for t, e in found.edges.items() if e.dropped]
+        dropped = [f"{e.dropped:,} {self._left_out(e.edge)}" for e in found.edges.values() if e.dropped]
         why = (
             "that of a stranger's file is not believed"
             if self.db.settings.untrusted
@@ -263,6 +263,13 @@ class Graph(IndexedGraph, Shown):
         )
         where = [f"in memory, since {why}"] if found.in_memory else []
         return "; ".join(["Index: built and up to date", *where, *dropped])
+
+    def _left_out(self, edge: schema.EdgeTable) -> str:
+        """Return what to say of edges that were left out for want of an end."""
+        ends = (self.definition.vertex(edge.source), self.definition.vertex(edge.destination))
+        if all(end.condition is None for end in ends):
+            return f"dangling edges of {edge.edge_type!r} left out"
+        return f"edges of {edge.edge_type!r} left out, an end of which is no node, by a condition or since it is in no row"
 
     def _unbelieved_line(self) -> str:
         """Return what the index in a file says of itself that is open as a stranger's, where none was built in memory yet."""

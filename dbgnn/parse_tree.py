@@ -100,6 +100,17 @@ def walk(tree: Any) -> Iterator[dict[str, Any]]:
             stack.extend(part)
 
 
+def query_of_view(text: str) -> str:
+    """Return the query in a ``CREATE VIEW name (…) AS query;``."""
+    raw, depth = text.encode(), 0
+    for start, kind in duckdb.tokenize(text):
+        if kind == duckdb.token_type.operator:
+            depth += (raw[start : start + 1] == b"(") - (raw[start : start + 1] == b")")
+        elif kind == duckdb.token_type.keyword and depth == 0 and raw[start : start + 2].upper() == b"AS":
+            return raw[start + 2 :].decode().strip().removesuffix(";")
+    return text
+
+
 def is_chain(part: dict[str, Any]) -> bool:
     """Whether a part of a tree is an operator of two operands, of which ``a + b + c`` chains many."""
     return part.get("class") == "FUNCTION" and bool(part["is_operator"]) and len(part["arguments"]) == 2

@@ -95,8 +95,15 @@ CASES = {
     ),
     "a view": Case(
         sql("CREATE PROPERTY GRAPH h VERTEX TABLES (seen KEY (id))"),
-        r"(CREATE TABLE … AS FROM seen)",
-        'CREATE VIEW seen AS FROM "the papers"',
+        r"(CREATE TABLE .*)",
+        'CREATE VIEW seen AS SELECT DISTINCT id FROM "the papers"',
+        sql=True,
+    ),
+    "a view that was changed": Case(
+        lambda scope: scope["db"].graph("h").build(),
+        r"(CREATE OR REPLACE PROPERTY GRAPH .*)",
+        'CREATE VIEW seen AS FROM "the papers"; CREATE PROPERTY GRAPH h VERTEX TABLES (seen KEY (id)); '
+        'CREATE OR REPLACE VIEW seen AS FROM "the papers" WHERE id > 3',
         sql=True,
     ),
     "a column without a default": Case(

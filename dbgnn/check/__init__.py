@@ -25,12 +25,13 @@ from dbgnn.check.topology import (
     group_end,
 )
 from dbgnn.check.whole_index import check_index
-from dbgnn.errors import SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.progress import Bar
 from dbgnn.schema import columns, written
 from dbgnn.schema.catalog import DECLARE_AGAIN, key_columns
 from dbgnn.schema.keys import check_reference, table_key_types, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable, shown_type
+from dbgnn.schema.row_conditions import check_condition, check_views, run_condition
 from dbgnn.schema.types import served
 from dbgnn.topology.times import Timeline
 
@@ -67,6 +68,7 @@ def check(
     con = db.new_cursor()
     try:
         con.begin()
+        check_views(con, definition)
         checker = _Checker(con, definition, timeline)
         findings = checker.run(progress=progress, index=index)
     finally:
@@ -87,7 +89,7 @@ class _Checker:
         self.degrees: dict[tuple[str, tuple[str, ...], tuple[str, ...]], str] = {}  # by rows, columns, and types of the key
         self.ends: dict[str, list[EdgeEnd]] = {v.label: [] for v in graph.vertices}
         # Several elements may share a table (edges in both directions, foreign keys): what one has looked at, by table.
-        self.seen: set[tuple[TableName, str | frozenset[tuple[str, ...]]]] = set()
+        self.seen: set[tuple[str, str | frozenset[tuple[str, ...]]]] = set()
 
     def run(self, *, progress: bool, index: bool) -> list[Finding]:
         findings: list[Finding] = []
@@ -120,7 +122,13 @@ class _Checker:
                 f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph uses as a key"
                 f"{near_misses(gone[0], types)}. {DECLARE_AGAIN}"
             )
-        rows = element.table.sql
+        if element.condition is not None:
+            try:
+                check_condition(self.con, element.table, element.condition)
+                run_condition(self.con, element)
+            except (SqlError, DataError) as error:
+                raise SchemaError(str(error)) from error
+        rows = element.rows
         if isinstance(element, EdgeTable):
             self._check_ends(element, parts)
             rows = edge_rows(self.graph, element)
@@ -152,7 +160,7 @@ class _Checker:
         if (timeline := self.timeline) is not None:
             yield f"late {name}", lambda: check_too_late(self.con, self.graph, part, ends, timeline)
         unique = bool(self.graph.optional_columns(part.element))  # an end is the key of the same row
-        if not unique and self._is_new(part.element.table, frozenset(e.columns for e in ends)):
+        if not unique and self._is_new(part.element, frozenset(e.columns for e in ends)):
             yield f"duplicates of {name}", lambda: check_duplicates(self.con, part, ends)
 
     def _ends(self, part: Checked, edge: EdgeTable, parts: Mapping[str | EdgeType, Checked]) -> tuple[EdgeEnd, EdgeEnd]:
@@ -174,7 +182,7 @@ class _Checker:
         if not total:
             yield part.finding("warning", "empty", None, 0, 0, f"table {str(part.element.table)!r} has no {part.noun}s")
             return
-        new = [c for c in part.columns if self._is_new(part.element.table, c.name)]
+        new = [c for c in part.columns if self._is_new(part.element, c.name)]
         yield from check_columns(self.con, part, [c for c in new if c.reason is None])
         if part.element.properties is None:
             yield from check_lists(self.con, part, new)
@@ -195,9 +203,10 @@ class _Checker:
     def _isolated(self, part: Checked, ends: list[EdgeEnd]) -> _Step:
         return f"isolated nodes of {shown_type(part.label)}", lambda: check_isolated(self.con, part, ends)
 
-    def _is_new(self, table: TableName, what: str | frozenset[tuple[str, ...]]) -> bool:
-        known = (table, what) in self.seen
-        self.seen.add((table, what))
+    def _is_new(self, element: VertexTable | EdgeTable, what: str | frozenset[tuple[str, ...]]) -> bool:
+        """Whether something of these rows was not looked at yet: a table may be several types, by conditions on its rows."""
+        known = (element.described, what) in self.seen
+        self.seen.add((element.described, what))
         return not known
 
 

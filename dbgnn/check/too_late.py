@@ -77,7 +77,7 @@ def _joined(con: duckdb.DuckDBPyConnection, end: EdgeEnd, side: str, column: Tim
     if column is None:
         return ""
     keys = ", ".join(f"{quote(name)} AS k{i}" for i, name in enumerate(end.vertex.key))
-    nodes = f"SELECT {keys}, {column.sql(con, end.vertex, unit)} AS at FROM {end.vertex.table.sql}"
+    nodes = f"SELECT {keys}, {column.sql(con, end.vertex, unit)} AS at FROM {end.vertex.rows}"
     pairs = ((f"v{side}.k{i}", f"e.{side}{i}") for i in range(len(end.columns)))
     return f" JOIN ({nodes}) AS v{side} ON {same(pairs, end.types)}"
 
@@ -87,6 +87,6 @@ def _latest(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, timeline: Time
     times = []
     for label, column in timeline.nodes.items():
         vertex = graph.vertex(label)
-        [(time,)] = con.execute(f"SELECT max({column.sql(con, vertex, timeline.unit)}) FROM {vertex.table.sql}").fetchall()
+        [(time,)] = con.execute(f"SELECT max({column.sql(con, vertex, timeline.unit)}) FROM {vertex.rows}").fetchall()
         times += [time] if time is not None else []
     return times

@@ -43,7 +43,12 @@ class EdgeEnd:
     @property
     def nodes(self) -> str:
         """SQL of the keys of the vertex table, ``(k0, k1, …)``, for FROM."""
-        return f"(SELECT {_numbered(self.vertex.key)} FROM {self.vertex.table.sql}) AS v"
+        return f"(SELECT {_numbered(self.vertex.key)} FROM {self.vertex.rows}) AS v"
+
+    @property
+    def all_nodes(self) -> str:
+        """As :attr:`nodes`, with the rows that the condition of the node type leaves out; called ``a``."""
+        return f"(SELECT {_numbered(self.vertex.key)} FROM {self.vertex.table.sql}) AS a"
 
     def same(self, degrees: str, nodes: str) -> str:
         """Return the condition under which a row of the degrees and a row of the nodes, so called, have the same key."""
@@ -56,7 +61,7 @@ def edge_rows(graph: PropertyGraph, edge: EdgeTable) -> str:
     Where the edges are a foreign key of a vertex table itself (``customer.city``), NULL means that there is no edge.
     """
     optional = graph.optional_columns(edge)
-    return f"(SELECT *, rowid FROM {edge.table.sql} WHERE {_all_there(optional)})" if optional else edge.table.sql
+    return f"(SELECT *, rowid FROM {edge.table.sql}{edge.where_all(_all_there(optional))})" if optional else edge.rows
 
 
 def check_vertex_keys(con: duckdb.DuckDBPyConnection, part: Checked) -> Iterator[Finding]:
@@ -126,6 +131,15 @@ def check_end(con: duckdb.DuckDBPyConnection, part: Checked, end: EdgeEnd, nodes
     lost = f"FROM {end.degrees} AS d ANTI JOIN {end.nodes} ON {end.same('d', 'v')}"
     [(missing,)] = con.execute(f"SELECT coalesce(sum(degree), 0) {lost}").fetchall()
     nulls, missing = total - int(keyed), int(missing)
+    if missing and end.vertex.condition is not None:  # the table has some of them, and the condition does not
+        hidden_rows = f"{lost} SEMI JOIN {end.all_nodes} ON {end.same('d', 'a')}"
+        [(hidden,)] = con.execute(f"SELECT coalesce(sum(degree), 0) {hidden_rows}").fetchall()
+        if hidden:
+            text = f"{int(hidden):,} of {total:,} edges have a {end.word} that the condition of {end.vertex.label!r} leaves out"
+            yield part.finding("info", "left out", column, int(hidden), total, text)
+        lost = f"{lost} ANTI JOIN {end.all_nodes} ON {end.same('d', 'a')}"
+        missing -= int(hidden)
+    is_incomplete = bool(missing) or end.vertex.condition is not None
     if nulls or missing:
         first = _first(con, f"SELECT * {lost}", end.types) if missing else []
         null = f", {nulls:,} of them NULL" if nulls else ""
@@ -136,7 +150,7 @@ def check_end(con: duckdb.DuckDBPyConnection, part: Checked, end: EdgeEnd, nodes
             detail={shown_value(_key(row[:-1])): int(row[-1]) for row in first},
             remedy="Add the nodes, delete the edges, or leave them out by graph.build(dangling='drop').",
         )  # fmt: skip
-    there = f"SEMI JOIN {end.nodes} ON {end.same('d', 'v')}" if missing else ""
+    there = f"SEMI JOIN {end.nodes} ON {end.same('d', 'v')}" if is_incomplete else ""
     found = con.sql(f"SELECT degree, count(*) AS n FROM {end.degrees} AS d {there} GROUP BY degree ORDER BY degree ASC")
     histogram = found.to_arrow_table()
     if nodes:

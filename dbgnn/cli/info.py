@@ -11,7 +11,7 @@ from dbgnn import schema, topology
 from dbgnn.database import Database
 from dbgnn.errors import DbgnnError, SchemaError, StaleIndexError
 from dbgnn.graph import Graph
-from dbgnn.schema import INFERRED, EdgeTable, TableName, VertexTable
+from dbgnn.schema import INFERRED, EdgeTable, VertexTable
 from dbgnn.terminal import one_line
 
 
@@ -26,7 +26,7 @@ def describe_file(db: Database, graph: str | None) -> dict[str, Any]:
     found: dict[str, Any] = {
         "file": path,
         "bytes": os.path.getsize(path) if os.path.exists(path) else 0,
-        "tables": {str(table): _count(con, table) for table in schema.tables(con)},
+        "tables": {str(table): _count(con, table.sql) for table in schema.tables(con)},
         "graphs": [],
         "note": "",
     }
@@ -86,7 +86,7 @@ def _element(
         {"name": c.name, "sql_type": c.sql_type, "dtype": c.dtype or None, "shape": list(c.shape), "left_out": c.reason}
         for c in schema.served_columns(con, definition, element)
     ]
-    return {"table": str(element.table), "rows": _count(con, element.table), "columns": columns}
+    return {"table": str(element.table), "rows": _count(con, element.rows), "columns": columns}
 
 
 def _index(con: duckdb.DuckDBPyConnection, graph: Graph) -> dict[str, Any]:
@@ -100,5 +100,5 @@ def _index(con: duckdb.DuckDBPyConnection, graph: Graph) -> dict[str, Any]:
     return {"state": "up to date", "why": "", "dropped": sum(e.dropped for e in found.edges.values())}
 
 
-def _count(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
-    return int(con.execute(f"SELECT count(*) FROM {table.sql}").fetchall()[0][0])
+def _count(con: duckdb.DuckDBPyConnection, rows: str) -> int:
+    return int(con.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])

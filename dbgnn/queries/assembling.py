@@ -19,7 +19,7 @@ from torch_geometric.data import HeteroData
 from dbgnn.encoders import Encoders, FittedEncoder
 from dbgnn.encoders.nulls import NullValueError
 from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
-from dbgnn.queries.dangling import dangling_error, num_dangling
+from dbgnn.queries.dangling import beside_conditions, dangling_error, num_dangling
 from dbgnn.queries.node_keys import NodeKeys
 from dbgnn.queries.pairs import EdgeSplit, check_pairs, reverse_types
 from dbgnn.queries.query_columns import allowed, attribute, key_values, query_name, row_bytes, tensor_column
@@ -235,7 +235,11 @@ class Reader:
             [(total,)] = self._con.execute(f"SELECT count(*) FROM ({query.text}\n)", params).fetchall()
         refers = [(of_source, source, ends[0]), (of_destination, destination, ends[1])]
         dropped = total - num_edges
-        return dropped, num_dangling(self._con, query, refers, self._params, total=total, dropped=dropped)
+        dangling = num_dangling(self._con, query, refers, self._params, total=total, dropped=dropped)
+        asked = any(each.filtered and each.asked for each in (of_source, of_destination))
+        if dangling and not asked and self._options.dangling is None:
+            raise beside_conditions(query, dangling)
+        return dropped, dangling
 
     # -- both ------------------------------------------------------------------------------------------
 

@@ -66,6 +66,15 @@ def dangling_error(
     )
 
 
+def beside_conditions(query: EdgeQuery, dangling: int) -> DataError:
+    """Return the error for edges that dangle where the conditions of the graph leave nodes out, and the caller none."""
+    return DataError(
+        f"{dangling:,} edges {query.edge_type!r} have an end that is in no row of its table, whatever the graph's conditions; "
+        "graph.check() names some. Leave them out by dangling='drop', which counts them in data.num_dangling, or mend the "
+        "tables."
+    )
+
+
 def num_dangling(
     con: duckdb.DuckDBPyConnection,
     query: EdgeQuery,

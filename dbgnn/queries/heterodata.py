@@ -23,6 +23,7 @@ from dbgnn.queries.query_model import EdgeQuery, NodeQuery, Options
 from dbgnn.queries.read_only import Params, check_query, tree_of
 from dbgnn.schema import EdgeType, TypeNames, transaction
 from dbgnn.schema.keys import check_keys_are_there
+from dbgnn.schema.row_conditions import check_rows
 from dbgnn.translated import translated
 
 
@@ -161,6 +162,7 @@ def to_heterodata(
         con = db.idle_statements("to_heterodata")
         db.need_catalog(con)
         check_keys_are_there(con, definition)
+        check_rows(con, definition)
         checked = induced.conditions(con, definition, where)
         opts = _options(db, TypeNames.of_graph(definition, con), options)
         texts = _readable(con, _of_attributes(opts.attributes))
@@ -204,6 +206,7 @@ def _by_pattern(
     con = db.statements()
     db.need_catalog(con)
     check_keys_are_there(con, definition)
+    check_rows(con, definition)
     opts = _options(db, TypeNames.of_graph(definition, con), options)
     with transaction(con), match(con, definition, query, params) as found:
         chosen: dict[Any, str] = {**found.nodes, **found.edges}

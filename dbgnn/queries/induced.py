@@ -102,8 +102,8 @@ def _node_query(
     seeds: Mapping[str, str] | None,
     keys: bool | None,  # noqa: FBT001 - passed on
 ) -> NodeQuery:
-    table, condition = full_name(con, vertex.table), _condition(vertex.label, where, chosen)
-    mask, attrs = "", _renamed(con, vertex)
+    table, condition = full_name(con, vertex.table), _condition(vertex, where, chosen)
+    mask, attrs, asked = "", _renamed(con, vertex), vertex.label in where or chosen is not None
     if seeds is not None:
         mask, served = f", rowid IN ({seeds[vertex.label]}) AS {_SEEDS}", (*served, _SEEDS)
         attrs[_SEEDS] = SEED_MASK
@@ -117,7 +117,7 @@ def _node_query(
         with query_errors(f"nodes {vertex.label!r}", row):
             order = "" if con.execute(query).fetchall()[0][0] else order
     text = f"SELECT *{mask} FROM {table}{condition}{order}"
-    return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), attach=keys, attrs=attrs)
+    return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), asked=asked, attach=keys, attrs=attrs)
 
 
 def _renamed(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> dict[str, str]:
@@ -134,7 +134,7 @@ def _edge_query(
     chosen: Chosen | None,
 ) -> EdgeQuery:
     there = [f"{name} IS NOT NULL" for name in map(quote_all, [[c] for c in definition.optional_columns(edge)])]
-    condition = _condition(edge.edge_type, where, chosen, there)
+    condition = _condition(edge, where, chosen, there)
     order = "" if chosen is None else " ORDER BY rowid ASC"  # a semi-join does not keep the order
     text = f"SELECT *, rowid AS {quote(ROWID)} FROM {full_name(con, edge.table)}{condition}{order}"
     return EdgeQuery(
@@ -147,11 +147,14 @@ def full_name(con: duckdb.DuckDBPyConnection, table: TableName) -> str:
     return f"{quote(current_database(con))}.{table.sql}"
 
 
-def _condition(label: Label, where: Mapping[Label, str], chosen: Chosen | None, also: Sequence[str] = ()) -> str:
+def _condition(
+    element: VertexTable | EdgeTable, where: Mapping[Label, str], chosen: Chosen | None, also: Sequence[str] = ()
+) -> str:
+    label: Label = element.label if isinstance(element, VertexTable) else element.edge_type
     parts = [*([where[label]] if label in where else []), *also]
     if chosen is not None:
         parts.append(f"rowid IN ({chosen[label]})")
-    return f" WHERE {' AND '.join(parts)}" if parts else ""
+    return element.where_all(*parts)
 
 
 def _served(
@@ -208,7 +211,7 @@ def reached(
     try:
         for v in definition.vertices:
             conds = [c for c in (where.get(v.label), seeds.get(v.label, "false")) if c is not None]
-            rows = f"SELECT rowid AS rid, 0 AS hop FROM {full_name(con, v.table)} WHERE {' AND '.join(conds)}"
+            rows = f"SELECT rowid AS rid, 0 AS hop FROM {full_name(con, v.table)}{v.where_all(*conds)}"
             with query_errors(f"seeds {v.label!r}", rows):
                 con.execute(f"CREATE TEMP TABLE {tables[v.label].partition('.')[2]} AS {rows}")
         for hop in range(1, hops + 1):
@@ -241,13 +244,13 @@ def _step(
 
     def rows(vertex: VertexTable, name: str) -> str:
         keys = ", ".join(f"{quote_all([k])} AS k{i}" for i, k in enumerate(vertex.key))
-        condition = _condition(vertex.label, where, None)
+        condition = _condition(vertex, where, None)
         return f"(SELECT rowid AS rid, {keys} FROM {full_name(con, vertex.table)}{condition}) AS {name}"
 
     def on(vertex: VertexTable, name: str, own: Sequence[str]) -> str:
         return same(((f"{name}.k{i}", f"e.{quote(c)}") for i, c in enumerate(own)), vertex_key_types(con, vertex))
 
-    edges = f"(SELECT * FROM {full_name(con, edge.table)}{_condition(edge.edge_type, where, None)}) AS e"
+    edges = f"(SELECT * FROM {full_name(con, edge.table)}{_condition(edge, where, None)}) AS e"
     return f"""INSERT INTO {tables[edge.source]}
         SELECT DISTINCT s.rid, {hop} FROM {edges}
         JOIN {rows(destination, "d")} ON {on(destination, "d", edge.destination_key)}

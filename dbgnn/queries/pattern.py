@@ -384,4 +384,4 @@ def _ends(con: duckdb.DuckDBPyConnection, vertex: VertexTable, database: str, ta
     """Return a query for the rowids of the nodes whose keys stand in the columns of the match's table from ``first`` on."""
     pairs = ((f"v.{quote(name)}", f"m.c{first + i}") for i, name in enumerate(vertex.key))
     on = same(pairs, vertex_key_types(con, vertex))
-    return f"SELECT v.rowid AS rid FROM {database}.{vertex.table.sql} AS v SEMI JOIN {table} AS m ON {on}"
+    return f"SELECT v.rowid AS rid FROM {vertex.rows_in(database + '.')} AS v SEMI JOIN {table} AS m ON {on}"

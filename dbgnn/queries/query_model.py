@@ -20,6 +20,7 @@ class NodeQuery:
         keys: Its columns that identify a row; None: the first.
         served: The columns that become attributes; None: all.
         filtered: Some nodes are left out, so that edges to them are no fault.
+        asked: The caller left them out; else the graph's own conditions alone did.
         attach: Attach keys as attributes; None: unless they equal the positions, of all nodes.
         attrs: The attribute that a column becomes, where it is of another name.
     """
@@ -29,6 +30,7 @@ class NodeQuery:
     keys: tuple[str, ...] | None = None
     served: tuple[str, ...] | None = None
     filtered: bool = False
+    asked: bool = True
     attach: bool | None = True
     attrs: Mapping[str, str] = field(default_factory=dict)
 

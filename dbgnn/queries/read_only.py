@@ -19,7 +19,7 @@ import duckdb
 from dbgnn.duckdb_functions import acts
 from dbgnn.errors import SqlError
 from dbgnn.masking import hidden_in_errors
-from dbgnn.parse_tree import LONGEST_QUERY, check_text, depths, serialized, short, walk
+from dbgnn.parse_tree import LONGEST_QUERY, check_text, depths, query_of_view, serialized, short, walk
 from dbgnn.schema.catalog import folded
 from dbgnn.sql import first_line, split_statements
 
@@ -162,7 +162,7 @@ class _Reading:
         """
         found: dict[str, list[str]] = {}
         for name, text in self._con.execute(query).fetchall():
-            found.setdefault(folded(name), []).append(_query_of_view(text))
+            found.setdefault(folded(name), []).append(query_of_view(text))
         return found
 
     def _nodes(self, text: str) -> list[dict[str, Any]]:
@@ -173,17 +173,6 @@ class _Reading:
         raw, strings = text.encode(), (duckdb.token_type.string_const, duckdb.token_type.comment)
         names = [_WORD.match(raw, start) for start, kind in duckdb.tokenize(text) if kind not in strings]
         return [{"class": "FUNCTION", "function_name": (n[1] or n[0]).decode(errors="replace")} for n in names if n]
-
-
-def _query_of_view(text: str) -> str:
-    """Return the query in a ``CREATE VIEW name (…) AS query;``."""
-    raw, depth = text.encode(), 0
-    for start, kind in duckdb.tokenize(text):
-        if kind == duckdb.token_type.operator:
-            depth += (raw[start : start + 1] == b"(") - (raw[start : start + 1] == b")")
-        elif kind == duckdb.token_type.keyword and depth == 0 and raw[start : start + 2].upper() == b"AS":
-            return raw[start + 2 :].decode().strip().removesuffix(";")
-    return text
 
 
 def names_bound(con: duckdb.DuckDBPyConnection, text: str) -> set[str]:

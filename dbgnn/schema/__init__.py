@@ -6,8 +6,9 @@ Works on DuckDB connections; knows neither `Database` nor torch.
 from __future__ import annotations
 
 from dbgnn.schema.catalog import ForeignKey, columns, find_table, foreign_keys, primary_keys, tables
-from dbgnn.schema.ddl import CreateGraph, DropGraph, Statement, parse_statement
+from dbgnn.schema.ddl import parse_statement
 from dbgnn.schema.describe import describe
+from dbgnn.schema.graph_statement import CreateGraph, DropGraph, Statement
 from dbgnn.schema.infer import INFERRED, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import is_reserved

@@ -13,7 +13,7 @@ import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema.model import TableName
-from dbgnn.schema.render import shown, shown_table
+from dbgnn.schema.render import shown
 from dbgnn.sql import quote
 
 #: The schema in which dbgnn keeps what is its own.
@@ -96,11 +96,29 @@ def find_table(con: duckdb.DuckDBPyConnection, name: str, schema: str | None = N
     )
     if view is not None:
         seen = TableName(view[1], view[0])
-        raise SchemaError(
-            f"{str(seen)!r} is a view, and a graph needs tables. CREATE TABLE … AS FROM {shown_table(seen)}, and use that "
-            "table."
-        )
+        raise SchemaError(f"{str(seen)!r} is a view, and a table is needed here. {table_of_view(con, seen)}")
     raise UnknownNameError(f"There is no table {shown!r}" + near_misses(shown, tables(con)))
+
+
+def table_of_view(con: duckdb.DuckDBPyConnection, view: TableName) -> str:
+    """Return the sentence that says how to make a table of a view, with a name that is free."""
+    rows = con.execute(
+        "SELECT lower(table_name) FROM information_schema.tables WHERE table_catalog = current_database() "
+        "AND lower(table_schema) = lower(?)",
+        [view.schema],
+    ).fetchall()
+    taken, n = {name for (name,) in rows}, 1
+    name = f"{view.name}_table"
+    while name.lower() in taken:
+        n += 1
+        name = f"{view.name}_table_{n}"
+    copy = TableName(name, view.schema)
+    return f"Make a table of it, and use that: CREATE TABLE {_full(copy)} AS FROM {_full(view)}"
+
+
+def _full(table: TableName) -> str:
+    """Return a table's name as it means the same in every schema, as one would write it."""
+    return f"{shown(table.schema)}.{shown(table.name)}"
 
 
 def columns(con: duckdb.DuckDBPyConnection, table: TableName) -> dict[str, str]:

@@ -4,14 +4,18 @@ Neither DuckDB nor sqlglot knows these statements, so sqlglot's tokenizer cuts t
 recursive descent over the tokens reads it. What the names stand for is not known here; see `resolve.py`.
 
     CREATE [OR REPLACE] PROPERTY GRAPH [IF NOT EXISTS] name
-      {VERTEX | NODE} TABLES (table [[AS] alias] [KEY (column, …)] [LABEL label] [properties], …)
+      {VERTEX | NODE} TABLES (table [[AS] alias] [KEY (column, …)] [LABEL label] [properties] [WHERE condition], …)
       [{EDGE | RELATIONSHIP} TABLES (table [[AS] alias] [KEY (column, …)]
-         SOURCE end DESTINATION end [LABEL label] [properties], …)]
+         SOURCE end DESTINATION end [LABEL label] [properties] [WHERE condition], …)]
     DROP PROPERTY GRAPH [IF EXISTS] name [CASCADE | RESTRICT]
 
     end:         KEY (column, …) REFERENCES vertex [(column, …)]  |  vertex
     properties:  NO PROPERTIES  |  PROPERTIES (column, …)
                  |  PROPERTIES [ARE] ALL COLUMNS [EXCEPT (column, …)]
+
+WHERE is ours, not the standard's: only the rows for which the condition is true are nodes, or edges. The clauses stand in any
+order. A condition ends where the next clause begins, which is a word of the grammar behind an operand: in
+``WHERE source = 'web' LABEL l`` the column stands where an operand is expected, and LABEL where none can be.
 """
 
 from __future__ import annotations
@@ -25,91 +29,32 @@ from sqlglot import Token, TokenType
 from sqlglot.errors import SqlglotError
 
 from dbgnn.errors import SqlError
+from dbgnn.schema.graph_statement import (
+    CreateGraph,
+    DropGraph,
+    EdgeSpec,
+    EndSpec,
+    Properties,
+    Statement,
+    TableRef,
+    VertexSpec,
+)
 
 #: Lines of the statement shown on each side of a mistake.
 _CONTEXT = 5
 
-_CLAUSES = ("KEY", "LABEL", "PROPERTIES", "NO", "SOURCE", "DESTINATION", "AS")
+_CLAUSES = ("KEY", "LABEL", "PROPERTIES", "NO", "SOURCE", "DESTINATION", "AS", "WHERE")
 
+#: Words of SQL behind which a condition goes on with an operand, so that a word of the grammar there is a column.
+_BEFORE_OPERANDS = frozenset(
+    (
+        "ALL AND ANY BETWEEN BY CASE COLLATE DISTINCT ELSE ESCAPE FROM GLOB ILIKE IN IS LIKE NOT OR SIMILAR SOME THEN TO WHEN "
+        "WHERE ZONE"
+    ).split()
+)
 
-@dataclass(frozen=True, slots=True)
-class TableRef:
-    """A table's name as written; schema None: not said."""
-
-    name: str
-    schema: str | None = None
-    catalog: str | None = None
-
-    def __str__(self) -> str:
-        return ".".join(part for part in (self.catalog, self.schema, self.name) if part is not None)
-
-
-@dataclass(frozen=True, slots=True)
-class Properties:
-    """A properties clause. ``names`` None: all columns but those in ``without``."""
-
-    names: tuple[str, ...] | None = None
-    without: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class VertexSpec:
-    """One entry of ``VERTEX TABLES`` as written; None: not said."""
-
-    table: TableRef
-    alias: str | None = None
-    key: tuple[str, ...] | None = None
-    label: str | None = None
-    properties: Properties | None = None
-
-    @property
-    def reference(self) -> str:
-        """The name by which edges refer to it."""
-        return self.alias if self.alias is not None else self.table.name
-
-
-@dataclass(frozen=True, slots=True)
-class EndSpec:
-    """One end of an edge table as written. ``columns`` None: the foreign key; ``references`` None: the vertex's key."""
-
-    vertex: TableRef
-    columns: tuple[str, ...] | None = None
-    references: tuple[str, ...] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EdgeSpec:
-    """One entry of ``EDGE TABLES`` as written."""
-
-    table: TableRef
-    source: EndSpec
-    destination: EndSpec
-    alias: str | None = None
-    key: tuple[str, ...] | None = None
-    label: str | None = None
-    properties: Properties | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CreateGraph:
-    """A ``CREATE PROPERTY GRAPH`` statement."""
-
-    name: str
-    vertices: tuple[VertexSpec, ...]
-    edges: tuple[EdgeSpec, ...] = ()
-    or_replace: bool = False
-    if_not_exists: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class DropGraph:
-    """A ``DROP PROPERTY GRAPH`` statement."""
-
-    name: str
-    if_exists: bool = False
-
-
-Statement = CreateGraph | DropGraph
+#: Marks behind which it does not: they end an operand.
+_AFTER_OPERANDS = (")", "]", "}")
 
 
 def parse_statement(query: str) -> Statement | None:
@@ -273,14 +218,14 @@ class _Parser:
         vertices = [self.vertex()]
         while self.take(","):
             vertices.append(self.vertex())
-        self.close("KEY", "LABEL", "PROPERTIES")
+        self.close("KEY", "LABEL", "PROPERTIES", "WHERE")
         edges = []
         if self.take("EDGE") or self.take("RELATIONSHIP"):
             self.expect("TABLES", "(")
             edges.append(self.edge())
             while self.take(","):
                 edges.append(self.edge())
-            self.close("LABEL", "PROPERTIES")
+            self.close("LABEL", "PROPERTIES", "WHERE")
         return CreateGraph(name, tuple(vertices), tuple(edges), or_replace, if_not_exists)
 
     def close(self, *clauses: str) -> None:
@@ -300,7 +245,8 @@ class _Parser:
         clauses = _Clauses(self.table(), self.alias())
         while self.clause(clauses):
             pass
-        return VertexSpec(clauses.table, clauses.alias, clauses.key, clauses.label, clauses.properties)
+        c = clauses
+        return VertexSpec(c.table, c.alias, c.key, c.label, c.properties, c.condition)
 
     def edge(self) -> EdgeSpec:
         clauses = _Clauses(self.table(), self.alias())
@@ -325,6 +271,7 @@ class _Parser:
             clauses.key,
             clauses.label,
             clauses.properties,
+            clauses.condition,
         )
 
     def end(self) -> EndSpec:
@@ -358,6 +305,9 @@ class _Parser:
         elif self.at("NO", "PROPERTIES"):
             self.once("PROPERTIES", clauses.properties, token)
             clauses.properties = self.properties()
+        elif self.take("WHERE"):
+            self.once("WHERE", clauses.condition, token)
+            clauses.condition = self.condition()
         else:
             return False
         return True
@@ -365,6 +315,31 @@ class _Parser:
     def once(self, word: str, value: object, token: Token | None) -> None:
         if value is not None:
             self.stop(f"{word} is there twice", token)
+
+    def condition(self) -> str:
+        """Return the text of the condition behind WHERE, as it stands; what it may hold is judged by DuckDB's tree of it."""
+        first, depth = self.position, 0
+        while (token := self.token) is not None:
+            is_mark = token.token_type not in (TokenType.IDENTIFIER, TokenType.STRING)
+            mark = self._text(token) if is_mark else ""
+            if depth == 0 and (mark in (")", ",", ";") or (self.at(*_CLAUSES) and self._is_behind_operand(first))):
+                break
+            depth += (mark in ("(", "[", "{")) - (mark in _AFTER_OPERANDS)
+            self.position += 1
+        if self.position == first:
+            self.fail("a condition, as in WHERE deleted_at IS NULL")
+        return self.query[self.tokens[first].start : self.tokens[self.position - 1].end + 1]
+
+    def _is_behind_operand(self, first: int) -> bool:
+        """Whether what comes before the token, in a condition that begins at a token, ends an operand."""
+        if self.position == first:
+            return False
+        before = self.tokens[self.position - 1]
+        if before.token_type in (TokenType.IDENTIFIER, TokenType.STRING):
+            return True
+        text = self._text(before)
+        is_word = text[-1:].isalnum() or text[-1:] in "_'"
+        return text in _AFTER_OPERANDS or (is_word and text.upper() not in _BEFORE_OPERANDS)
 
     def properties(self) -> Properties:
         if self.take("NO"):
@@ -387,6 +362,7 @@ class _Clauses:
     key: tuple[str, ...] | None = None
     label: str | None = None
     properties: Properties | None = None
+    condition: str | None = None
 
 
 def _marked(query: str, offset: int) -> str:

@@ -44,23 +44,29 @@ def describe(
     blocks = [_title(graph, inferred=inferred)]
     for vertex in graph.vertices:
         shown = served(graph, vertex, types[vertex.table], back, keys)
-        count = known[vertex.label] if vertex.label in known else _count(con, vertex.table)
+        count = known[vertex.label] if vertex.label in known else _count(con, vertex)
         key = [("key", _typed(types[vertex.table], vertex.key))]
         instead = _instead(graph, vertex)
-        heading = f"Node type {vertex.label!r}: {count:,} rows of table {one_line(vertex.table)}"
+        heading = f"Node type {vertex.label!r}: {count:,} rows of table {_named(vertex)}"
         blocks.append("\n".join([heading, *_rows(key, shown, count, (vertex.table, vertex.label), instead=instead)]))
     for edge in graph.edges:
         shown = served(graph, edge, types[edge.table], back, keys)
-        count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge.table)
+        count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge)
         ends = _ends(types[edge.table], graph, edge)
         instead = _instead(graph, edge)
-        heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {one_line(edge.table)}"
+        heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {_named(edge)}"
         blocks.append("\n".join([heading, *_rows(ends, shown, count, (edge.table, edge.edge_type), instead=instead)]))
     if inferred and (rest := _unused(types, graph)):
         blocks.append(f"Tables without a part in it: {', '.join(map(one_line, rest))}")
     if gone := _gone(types, graph):
         blocks.append(f"Key columns that are gone: {', '.join(map(one_line, gone))}. {DECLARE_AGAIN}")
     return "\n\n".join(blocks)
+
+
+def _named(element: VertexTable | EdgeTable) -> str:
+    """Return the table on one line, with its condition and the view that names both."""
+    view = "" if element.view is None else f" (view {one_line(element.view.name)})"
+    return f"{one_line(element.described)}{view}"
 
 
 def _gone(types: Types, graph: PropertyGraph) -> list[str]:
@@ -84,8 +90,8 @@ def _title(graph: PropertyGraph, *, inferred: bool) -> str:
     return f"Property graph {graph.name!r}{kind}: {nodes} node type{'s' * (nodes != 1)}, {edges} edge type{'s' * (edges != 1)}"
 
 
-def _count(con: duckdb.DuckDBPyConnection, table: TableName) -> int:
-    row = first_row(con, f"SELECT count(*) FROM {table.sql}")
+def _count(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> int:
+    row = first_row(con, f"SELECT count(*) FROM {element.rows}")
     return 0 if row is None else int(row[0])
 
 

@@ -41,7 +41,56 @@ class TableName:
 
 
 @dataclass(frozen=True, slots=True)
-class VertexTable:
+class View:
+    """A view that a graph names in the place of the table that it is a part of.
+
+    Attributes:
+        name: The view.
+        definition: Its text in DuckDB's catalog when the graph was declared, by which a change is seen.
+    """
+
+    name: TableName
+    definition: str
+
+
+class _ChosenRows:
+    """The rows of a table that are nodes or edges: all of them, or those for which a condition is true."""
+
+    __slots__ = ()
+
+    table: TableName
+    condition: str | None
+    view: View | None
+
+    @property
+    def rows(self) -> str:
+        """SQL of the rows, for FROM: their columns and ``rowid``."""
+        return self.rows_in("")
+
+    def rows_in(self, database: str) -> str:
+        """As :attr:`rows`, by the full name of the table; ``database`` is quoted, with a point behind it."""
+        if self.condition is None:
+            return f"{database}{self.table.sql}"
+        return f"(SELECT rowid, * FROM {database}{self.table.sql} WHERE {self.where})"
+
+    @property
+    def where(self) -> str:
+        """SQL of the condition in parentheses; ``true`` where there is none. The line ends a comment."""
+        return "true" if self.condition is None else f"({self.condition}\n)"
+
+    def where_all(self, *conditions: str) -> str:
+        """Return the WHERE for rows of the table that fulfil the condition and others; "" where there is none."""
+        parts = [*([] if self.condition is None else [self.where]), *conditions]
+        return f" WHERE {' AND '.join(parts)}" if parts else ""
+
+    @property
+    def described(self) -> str:
+        """The table and the condition, for people."""
+        return str(self.table) if self.condition is None else f"{self.table} WHERE {self.condition}"
+
+
+@dataclass(frozen=True, slots=True)
+class VertexTable(_ChosenRows):
     """A table whose rows are the nodes of one type.
 
     Attributes:
@@ -49,16 +98,20 @@ class VertexTable:
         label: The PyG node type; the name of the table unless ``LABEL`` says otherwise.
         key: The columns that identify a row; of any type, one or more.
         properties: The columns served as tensors; None: every column that can become one.
+        condition: A SQL condition over the columns of a row, checked; only rows for which it is true count. None: all.
+        view: The view by which the graph names the table, its columns and the condition; None: it names the table.
     """
 
     table: TableName
     label: str
     key: tuple[str, ...]
     properties: tuple[str, ...] | None = None
+    condition: str | None = None
+    view: View | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class EdgeTable:
+class EdgeTable(_ChosenRows):
     """A table whose rows are the edges of one type.
 
     Attributes:
@@ -69,6 +122,8 @@ class EdgeTable:
         destination: The label of the vertex table at the destination.
         destination_key: The columns of this table that hold the destination's key.
         properties: The columns served as tensors; None: every column that can become one.
+        condition: A SQL condition over the columns of a row, checked; only rows for which it is true count. None: all.
+        view: The view by which the graph names the table, its columns and the condition; None: it names the table.
     """
 
     table: TableName
@@ -78,6 +133,8 @@ class EdgeTable:
     destination: str
     destination_key: tuple[str, ...]
     properties: tuple[str, ...] | None = None
+    condition: str | None = None
+    view: View | None = None
 
     @property
     def edge_type(self) -> EdgeType:

@@ -27,13 +27,14 @@ from dbgnn.schema.catalog import (
     own_table,
 )
 from dbgnn.schema.infer import INFERRED, infer
-from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable, View
 from dbgnn.schema.render import shown
+from dbgnn.schema.row_conditions import check_rows
 
 _Element = TypeVar("_Element", VertexTable, EdgeTable)
 
-#: Raised when the JSON changes in a way older code would misread.
-_VERSION = 1
+#: Raised when the JSON changes in a way older code would misread. Graphs that it would not misread keep the first number.
+_VERSION, _WITHOUT_CONDITIONS = 2, 1
 
 #: The columns of the table, and how much of what is not understood a message shows.
 _GRAPHS = {"name": "VARCHAR", "definition": "VARCHAR"}
@@ -102,6 +103,7 @@ def load(con: duckdb.DuckDBPyConnection, name: str | None) -> PropertyGraph:
         raise UnknownNameError(f"There is no property graph {name!r}" + near_misses(name, names))
     graph = stored(con, known)
     check_tables(con, graph.tables)  # again: since it was declared, the file may have got another name
+    check_rows(con, graph)  # again: what a file holds may be anybody's, and its tables and views may have changed
     return graph
 
 
@@ -181,7 +183,12 @@ def forget_index(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 def to_json(graph: PropertyGraph) -> str:
     """Return the graph as JSON; :func:`from_json` gives back an equal one."""
-    return json.dumps({"version": _VERSION, **asdict(graph)}, ensure_ascii=False)
+    plain = all(e.condition is None and e.view is None for e in graph.elements)
+    data = {"version": _WITHOUT_CONDITIONS if plain else _VERSION, **asdict(graph)}
+    if plain:
+        for element in (*data["vertices"], *data["edges"]):
+            del element["condition"], element["view"]
+    return json.dumps(data, ensure_ascii=False)
 
 
 def from_json(text: object, name: str | None = None) -> PropertyGraph:
@@ -212,7 +219,7 @@ def _not_ours(name: str | None, found: str) -> SchemaError:
 
 def _from_dict(data: dict[str, Any]) -> PropertyGraph:
     version = data["version"]
-    if version != _VERSION:
+    if version not in (_VERSION, _WITHOUT_CONDITIONS) or isinstance(version, bool):
         if not isinstance(version, int) or version < _VERSION:
             raise TypeError(version)
         raise SchemaError(f"This property graph was written by a newer dbgnn (format {version!r}); upgrade dbgnn.")
@@ -222,7 +229,9 @@ def _from_dict(data: dict[str, Any]) -> PropertyGraph:
     return PropertyGraph(
         name=_text(data["name"]),
         vertices=tuple(
-            VertexTable(_table(v["table"]), _text(v["label"]), _texts(v["key"]), _properties(v["properties"]))
+            VertexTable(
+                _table(v["table"]), _text(v["label"]), _texts(v["key"]), _properties(v["properties"]), *_rows(v, version)
+            )
             for v in data["vertices"]
         ),
         edges=tuple(
@@ -234,6 +243,7 @@ def _from_dict(data: dict[str, Any]) -> PropertyGraph:
                 _text(e["destination"]),
                 _texts(e["destination_key"]),
                 _properties(e["properties"]),
+                *_rows(e, version),
             )
             for e in data["edges"]
         ),
@@ -247,6 +257,17 @@ def _table(found: Any) -> TableName:
     if folded(table.schema) == OWN_SCHEMA:
         raise ValueError(table)
     return table
+
+
+def _rows(found: Any, version: int) -> tuple[str | None, View | None]:
+    """Return the condition on the rows of a table, and the view that it was named by."""
+    if version == _WITHOUT_CONDITIONS:
+        return None, None
+    condition, view = found["condition"], found["view"]
+    return (
+        None if condition is None else _text(condition),
+        None if view is None else View(_table(view["name"]), _text(view["definition"])),
+    )
 
 
 def _text(found: Any) -> str:

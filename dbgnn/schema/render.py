@@ -56,14 +56,21 @@ def _properties(names: tuple[str, ...] | None) -> str:
 
 
 def _vertex(v: VertexTable) -> str:
-    alias = "" if v.label == v.table.name else f" AS {shown(v.label)}"
-    return f"{shown_table(v.table)}{alias} KEY {_list(v.key)}{_properties(v.properties)}"
+    named = v.table if v.view is None else v.view.name
+    alias = "" if v.label == named.name else f" AS {shown(v.label)}"
+    return f"{shown_table(named)}{alias} KEY {_list(v.key)}{_properties(v.properties)}{_condition(v)}"
 
 
 def _edge(e: EdgeTable, graph: PropertyGraph) -> str:
-    label = "" if e.label == e.table.name else f" LABEL {shown(e.label)}"
+    named = e.table if e.view is None else e.view.name
+    label = "" if e.label == named.name else f" LABEL {shown(e.label)}"
     ends = " ".join(
         f"{word} KEY {_list(columns)} REFERENCES {shown(vertex)} {_list(graph.vertex(vertex).key)}"
         for word, columns, vertex in (("SOURCE", e.source_key, e.source), ("DESTINATION", e.destination_key, e.destination))
     )
-    return f"{shown_table(e.table)} {ends}{label}{_properties(e.properties)}"
+    return f"{shown_table(named)} {ends}{label}{_properties(e.properties)}{_condition(e)}"
+
+
+def _condition(element: VertexTable | EdgeTable) -> str:
+    """Return the condition where the statement has to say it, behind all else; that of a view is the view's."""
+    return "" if element.condition is None or element.view is not None else f" WHERE {element.condition}"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import duckdb
 
-from dbgnn.errors import SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.schema.catalog import (
     check_tables,
     columns,
@@ -17,13 +17,17 @@ from dbgnn.schema.catalog import (
     foreign_keys,
     key_columns,
     primary_keys,
+    table_of_view,
 )
-from dbgnn.schema.ddl import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
+from dbgnn.schema.graph_statement import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
 from dbgnn.schema.keys import check_reference, vertex_key_types
-from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable, View
 from dbgnn.schema.registry import find_graph, forget_index, graph_names, remove_graph, save, stored, transaction
 from dbgnn.schema.remedy import remedy
+from dbgnn.schema.render import shown, shown_table
+from dbgnn.schema.row_conditions import always_null, check_condition, run_condition
 from dbgnn.schema.types import Column, tensor_columns
+from dbgnn.schema.views import find_view, seen_through
 from dbgnn.schema.written import written
 
 
@@ -69,8 +73,8 @@ def _topology(graph: PropertyGraph) -> PropertyGraph:
     return replace(
         graph,
         name="",
-        vertices=tuple(replace(v, properties=None) for v in graph.vertices),
-        edges=tuple(replace(e, properties=None) for e in graph.edges),
+        vertices=tuple(replace(v, properties=None, view=None) for v in graph.vertices),
+        edges=tuple(replace(e, properties=None, view=None) for e in graph.edges),
     )
 
 
@@ -93,6 +97,69 @@ def resolve(con: duckdb.DuckDBPyConnection, statement: CreateGraph) -> PropertyG
     return graph
 
 
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """What an entry of a statement names: rows and columns of a table.
+
+    Attributes:
+        table: The table.
+        called: What it was named by, the table or a view.
+        condition: Which rows; None: all.
+        view: The view.
+        hidden: The columns of the table that the view does not show.
+    """
+
+    table: TableName
+    called: str
+    condition: str | None = None
+    view: View | None = None
+    hidden: frozenset[str] = frozenset()
+
+    def column(self, con: duckdb.DuckDBPyConnection, name: str) -> str:
+        """Return a column as the catalog spells it; raise :class:`UnknownNameError` where there is none to be seen."""
+        found = find_column(con, self.table, name)
+        if found in self.hidden and self.view is not None:
+            shown = [c for c in columns(con, self.table) if c not in self.hidden]
+            raise UnknownNameError(f"View {str(self.view.name)!r} has no column {name!r}" + near_misses(name, shown))
+        return found
+
+
+def _named(con: duckdb.DuckDBPyConnection, spec: VertexSpec | EdgeSpec) -> _Named:
+    """Find the table, or the view of a table, that an entry names; its condition is checked, and run once."""
+    ref = spec.table
+    try:
+        table = _table(con, ref)
+    except UnknownNameError:
+        raise
+    except SchemaError:
+        if (view := find_view(con, ref.name, ref.schema)) is None:
+            raise
+        return _of_view(con, view, spec)
+    if spec.condition is not None:
+        check_condition(con, table, spec.condition)
+    return _Named(table, table.name, spec.condition)
+
+
+def _of_view(con: duckdb.DuckDBPyConnection, view: TableName, spec: VertexSpec | EdgeSpec) -> _Named:
+    seen = seen_through(con, view)
+    if spec.condition is not None:
+        both = f"({seen.condition}) AND ({spec.condition})" if seen.condition else spec.condition
+        raise SchemaError(
+            f"{str(view)!r} is a view of table {str(seen.table)!r}; a condition goes with the table: "
+            f"{shown_table(seen.table)} AS {shown(spec.alias or view.name)} … WHERE {both}."
+        )
+    if seen.condition is not None:
+        try:
+            check_condition(con, seen.table, seen.condition)
+        except SqlError as error:
+            raise SchemaError(
+                f"{str(view)!r} is a view whose condition a graph cannot use: {str(error).rstrip('.')}. "
+                f"{table_of_view(con, view)}"
+            ) from error
+    hidden = frozenset(columns(con, seen.table)) - set(seen.columns)
+    return _Named(seen.table, view.name, seen.condition, View(seen.name, seen.definition), hidden)
+
+
 def _table(con: duckdb.DuckDBPyConnection, ref: TableRef) -> TableName:
     current = current_database(con)
     if ref.catalog is not None and ref.catalog.lower() != current.lower():
@@ -101,55 +168,65 @@ def _table(con: duckdb.DuckDBPyConnection, ref: TableRef) -> TableName:
 
 
 def _vertex(con: duckdb.DuckDBPyConnection, spec: VertexSpec) -> VertexTable:
-    table = _table(con, spec.table)
+    named = _named(con, spec)
+    table = named.table
     if spec.key is not None:
-        key = tuple(find_column(con, table, name) for name in spec.key)
+        key = tuple(named.column(con, name) for name in spec.key)
     else:
         found = primary_keys(con).get(table)
-        if found is None:
+        if found is None or named.hidden.intersection(found):
+            shown_columns = [c for c in columns(con, table) if c not in named.hidden]
+            what = "table" if named.view is None else "view"
             raise SchemaError(
-                f"The table {str(table)!r} has no primary key; say which columns identify a row: {spec.reference} KEY (…)"
-                f" (there are: {', '.join(columns(con, table))})."
+                f"The {what} {named.called!r} has no primary key; say which columns identify a row: {spec.reference} KEY (…)"
+                f" (there are: {', '.join(shown_columns)})."
             )
         key = found
-    label = spec.label or spec.alias or table.name
-    vertex = VertexTable(table, label, key, _properties(con, table, spec.properties, set(key), nodes_too=False))
+    label = spec.label or spec.alias or named.called
+    properties = _properties(con, named, spec.properties, set(key), nodes_too=False)
+    vertex = VertexTable(table, label, key, properties, named.condition, named.view)
     vertex_key_types(con, vertex)
+    run_condition(con, vertex)
     return vertex
 
 
 def _edge(con: duckdb.DuckDBPyConnection, spec: EdgeSpec, vertices: dict[str, VertexTable]) -> EdgeTable:
-    table = _table(con, spec.table)
+    named = _named(con, spec)
     for name in spec.key or ():
-        find_column(con, table, name)
-    source, source_key = _end(con, table, spec.source, vertices, "SOURCE")
-    destination, destination_key = _end(con, table, spec.destination, vertices, "DESTINATION")
-    return EdgeTable(
-        table=table,
-        label=spec.label or spec.alias or table.name,
+        named.column(con, name)
+    source, source_key = _end(con, named, spec.source, vertices, "SOURCE")
+    destination, destination_key = _end(con, named, spec.destination, vertices, "DESTINATION")
+    edge = EdgeTable(
+        table=named.table,
+        label=spec.label or spec.alias or named.called,
         source=source.label,
         source_key=source_key,
         destination=destination.label,
         destination_key=destination_key,
         properties=_properties(
             con,
-            table,
+            named,
             spec.properties,
             {*source_key, *destination_key},
-            nodes_too=any(v.table == table for v in vertices.values()),
+            nodes_too=any(v.table == named.table for v in vertices.values()),
         ),
+        condition=named.condition,
+        view=named.view,
     )
+    run_condition(con, edge)
+    return edge
 
 
 def _end(
-    con: duckdb.DuckDBPyConnection, table: TableName, end: EndSpec, vertices: dict[str, VertexTable], word: str
+    con: duckdb.DuckDBPyConnection, named: _Named, end: EndSpec, vertices: dict[str, VertexTable], word: str
 ) -> tuple[VertexTable, tuple[str, ...]]:
     """Return the vertex table at one end, and the edge table's columns in the order of its key."""
+    table = named.table
     vertex = _referred(con, end.vertex, vertices, f"The edge table {str(table)!r}: {word}")
     if end.columns is None:
         own, theirs = _foreign_key(con, table, vertex, word)
     else:
-        own = tuple(find_column(con, table, name) for name in end.columns)
+        own = tuple(named.column(con, name) for name in end.columns)
         theirs = vertex.key if end.references is None else tuple(find_column(con, vertex.table, n) for n in end.references)
     where = f"The edge table {str(table)!r}: {word} KEY ({', '.join(own)}) REFERENCES {end.vertex} ({', '.join(theirs)})"
     if set(theirs) != set(vertex.key):
@@ -164,8 +241,10 @@ def _end(
 def _referred(con: duckdb.DuckDBPyConnection, ref: TableRef, vertices: dict[str, VertexTable], where: str) -> VertexTable:
     """Find a vertex table by its alias or name, or else by its label or its name with the schema."""
     if ref.schema is not None:
-        table = _table(con, ref)
-        found = [v for v in vertices.values() if v.table == table]
+        table = find_view(con, ref.name, ref.schema) or _table(con, ref)
+        found = [v for v in vertices.values() if v.table == table and v.view is None] or [
+            v for v in vertices.values() if v.view is not None and v.view.name == table
+        ]
     elif (vertex := vertices.get(folded(ref.name))) is not None:
         return vertex
     else:
@@ -192,22 +271,28 @@ def _foreign_key(
 
 
 def _properties(
-    con: duckdb.DuckDBPyConnection, table: TableName, clause: Properties | None, keys: set[str], *, nodes_too: bool
+    con: duckdb.DuckDBPyConnection, named: _Named, clause: Properties | None, keys: set[str], *, nodes_too: bool
 ) -> tuple[str, ...] | None:
     """Return the names as the catalog spells them; None stands for what is served where nothing is said.
 
-    For edges whose table is a vertex table too (``nodes_too``) that is nothing, so that ALL COLUMNS is a list there.
+    For edges whose table is a vertex table too (``nodes_too``) that is nothing, so that ALL COLUMNS is a list there. Of a view
+    that hides columns, what is served is a list.
     """
-    if clause is None or (clause == Properties() and not nodes_too):
+    if clause is None and (nodes_too or not named.hidden):
         return None
+    if clause == Properties() and not nodes_too and not named.hidden:
+        return None
+    clause, table = clause or Properties(), named.table
     found = {c.name: c for c in tensor_columns(con, table)}
     if clause.names is None:
         constraints = key_columns(con).get(table, {})
         keys |= {name for name in found if folded(name) in constraints}
-        without, back = {find_column(con, table, name) for name in clause.without} | keys, written(con)
-        all_others = (c.name for c in found.values() if c.reason is None and c.name not in without)
-        return tuple(name for name in all_others if not back.column(table, name))
-    names = tuple(find_column(con, table, name) for name in clause.names)
+        nulls = frozenset[str]() if named.condition is None else always_null(named.condition)
+        keys |= {name for name in found if folded(name) in nulls}
+        without = {named.column(con, name) for name in clause.without} | keys | named.hidden
+        back, others = written(con), (c.name for c in found.values() if c.reason is None)
+        return tuple(name for name in others if name not in without and not back.column(table, name))
+    names = tuple(named.column(con, name) for name in clause.names)
     for name in names:
         if (reason := found[name].reason) is not None:
             raise SchemaError(

@@ -11,6 +11,7 @@ from dbgnn.errors import UnknownNameError, near_misses
 from dbgnn.schema.catalog import DECLARE_AGAIN, KeyColumns, columns, folded, key_columns
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import attribute_names
+from dbgnn.schema.row_conditions import always_null
 from dbgnn.schema.written import Written, written
 
 _NUMBERS = {
@@ -195,9 +196,12 @@ def served(
             f"{near_misses(gone[0], by_name)}. {DECLARE_AGAIN}"
         )
 
+    nulls = frozenset[str]() if element.condition is None else always_null(element.condition)
+
     def reason(column: Column) -> str | None:
         no_feature = WRITTEN_BACK if back.column(element.table, column.name) else other
-        return roles.get(column.name) or column.reason or no_feature
+        null = "NULL in every row, by the condition" if folded(column.name) in nulls else None
+        return roles.get(column.name) or column.reason or no_feature or null
 
     rest = (replace(c, reason=reason(c)) for c in found if c.name not in listed)
     return [*(by_name[name] for name in listed), *rest]

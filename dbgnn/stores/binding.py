@@ -53,7 +53,7 @@ class Binding:
         self.graph = graph
         self.selection = dict(selection or {})
         self._homogeneous = homogeneous
-        self._dangling = "error"
+        self._dangling: str | None = "error"
         self._lock = threading.RLock()
         self._sources: tuple[object, dict[Label, Source]] = (None, {})
         if homogeneous and (len(definition.vertices) > 1 or len(definition.edges) > 1):
@@ -257,8 +257,11 @@ class Binding:
         self.db.need_no_transaction(what)
         with self._lock:
             self.redefine(schema.current(self.db.cursor(), self.definition))
-            dropped = any(e.dropped for e in self.topology().edges.values()) if self.definition.edges else False
-            self._dangling = "drop" if dropped else "error"
+            dropped = [e.edge for e in self.topology().edges.values() if e.dropped] if self.definition.edges else []
+            ends = {end for edge in dropped for end in (edge.source, edge.destination)}
+            by_condition = any(self.definition.vertex(end).condition is not None for end in ends)
+            # An edge that a condition leaves out is no edge that dangles: then it is as the last time.
+            self._dangling = None if by_condition else "drop" if dropped else "error"
             yield
 
     def rebuild(self) -> None:

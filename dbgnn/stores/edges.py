@@ -180,7 +180,7 @@ def _with_nodes(
         tables.create_nodes(con, vertex.table, vertex.key[0], wanted, comment)
         return definition.with_vertex(vertex)
     vertex = definition.vertex(label)
-    count = int(tables.one(con, f"SELECT count(*) FROM {vertex.table.sql}"))
+    count = int(tables.one(con, f"SELECT count(*) FROM {vertex.rows}"))
     if tables.comment_of(con, vertex.table) == tables.NODES_COUNTED:
         if wanted > count:
             tables.add_nodes(con, vertex.table, vertex.key[0], count, wanted)
@@ -240,4 +240,4 @@ def _keys_are_ids(con: duckdb.DuckDBPyConnection, vertex: VertexTable, index: Ve
     if index is not None:
         return index.dense
     key = quote_all(vertex.key)
-    return bool(tables.one(con, f"SELECT coalesce(min({key}) = 0 AND max({key}) = count(*) - 1, true) FROM {vertex.table.sql}"))
+    return bool(tables.one(con, f"SELECT coalesce(min({key}) = 0 AND max({key}) = count(*) - 1, true) FROM {vertex.rows}"))

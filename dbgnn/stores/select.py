@@ -53,7 +53,8 @@ def select_rows(source: Source, columns: Sequence[Column], rows: range | None, *
         return " UNION ALL ".join(scans)
     column = "t.rowid" if ids is None else "m.id"
     origin = f"{table} AS t" if ids is None else f"{table} AS t JOIN {ids} AS m ON m.rid = t.rowid"
-    where = "" if rows == range(source.num_rows) else f" WHERE {column} BETWEEN {rows.start} AND {rows.stop - 1}"
+    is_all = rows == range(source.num_rows) and source.element.condition is None  # a condition may leave out the rows behind
+    where = "" if is_all else f" WHERE {column} BETWEEN {rows.start} AND {rows.stop - 1}"
     shift = f" - {rows.start}" if rows.start else ""
     return f"SELECT {column}{shift} AS pos{values} FROM {origin}{where}"
 
@@ -92,7 +93,9 @@ def select_ids(source: Source, types: Sequence[str]) -> str:
     ]
     table, on = source.table.sql, same(pairs, types)
     if source.map_table is None:
-        return f"SELECT r.pos, t.rowid AS id FROM {REQUEST} AS r LEFT JOIN {table} AS t ON {on} ORDER BY r.pos ASC"
+        return (
+            f"SELECT r.pos, t.rowid AS id FROM {REQUEST} AS r LEFT JOIN {source.element.rows} AS t ON {on} ORDER BY r.pos ASC"
+        )
     return (
         f"SELECT r.pos, m.id FROM {REQUEST} AS r LEFT JOIN ({table} AS t JOIN {source.map_table} AS m ON m.rid = t.rowid) "
         f"ON {on} ORDER BY r.pos ASC"
@@ -101,7 +104,7 @@ def select_ids(source: Source, types: Sequence[str]) -> str:
 
 def select_where(source: Source, condition: str) -> str:
     """Return a query of the ids, ascending, of the rows for which the checked ``condition`` is true."""
-    rows = f"SELECT rowid AS rid FROM {source.table.sql} WHERE {condition}"
+    rows = f"SELECT rowid AS rid FROM {source.table.sql}{source.element.where_all(condition)}"
     if source.map_table is None:
         return f"SELECT rid AS id FROM ({rows}) ORDER BY id ASC"
     return f"SELECT m.id FROM ({rows}) AS f JOIN {source.map_table} AS m ON m.rid = f.rid ORDER BY m.id ASC"

@@ -25,7 +25,7 @@ from dbgnn.topology.cut import cut_into_lists
 from dbgnn.topology.faults import Resolved, check_keys, dangling
 from dbgnn.topology.home import home_to_write, is_in_memory, table_in
 from dbgnn.topology.index import VertexIndex
-from dbgnn.topology.resolved import MISSING, ends_of, is_dense, resolved_query
+from dbgnn.topology.resolved import MISSING, ends_of, is_dense, resolved_query, unexplained
 from dbgnn.topology.state import vertex_index
 from dbgnn.topology.stored import (
     REGISTRY,
@@ -126,7 +126,8 @@ class _Build:
         indexed = {v.label: self._vertex_index(v) for v in self.graph.vertices}
         due = [edge for edge in map(self._to_build, self.graph.edges) if edge is not None]
         resolved = [self._resolved(edge, indexed) for edge, _ in due]
-        self._check_ends([r for r, (_, state) in zip(resolved, due, strict=True) if r.dropped and state.dangling == "error"])
+        missing = [r for r, (_, state) in zip(resolved, due, strict=True) if r.dropped and state.dangling == "error"]
+        self._check_ends([r for r in (unexplained(self.reader, each) for each in missing) if r.dropped])
         for (edge, state), found in zip(due, resolved, strict=True):
             self._edge(edge, state, found, indexed[edge.source], indexed[edge.destination])
         self._forget_others()
@@ -135,7 +136,7 @@ class _Build:
         """Return the stored parts whose index tables hold what was built."""
         parts: list[VertexTable | EdgeTable] = [*self.graph.vertices, *self.graph.edges]
         # What is out of date is built again whatever it holds, and its checksum may be one of another version of DuckDB.
-        kept = [(p.table.sql, self.before[name]) for p in parts if (name := part_name(p)) in self.before]
+        kept = [(p.rows, self.before[name]) for p in parts if (name := part_name(p)) in self.before]
         kept = [(table, part) for table, part in kept if part.state.own.engine == ENGINE]
         bad = damage(self.reader, kept)
         return {name: part for name, part in self.before.items() if not any(table in bad for table in part.tables)}
@@ -166,7 +167,7 @@ class _Build:
     # -- vertices --------------------------------------------------------------------------------------
 
     def _vertex(self, vertex: VertexTable, state: PartState) -> None:
-        table, types = vertex.table.sql, [kind for _, kind in state.own.columns]
+        table, types = vertex.rows, [kind for _, kind in state.own.columns]
         keys = ", ".join(f"{compared(quote(k), kind)} ASC NULLS LAST" for k, kind in zip(vertex.key, types, strict=True))
         check_keys(self.reader, vertex, types)
         count = state.own.count
@@ -209,7 +210,7 @@ class _Build:
     def _edge(self, edge: EdgeTable, state: PartState, found: Resolved, src: VertexIndex, dst: VertexIndex) -> None:
         resolved, total, dropped = found.query, found.total, found.dropped
         count = total - dropped
-        last = _one(self.reader, f"SELECT coalesce(max(rowid), -1) FROM {edge.table.sql}")
+        last = _one(self.reader, f"SELECT coalesce(max(rowid), -1) FROM {edge.rows}")
         kept = f"SELECT * FROM ({resolved}) WHERE NOT ({MISSING})" if dropped else resolved
         with _transaction(self.writer):
             eid, source, name = "rid", kept, None

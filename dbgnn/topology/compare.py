@@ -85,7 +85,7 @@ def differences(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> Iterato
 
 
 def _vertex(con: duckdb.DuckDBPyConnection, index: VertexIndex, state: TableState) -> Difference | None:
-    vertex, table = index.vertex, index.vertex.table.sql
+    vertex, table = index.vertex, index.vertex.rows
     if index.dense and not is_dense(con, vertex, index.num_nodes):
         return Difference(vertex, "it says that keys are ids, and they are not", (), index.num_nodes, index.num_nodes)
     if index.dense and index.map_table is None:  # keys are ids, so only rows have to be; no need to sort
@@ -171,7 +171,7 @@ def _edges(
 
 def _unlike(con: duckdb.DuckDBPyConnection, part: VertexTable | EdgeTable, found: StoredPart) -> Difference | None:
     """Return what is wrong with index tables that say what they should: a row twice, or another checksum."""
-    for name, fault in damage(con, [(part.table.sql, found)]).items():
+    for name, fault in damage(con, [(part.rows, found)]).items():
         return Difference(part, f"{OWN_SCHEMA}.{name} {fault}", (), found.num_rows, found.num_rows)
     return None
 

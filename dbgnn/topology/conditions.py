@@ -44,7 +44,7 @@ class Conditions(Ingredient):
             for text in texts:
                 condition = check_condition(con, element, text)
                 try:
-                    con.execute(f"SELECT count(*) FROM {element.table.sql} WHERE {condition}").fetchall()
+                    con.execute(f"SELECT count(*) FROM {element.table.sql}{element.where_all(condition)}").fetchall()
                 except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
                     raise _unfit(element, text, first_line(error)) from error
 

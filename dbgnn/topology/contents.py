@@ -76,7 +76,7 @@ def damage(con: duckdb.DuckDBPyConnection, parts: Iterable[tuple[str, StoredPart
 
     Args:
         con: A connection.
-        parts: Parts of the index, whose tables are there and of the right columns, with the quoted tables they are of.
+        parts: Parts of the index, whose tables are there and of the right columns, with the SQL of the rows they are of.
     """
     asked: list[tuple[str, str, StoredPart]] = []
     queries = []

@@ -280,7 +280,7 @@ def _need_same(con: duckdb.DuckDBPyConnection, made: _Made) -> None:
 
 def rows_by_id(index: VertexIndex | EdgeIndex, columns: str, conditions: Sequence[str] = ()) -> str:
     """Return a query of ``(id, …)`` over the rows of a type's table for which all conditions are true."""
-    where = f" WHERE {' AND '.join(f'{c} IS TRUE' for c in conditions)}" if conditions else ""
+    where = index.element.where_all(*(f"{c} IS TRUE" for c in conditions))
     rows = f"SELECT rowid AS rid, {columns} FROM {index.element.table.sql}{where}"  # no name beside those of the table
     if index.map_table is None:
         return f"SELECT rid AS id, * FROM ({rows})"
@@ -374,13 +374,18 @@ def _checksum_query(con: duckdb.DuckDBPyConnection, index: EdgeIndex, neighbour:
     of_nodes = [*read.node_columns.values(), *read.node_conditions]
     keys = ", ".join(map(quote, neighbour.vertex.key))
     sums = [
-        f"(SELECT bit_xor(hash(hash({row}, {', '.join(values)}))) FROM {element.table.sql})::VARCHAR" if values else "''"
+        f"(SELECT bit_xor(hash(hash({row}, {', '.join(values)}))) FROM {_rows(element)})::VARCHAR" if values else "''"
         for element, row, values in (  # edges are numbered as they lie, nodes by their keys
             (index.edge, "rowid", of_edges),
             (neighbour.vertex, keys, of_nodes),
         )
     ]
     return f"SELECT {', '.join(sums)}"
+
+
+def _rows(element: VertexTable | EdgeTable) -> str:
+    """Return SQL of the rows for the end of a query, in which conditions may name the table."""
+    return f"{element.table.sql}{element.where_all()}"
 
 
 def _checksum(con: duckdb.DuckDBPyConnection, query: str) -> tuple[str, str]:

@@ -19,7 +19,7 @@ _SHOWN = 3
 
 def check_keys(con: duckdb.DuckDBPyConnection, vertex: VertexTable, types: Sequence[str]) -> None:
     """Raise :class:`DataError` if a key is NULL, or several rows have one key; ``types`` are those of the key."""
-    table, name = vertex.table.sql, str(vertex.table)
+    table, name = vertex.rows, vertex.described
     is_null = " OR ".join(f"{quote(k)} IS NULL" for k in vertex.key)
     [(nulls,)] = con.execute(f"SELECT count(*) FROM {table} WHERE {is_null}").fetchall()
     if nulls:

@@ -102,7 +102,7 @@ class Topology:
 def ids_of_keys(index: VertexIndex) -> str:
     """Return a query of ``(id, k0, k1, …)``: every node's id and its key columns, renamed."""
     keys = ", ".join(f"t.{quote(name)} AS k{i}" for i, name in enumerate(index.vertex.key))
-    table = index.vertex.table.sql
+    table = index.vertex.rows
     if index.map_table is None:
         return f"SELECT t.rowid AS id, {keys} FROM {table} AS t"
     return f"SELECT m.id, {keys} FROM {table} AS t JOIN {index.map_table} AS m ON m.rid = t.rowid"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import duckdb
 
 from dbgnn.schema import PropertyGraph
-from dbgnn.schema.keys import same
+from dbgnn.schema.keys import compared, same
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.sql import quote
-from dbgnn.topology.faults import End
+from dbgnn.topology.faults import End, Resolved
 from dbgnn.topology.index import VertexIndex, ids_of_keys
 from dbgnn.topology.table_state import TableState, part_name
 
@@ -43,10 +44,33 @@ def resolved_query(edge: EdgeTable, ends: Sequence[End], indexed: Mapping[str, V
             on = same(((f"e.{quote(c)}", f"{end.name}_of.k{i}") for i, c in enumerate(end.columns)), end.types)
             joins.append(f"LEFT JOIN ({ids_of_keys(index)}) AS {end.name}_of ON {on}")
             ids.append(f"{end.name}_of.id AS {end.name}")
-    query = f"SELECT e.rowid AS rid, {', '.join(ids)} FROM {edge.table.sql} AS e {' '.join(joins)}"
+    query = f"SELECT e.rowid AS rid, {', '.join(ids)} FROM {edge.rows} AS e {' '.join(joins)}"
     if optional:
         query += " WHERE " + " AND ".join(f"e.{quote(c)} IS NOT NULL" for c in optional)
     return query
+
+
+def unexplained(con: duckdb.DuckDBPyConnection, found: Resolved) -> Resolved:
+    """Return the edges with an end that the condition of its node type leaves out as -1; NULL are only those that dangle.
+
+    ``dropped`` counts those that do: an end of theirs is in no row of the table, whatever the condition.
+    """
+    if all(end.vertex.condition is None for end in found.ends):
+        return found
+    joins, ids = [], []
+    for end in found.ends:
+        if end.vertex.condition is None:
+            ids.append(f"r.{end.name}")
+            continue
+        keys = zip(end.vertex.key, end.types, strict=True)
+        rows = ", ".join(f"{compared(quote(key), kind)} AS k{i}" for i, (key, kind) in enumerate(keys))
+        on = same(((f"e.{quote(c)}", f"{end.name}_all.k{i}") for i, c in enumerate(end.columns)), end.types)
+        joins.append(f"LEFT JOIN (SELECT DISTINCT {rows}, true AS there FROM {end.vertex.table.sql}) AS {end.name}_all ON {on}")
+        ids.append(f"CASE WHEN r.{end.name} IS NULL AND {end.name}_all.there THEN -1 ELSE r.{end.name} END AS {end.name}")
+    edges = f"({found.query}) AS r JOIN {found.edge.table.sql} AS e ON e.rowid = r.rid"
+    query = f"SELECT r.rid, {', '.join(ids)} FROM {edges} {' '.join(joins)}"
+    [(dropped,)] = con.execute(f"SELECT count(*) FILTER (WHERE {MISSING}) FROM ({query})").fetchall()
+    return replace(found, query=query, dropped=dropped)
 
 
 def is_dense(con: duckdb.DuckDBPyConnection, vertex: VertexTable, count: int) -> bool:
@@ -54,8 +78,8 @@ def is_dense(con: duckdb.DuckDBPyConnection, vertex: VertexTable, count: int) ->
     if len(vertex.key) != 1:
         return False
     key = quote(vertex.key[0])
-    [(kind,)] = con.execute(f"SELECT any_value(typeof({key})) FROM {vertex.table.sql}").fetchall()
+    [(kind,)] = con.execute(f"SELECT any_value(typeof({key})) FROM {vertex.rows}").fetchall()
     if kind not in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"):
         return False
-    [(holds,)] = con.execute(f"SELECT min({key}) = 0 AND max({key}) = {count - 1} FROM {vertex.table.sql}").fetchall()
+    [(holds,)] = con.execute(f"SELECT min({key}) = 0 AND max({key}) = {count - 1} FROM {vertex.rows}").fetchall()
     return bool(holds)

@@ -17,6 +17,7 @@ from dbgnn.schema import PropertyGraph
 from dbgnn.schema.catalog import OWN_SCHEMA, current_database
 from dbgnn.schema.keys import key_names, key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
+from dbgnn.schema.row_conditions import check_views
 from dbgnn.sql import quote
 from dbgnn.topology.contents import adjacency_query, damage, map_query, read_contents
 from dbgnn.topology.home import is_in_memory, table_in
@@ -97,7 +98,7 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, *, memory_only:
     if missing is not None:
         raise missing
     found = {part_name(p): stored.parts[part_name(p)] for p in parts}
-    for name, fault in damage(con, [(p.table.sql, found[part_name(p)]) for p in parts]).items():
+    for name, fault in damage(con, [(p.rows, found[part_name(p)]) for p in parts]).items():
         raise StaleIndexError(_damaged(graph, f"{OWN_SCHEMA}.{name} {fault}"))
     vertices = {v.label: vertex_index(v, found[part_name(v)]) for v in graph.vertices}
     edges = {e.edge_type: edge_index(e, found[part_name(e)], vertices[e.source], vertices[e.destination]) for e in graph.edges}
@@ -108,7 +109,7 @@ def verify(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, *, memory_only:
 
 def are_as_indexed(con: duckdb.DuckDBPyConnection, parts: Sequence[VertexIndex | EdgeIndex]) -> bool:
     """Whether every id of these parts leads to the same row as when it was indexed; one scan of the keys and map of each."""
-    queries = [f"SELECT {i}, {checksums(p.element, p.kinds)} FROM {p.element.table.sql}" for i, p in enumerate(parts)]
+    queries = [f"SELECT {i}, {checksums(p.element, p.kinds)} FROM {p.element.rows}" for i, p in enumerate(parts)]
     mapped = [(p.map_table, p.map_sum) for p in parts if p.map_table is not None]
     try:
         found = con.execute(" UNION ALL ".join(queries)).fetchall()
@@ -130,20 +131,27 @@ def is_up_to_date(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, known: T
     queries = []
     for i, part in enumerate(parts):
         types = ", ".join(f"typeof(any_value({quote(name)}))" for name in key_names(part.element))  # takes no look at the rows
-        queries.append(f"SELECT {i}, {checksums(part.element, part.kinds)}, [{types}] FROM {part.element.table.sql}")
+        queries.append(f"SELECT {i}, {checksums(part.element, part.kinds)}, [{types}] FROM {part.element.rows}")
     try:
+        check_views(con, graph)
         if not known.in_memory and not _is_registered(con, graph, known):
             return False
         found = con.execute(" UNION ALL ".join(queries)).fetchall() if queries else []
         return all(
             parts[i].rows == f"{count} {rows}" and _same_kinds(con, parts[i], types) for i, count, _, rows, types in found
         ) and _holds_the_same(con, parts)
-    except _GONE:
+    except (*_GONE, StaleIndexError):
         return False
 
 
 #: A table or a column is gone, is of another type, or was never built.
-_GONE = (duckdb.CatalogException, duckdb.BinderException, duckdb.ConversionException, duckdb.InvalidInputException)
+_GONE = (
+    duckdb.CatalogException,
+    duckdb.BinderException,
+    duckdb.ConversionException,
+    duckdb.InvalidInputException,
+    duckdb.OutOfRangeException,
+)
 
 
 def _is_registered(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, known: Topology) -> bool:

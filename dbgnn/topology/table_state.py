@@ -22,6 +22,7 @@ import duckdb
 from dbgnn.schema import PropertyGraph, columns
 from dbgnn.schema.keys import check_key_columns, hashed, key_names, key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
+from dbgnn.schema.row_conditions import OF_A_ROW, check_rows, failed
 from dbgnn.sql import quote
 
 #: ``hash()`` may change with DuckDB's version; the number counts changes of what this package stores.
@@ -62,8 +63,13 @@ class TableState:
         distinct = tuple(dict.fromkeys(names))
         types = dict(zip(distinct, key_types(con, part.table.sql, known, distinct), strict=True))
         kinds = [types[n] for n in names]
-        count, keys, rows = con.execute(f"SELECT {checksums(part, kinds)} FROM {part.table.sql}").fetchall()[0]
-        return TableState(str(part.table), tuple(zip(names, kinds, strict=True)), count, str(keys), str(rows))
+        try:
+            count, keys, rows = con.execute(f"SELECT {checksums(part, kinds)} FROM {part.rows}").fetchall()[0]
+        except OF_A_ROW as error:
+            if part.condition is None:
+                raise
+            raise failed(part, error) from error
+        return TableState(part.described, tuple(zip(names, kinds, strict=True)), count, str(keys), str(rows))
 
     def difference(self, now: TableState) -> str:
         """Say in words what changed."""
@@ -82,7 +88,8 @@ def part_name(part: VertexTable | EdgeTable) -> str:
 
 
 def table_states(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> dict[str, TableState]:
-    """Return the state of every part's table, by `part_name`."""
+    """Return the state of every part's table, by `part_name`; conditions and views are checked first."""
+    check_rows(con, graph)
     parts: list[VertexTable | EdgeTable] = [*graph.vertices, *graph.edges]
     return {part_name(p): TableState.of(con, p) for p in parts}
 

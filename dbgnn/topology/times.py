@@ -97,7 +97,7 @@ class TimeColumn:
         name, time = quote(self.name), TimeColumn(self.name).sql(con, element, unit)
         null = "false" if self.fill is not None else f"{name} IS NULL"
         beyond = f"{name} IS NOT NULL AND {time} IS NULL"
-        query = f"SELECT count(*), count(*) FILTER (WHERE {null}), count(*) FILTER (WHERE {beyond}) FROM {element.table.sql}"
+        query = f"SELECT count(*), count(*) FILTER (WHERE {null}), count(*) FILTER (WHERE {beyond}) FROM {element.rows}"
         [(total, missing, outside)] = con.execute(query).fetchall()
         said = f"Column {self.name!r} of table {str(element.table)!r} is"
         if missing:
@@ -119,7 +119,7 @@ def _first(con: duckdb.DuckDBPyConnection, element: EdgeTable | VertexTable, con
     """Return the keys of the first rows for which a condition is true, in words."""
     vertex = isinstance(element, VertexTable)
     keys = element.key if isinstance(element, VertexTable) else (*element.source_key, *element.destination_key)
-    query = f"SELECT {quote_all(keys)} FROM {element.table.sql} WHERE {condition} ORDER BY {ascending(keys)} LIMIT {_SHOWN}"
+    query = f"SELECT {quote_all(keys)} FROM {element.rows} WHERE {condition} ORDER BY {ascending(keys)} LIMIT {_SHOWN}"
     rows = ", ".join(repr(row[0] if len(row) == 1 else row) for row in con.execute(query).fetchall())
     return f"the first by {'key' if vertex else 'source and destination'}: {rows}"
 
@@ -150,9 +150,9 @@ class Timeline:
 
     def checksum(self, con: duckdb.DuckDBPyConnection, vertex: VertexIndex) -> str:
         """Return a checksum of the times of nodes that have some, by their keys."""
-        table, time = vertex.vertex.table, self.nodes[vertex.vertex.label].sql(con, vertex.vertex, self.unit)
+        rows, time = vertex.vertex.rows, self.nodes[vertex.vertex.label].sql(con, vertex.vertex, self.unit)
         hashed = f"hash(hash({quote_all(vertex.vertex.key)}, {time}))"
-        return str(con.execute(f"SELECT bit_xor({hashed}) FROM {table.sql}").fetchall()[0][0])
+        return str(con.execute(f"SELECT bit_xor({hashed}) FROM {rows}").fetchall()[0][0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,12 +64,12 @@ class Weights(Ingredient):
         edge, name = index.edge, quote(self.column)
         weight_sql(con, edge, self.column)
         wrong = f"{name} IS NULL OR NOT isfinite({name}::DOUBLE) OR {name}::DOUBLE < 0"
-        [(count,)] = con.execute(f"SELECT count(*) FROM {edge.table.sql} WHERE {wrong}").fetchall()
+        [(count,)] = con.execute(f"SELECT count(*) FROM {edge.rows} WHERE {wrong}").fetchall()
         if count:
             raise DataError(
                 f"{count:,} rows of edge table {str(edge.table)!r} have NULL, NaN, an infinite or a negative weight "
                 f"({self.column!r}): {_first(con, edge, self.column, wrong, count)}. Edges of weight 0 are never drawn; to "
-                f"have these be such edges: UPDATE {edge.table.sql} SET {name} = 0 WHERE {wrong}"
+                f"have these be such edges: UPDATE {edge.table.sql} SET {name} = 0{edge.where_all(f'({wrong})')}"
             )
 
     def edge_columns(self, con: duckdb.DuckDBPyConnection, index: EdgeIndex) -> dict[str, str]:
@@ -103,7 +103,7 @@ def _first(con: duckdb.DuckDBPyConnection, edge: EdgeTable, name: str, wrong: st
     shown = ", ".join(carried(quote(key), kind) for key, kind in zip(keys, types, strict=True))
     rows = key_rows(
         con,
-        f"SELECT {shown}, {quote(name)}::VARCHAR FROM {edge.table.sql} WHERE {wrong} ORDER BY rowid ASC LIMIT {_SHOWN}",
+        f"SELECT {shown}, {quote(name)}::VARCHAR FROM {edge.rows} WHERE {wrong} ORDER BY rowid ASC LIMIT {_SHOWN}",
         types,
     )
     told = [

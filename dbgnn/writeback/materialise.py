@@ -89,7 +89,7 @@ def encode(
         if fit is not None:
             where = check_filter(db.cursor(), fit, where=f"fit of {label!r}", table=("main", "q"), columns=types)
         encoders = Encoders({label: {attr_name: encoder}})
-        encoders.fit(db.arrow, label, f"SELECT * FROM {vertex.table.sql}", types, where)
+        encoders.fit(db.arrow, label, f"SELECT * FROM {vertex.table.sql}{vertex.where_all()}", types, where)
         fitted = encoders.fitted(label)[attr_name]
         shown = db.settings.progress if progress is None else progress
         reader = db.new_cursor()  # of its own: this thread's writes while this one reads
@@ -119,7 +119,7 @@ def _parts(
     columns = ", ".join(["", *(f"t.{quote(c)}" for c in fitted.columns)])
     table = index.vertex.table.sql
     if index.map_table is None:
-        query = f"SELECT t.rowid AS dbgnn_id{columns} FROM {table} AS t"
+        query = f"SELECT t.rowid AS dbgnn_id{columns} FROM {index.vertex.rows} AS t"
     else:
         query = f"SELECT m.id AS dbgnn_id{columns} FROM {table} AS t JOIN {index.map_table} AS m ON m.rid = t.rowid"
     with con.sql(query).to_arrow_reader(_CHUNK) as reader:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dbgnn import SqlError
-from dbgnn.schema import CreateGraph, DropGraph, parse_statement
-from dbgnn.schema.ddl import EdgeSpec, EndSpec, Properties, TableRef, VertexSpec
+from dbgnn.schema.ddl import parse_statement
+from dbgnn.schema.graph_statement import CreateGraph, DropGraph, EdgeSpec, EndSpec, Properties, TableRef, VertexSpec
 from dbgnn.sql import quote
 
 NAMES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -190,7 +190,7 @@ GOOD = "CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY (id)) EDGE TABLES (e SOURCE
         ("CREATE PROPERTY GRAPH g VERTEX TABLES (a.b.c.d)", "at most three parts", "d)"),
         (
             "CREATE PROPERTY GRAPH g VERTEX TABLES (v KEY (id)",
-            "Expected KEY, LABEL, PROPERTIES, ',' or ')', but the statement ends",
+            "Expected KEY, LABEL, PROPERTIES, WHERE, ',' or ')', but the statement ends",
             "",
         ),
         ("CREATE OR REPLACE PROPERTY GRAPH IF NOT EXISTS g", "exclude each other", "IF"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import duckdb
@@ -303,17 +302,6 @@ def test_what_does_not_fit(con: duckdb.DuckDBPyConnection, rest: str, error: typ
     with pytest.raises(error, match=message):
         declared(con, rest)
     assert graph_names(con) == []
-
-
-@pytest.mark.parametrize("view", ["recent", '"re ""cent"', '"s x"."re.cent"'])
-def test_a_view_is_no_table(con: duckdb.DuckDBPyConnection, view: str) -> None:
-    con.execute(f'CREATE SCHEMA "s x"; CREATE VIEW {view} AS FROM paper')
-    with pytest.raises(SchemaError, match=r"is a view, and a graph needs tables") as error:
-        declared(con, f"VERTEX TABLES ({view} KEY (id))")
-    found = re.search(r"CREATE TABLE … AS FROM .*(?=, and use that table)", str(error.value))
-    assert found is not None
-    con.execute(found[0].replace("…", "recent_table"))
-    assert declared(con, "VERTEX TABLES (recent_table KEY (id))").vertices[0].key == ("id",)
 
 
 def test_integers_of_any_width_fit(con: duckdb.DuckDBPyConnection) -> None:

@@ -247,6 +247,7 @@ def _swapped(graph: IndexedGraph, edge_type: EdgeType) -> EdgeType | None:
     this = graph.definition.edge(edge_type)
     for other in graph.definition.edges:
         keys = (other.source, other.source_key, other.destination, other.destination_key)
-        if other.table == this.table and keys == (this.destination, this.destination_key, this.source, this.source_key):
+        swapped = (this.destination, this.destination_key, this.source, this.source_key)
+        if other.rows == this.rows and keys == swapped:
             return other.edge_type
     return None
