@@ -162,7 +162,7 @@ def how_long_ago(placed: pa.Array) -> np.ndarray[Any, Any]:
 
 
 def read(graph: dbgnn.Graph) -> HeteroData:
-    """Return the graph as it was at the cutoff, and what customers did in the 30 days after it."""
+    """Return the graph as it was at the cutoff, in both directions, and what customers did in the 30 days after it."""
     stack = dbgnn.Stack
     return graph.to_heterodata(
         where={"customer": f"joined < DATE '{CUTOFF}'", "orders": f"placed < DATE '{CUTOFF}'"},
@@ -192,6 +192,7 @@ def read(graph: dbgnn.Graph) -> HeteroData:
         attributes={"customer": {"y": COMES_BACK}, "orders": {"then": THEN}},
         splits={"customer": dbgnn.HashSplit(train=0.6, val=0.2, test=0.2)},
         keys=True,
+        reverse=True,
     )
 
 

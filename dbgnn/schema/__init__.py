@@ -9,7 +9,7 @@ from dbgnn.schema.catalog import ForeignKey, columns, find_table, foreign_keys, 
 from dbgnn.schema.ddl import parse_statement
 from dbgnn.schema.describe import describe
 from dbgnn.schema.graph_statement import CreateGraph, DropGraph, Statement
-from dbgnn.schema.infer import INFERRED, infer
+from dbgnn.schema.infer import INFERRED, INFERRED_BOTH, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import is_reserved
 from dbgnn.schema.naming import TypeNames
@@ -22,6 +22,7 @@ from dbgnn.schema.written import mark_written, unmark_written, written
 
 __all__ = [
     "INFERRED",
+    "INFERRED_BOTH",
     "Column",
     "CreateGraph",
     "DropGraph",

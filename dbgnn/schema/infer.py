@@ -19,8 +19,11 @@ from dbgnn.schema.written import written
 #: The name of the inferred graph.
 INFERRED = "inferred"
 
+#: That of the one whose edge types are there in both directions.
+INFERRED_BOTH = "inferred_both"
 
-def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
+
+def infer(con: duckdb.DuckDBPyConnection, name: str = INFERRED) -> PropertyGraph:
     """Return the graph that primary and foreign keys give, as RelBench reads a database (arXiv:2407.20060).
 
     - Every table with a primary key, or that a foreign key refers to, is a **vertex table**. Its key is what the foreign
@@ -30,13 +33,17 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
     - A table with two or more foreign keys, without a primary key, and to which no table refers, is an **edge table**. Its
       label is the table's name. The first foreign key is the source, the second the destination; with more than two, each
       pair in that order is an edge type. A table with one foreign key and no key takes no part.
-    - Every edge type is there the other way round as well, labelled ``rev_<label>`` (RelBench: ``rev_f2p_<column>``).
+    - In the graph ``"inferred_both"`` every edge type is there the other way round as well, labelled ``rev_<label>``
+      (RelBench: ``rev_f2p_<column>``).
 
     Which columns are features is what it is for every graph without PROPERTIES
     (:func:`~dbgnn.schema.types.served_columns`): no keys, nothing that was written back, and none of an edge type whose table
     is a vertex table. A side table that was made for what was written back takes no part. Tables and edge types come in the
-    order of their names and of the foreign keys in the definition, each edge type followed by its reverse. The name of the
-    graph is ``"inferred"``.
+    order of their names and of the foreign keys in the definition, each edge type followed by its reverse.
+
+    Args:
+        con: An open connection.
+        name: ``"inferred"`` or ``"inferred_both"``.
 
     Raises:
         SchemaError: There are no foreign keys (the message shows the statement to write), or two of them refer to
@@ -64,7 +71,8 @@ def infer(con: duckdb.DuckDBPyConnection) -> PropertyGraph:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
         else:
             edges += _edges_of_pairs(table, by_table[table], vertices, _label(table, known))
-    graph = PropertyGraph(INFERRED, tuple(vertices.values()), tuple(in_both_directions(list(_distinct(edges)))))
+    found = list(_distinct(edges))
+    graph = PropertyGraph(name, tuple(vertices.values()), tuple(in_both_directions(found) if name == INFERRED_BOTH else found))
     check_tables(con, graph.tables)
     check_key_types(con, graph)
     return graph

@@ -26,7 +26,7 @@ from dbgnn.schema.catalog import (
     own_columns,
     own_table,
 )
-from dbgnn.schema.infer import INFERRED, infer
+from dbgnn.schema.infer import INFERRED, INFERRED_BOTH, infer
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable, View
 from dbgnn.schema.render import shown
 from dbgnn.schema.row_conditions import check_rows
@@ -82,7 +82,8 @@ def load(con: duckdb.DuckDBPyConnection, name: str | None) -> PropertyGraph:
     Args:
         con: An open connection.
         name: The graph's name. None: the only one declared, or the inferred one if none is. ``"inferred"``:
-            the inferred one, unless a graph of this name was declared.
+            the inferred one, unless a graph of this name was declared; ``"inferred_both"``: likewise, with every edge type in
+            both directions.
 
     Raises:
         UnknownNameError: No graph has this name.
@@ -98,8 +99,8 @@ def load(con: duckdb.DuckDBPyConnection, name: str | None) -> PropertyGraph:
         name = names[0]
     known = find_graph(con, name)
     if known is None:
-        if name == INFERRED:
-            return infer(con)
+        if name in (INFERRED, INFERRED_BOTH):
+            return infer(con, name)
         raise UnknownNameError(f"There is no property graph {name!r}" + near_misses(name, names))
     graph = stored(con, known)
     check_tables(con, graph.tables)  # again: since it was declared, the file may have got another name
@@ -110,7 +111,7 @@ def load(con: duckdb.DuckDBPyConnection, name: str | None) -> PropertyGraph:
 def has_graph(con: duckdb.DuckDBPyConnection, name: str | None) -> bool:
     """Whether :func:`load` finds one, or one too many."""
     names = graph_names(con)
-    if name is None or name == INFERRED:
+    if name is None or name in (INFERRED, INFERRED_BOTH):
         return bool(names) or bool(foreign_keys(con))
     return find_graph(con, name) is not None
 
@@ -128,7 +129,7 @@ def stored(con: duckdb.DuckDBPyConnection, name: str) -> PropertyGraph:
 
 def is_inferred(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> bool:
     """Whether a graph is what the foreign keys give, not one that was declared under that name."""
-    return graph.name == INFERRED and INFERRED not in graph_names(con)
+    return graph.name in (INFERRED, INFERRED_BOTH) and graph.name not in graph_names(con)
 
 
 def current(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> PropertyGraph:
@@ -138,7 +139,7 @@ def current(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> PropertyGra
     """
     if is_inferred(con, graph):
         try:
-            kept = infer(con)
+            kept = infer(con, graph.name)
         except SchemaError:  # the foreign keys are gone
             return graph
     elif graph.name in graph_names(con):

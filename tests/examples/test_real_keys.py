@@ -97,7 +97,7 @@ def test_flights(tmp_path: Path) -> None:
         CREATE TEMP VIEW known AS SELECT time_hour, carrier, flight, (arr_delay > 15)::INTEGER AS y, p.tailnum, origin, a.faa,
           hour, distance FROM raw LEFT JOIN planes AS p USING (tailnum) LEFT JOIN airports AS a ON a.faa = raw.dest;
         INSERT INTO flights FROM known WHERE time_hour < TIMESTAMP '2013-01-25'""")
-    graph = db.graph()
+    graph = db.graph("inferred_both")
     assert len(graph.node_types) == 4
     assert ("airports", "rev_origin", "flights") in graph.edge_types
     assert len(graph.edge_types) == 8
@@ -126,7 +126,7 @@ def test_baseball(tmp_path: Path) -> None:
         CREATE TEMP TABLE known AS SELECT playerID, yearID, stint, lgID, teamID, G, AB, (HR::INTEGER >= 10)::INTEGER AS y
           FROM read_csv('{tmp_path}/Batting.csv', all_varchar = true) WHERE yearID::INTEGER >= 2010;
         INSERT INTO batting FROM known WHERE yearID::INTEGER < 2020;""")
-    graph = db.graph()
+    graph = db.graph("inferred_both")
     assert graph.node_types == ["batting", "franchises", "people", "teams"]
     assert [e for e in graph.edge_types if not e[1].startswith("rev_")] == [
         ("batting", "player", "people"),

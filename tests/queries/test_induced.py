@@ -245,7 +245,7 @@ def test_an_optional_foreign_key_that_is_null_is_no_edge(tmp_path: Path) -> None
         db.execute("CREATE TABLE city (code VARCHAR PRIMARY KEY); INSERT INTO city VALUES ('b'), ('a')")
         db.execute("CREATE TABLE customer (id INTEGER PRIMARY KEY, city VARCHAR REFERENCES city (code), age TINYINT)")
         db.execute("INSERT INTO customer VALUES (2, 'b', 20), (1, NULL, 10), (3, 'a', 30)")
-        graph = db.graph()
+        graph = db.graph("inferred_both")
         data = graph.to_heterodata()
         edge_type, reverse = graph.edge_types
         assert data[edge_type].edge_index.tolist() == [[1, 2], [1, 0]]

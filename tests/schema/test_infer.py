@@ -27,9 +27,10 @@ from dbgnn.schema import (
 def inferred(ddl: str) -> PropertyGraph:
     with duckdb.connect() as con:
         con.execute(ddl)
-        graph = infer(con)
-        assert infer(con) == graph
-    assert graph.name == "inferred"
+        graph = infer(con, "inferred_both")
+        assert infer(con, "inferred_both") == graph
+        assert infer(con) == replace(graph, name="inferred", edges=tuple(forward(graph)))
+    assert graph.name == "inferred_both"
     return graph
 
 
@@ -110,7 +111,7 @@ def test_keys_are_no_features_and_the_columns_of_nodes_none_of_edges() -> None:
             "CREATE TABLE friend (a BIGINT REFERENCES customer (id), b BIGINT REFERENCES customer (id), c BIGINT, w FLOAT);"
             "CREATE TABLE pays (tx BIGINT PRIMARY KEY, s BIGINT, d BIGINT, amount FLOAT);"
         )
-        graph = infer(db.cursor())
+        graph = infer(db.cursor(), "inferred_both")
         assert served(db, graph) == {
             "city": ["size"],
             "customer": ["y"],
@@ -154,7 +155,10 @@ def test_a_loader_of_nodes_that_others_refer_to_samples_what_refers_to_them() ->
             "CREATE TABLE orders (id BIGINT PRIMARY KEY, who BIGINT REFERENCES customer (id), price FLOAT);"
             "INSERT INTO orders SELECT i, CASE WHEN i < 6 THEN i % 3 END, i FROM range(8) t(i)"
         )
-        graph = db.graph().build()
+        with pytest.warns(UserWarning, match=r"No edge types lead to 'orders'.*db.graph\('inferred_both'\)"):
+            dbgnn.NeighborLoader(db.graph(), [-1], input_nodes="orders")
+        graph = db.graph("inferred_both").build()
+        assert next(iter(dbgnn.NeighborLoader(graph, [-1], input_nodes="orders")))["customer"].num_nodes == 1
         batch = next(iter(dbgnn.NeighborLoader(graph, [-1], input_nodes="customer", batch_size=5)))
         assert graph.num_edges(("customer", "rev_who", "orders")) == 6  # NULL is no edge
     assert batch["orders"].price.tolist() == [0, 1, 2, 3, 4, 5]

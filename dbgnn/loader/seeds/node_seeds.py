@@ -17,6 +17,7 @@ from dbgnn.display import warn
 from dbgnn.errors import RequestError, StaleIndexError, UnknownNameError, near_misses
 from dbgnn.loader.seeds.kind import Seeds, fingerprint, one_each
 from dbgnn.sampling.start import Start
+from dbgnn.schema import INFERRED, INFERRED_BOTH
 from dbgnn.stores.request import refuse_numbers_as_mask, rows_of
 from dbgnn.translated import keyboard_interrupts
 
@@ -233,10 +234,14 @@ def _no_edges(label: str, sampler: NeighborSampler) -> str:
         lead, way, end = "leave", "source to destination", "source"
     starting = [t for t in sampler.edge_types if sampler.fanout.ends(t)[0] == label]
     if not starting:
+        remedy = (
+            f"Declare the edges in the other direction too, as another edge type of the same table with {label!r} as its {end}."
+        )
+        if sampler.graph.name == INFERRED:
+            remedy = f"The graph {INFERRED_BOTH!r} has every edge type in both directions: db.graph({INFERRED_BOTH!r})."
         return (
             f"No edge types {lead} {label!r}, and sampling follows edges from {way}, so mini-batches will be "
-            f"the seeds alone, with 0 edges. Declare the edges in the other direction too, as another edge type of the same "
-            f"table with {label!r} as its {end}. The edge types are: {', '.join(map(repr, sampler.edge_types))}."
+            f"the seeds alone, with 0 edges. {remedy} The edge types are: {', '.join(map(repr, sampler.edge_types))}."
         )
     edges = sampler.graph.topology().edges
     if all(edges[t].num_edges == 0 for t in starting):
