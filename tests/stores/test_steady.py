@@ -43,7 +43,7 @@ def in_between(monkeypatch: pytest.MonkeyPatch, name: str, work: Any) -> list[st
 @pytest.mark.parametrize("name", ["source", "source_of"])
 def test_rows_that_move_between_the_check_and_the_read(db: dbgnn.Database, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     stores = db.get_torch_geometric_remote_backend()
-    some = loader(stores, batch_size=250, prefetch=0)
+    some = loader(stores, batch_size=250, prefetch=0, cache_bytes=0)
     assert seeds_of(some) == 1000
 
     def move(binding: Binding) -> None:
@@ -65,7 +65,7 @@ def test_rows_that_move_between_two_reads_of_a_mini_batch(db: dbgnn.Database, mo
         """CREATE PROPERTY GRAPH h VERTEX TABLES (paper KEY (id) PROPERTIES (x, y)) EDGE TABLES (cited
         SOURCE KEY (src) REFERENCES paper (id) DESTINATION KEY (dst) REFERENCES paper (id) PROPERTIES (place))"""
     )
-    some = loader(db.get_torch_geometric_remote_backend("h"), batch_size=250, prefetch=0)
+    some = loader(db.get_torch_geometric_remote_backend("h"), batch_size=250, prefetch=0, cache_bytes=0)
     assert seeds_of(some) == 1000
 
     def move(binding: Binding) -> None:
@@ -90,7 +90,7 @@ def test_rows_of_two_types_that_move_between_two_reads_of_a_mini_batch(
         """CREATE PROPERTY GRAPH h VERTEX TABLES (paper KEY (id) PROPERTIES (x, y), person KEY (id) PROPERTIES (x))
         EDGE TABLES (wrote SOURCE KEY (person) REFERENCES person (id) DESTINATION KEY (paper) REFERENCES paper (id))"""
     )
-    some = loader(db.get_torch_geometric_remote_backend("h"), batch_size=250, prefetch=0)
+    some = loader(db.get_torch_geometric_remote_backend("h"), batch_size=250, prefetch=0, cache_bytes=0)
     assert seeds_of(some) == 1000
 
     def move(binding: Binding) -> None:
