@@ -123,10 +123,13 @@ class Graph(IndexedGraph, Shown):
     ) -> FittedEncoder:
         """Materialise an encoded column: fit the encoder in SQL, and write what it makes to a column that loaders fetch.
 
+        A table with a key, constraint or index gets no new column: a table of dbgnn's holds the values, served as if it did.
+
         Args:
             label: The node type.
             name: The column to write.
-            encoder: An encoder of columns of the type's table, such as ``dbgnn.MultiHot("genres")``.
+            encoder: An encoder of columns of the type's table, such as ``dbgnn.MultiHot("genres")``; or what this returned
+                before, which encodes the rows that are new or changed where a table of dbgnn's holds the values.
             fit: A condition on the rows that it is fitted on; None: all.
             progress: Show a progress bar; None: as the database does.
 

@@ -7,6 +7,7 @@ What is found is in `report`; `column_values` looks at values, `topology` at key
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -29,10 +30,11 @@ from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, nea
 from dbgnn.progress import Bar
 from dbgnn.schema import columns, written
 from dbgnn.schema.catalog import DECLARE_AGAIN, key_columns
+from dbgnn.schema.encoded import SideTable, beside_rows, encoded
 from dbgnn.schema.keys import check_reference, table_key_types, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable, shown_type
 from dbgnn.schema.row_conditions import check_condition, check_views, run_condition
-from dbgnn.schema.types import served
+from dbgnn.schema.types import Column, served
 from dbgnn.topology.times import Timeline
 
 if TYPE_CHECKING:
@@ -135,7 +137,9 @@ class _Checker:
             key_types = table_key_types(self.con, element.table, keys)
         else:
             key_types = vertex_key_types(self.con, element)
-        shown = tuple(served(self.graph, element, types, written(self.con), key_columns(self.con)))
+        shown = tuple(
+            served(self.graph, element, types, written(self.con), key_columns(self.con), encoded(self.con, self.graph))
+        )
         return Checked(element, rows, tuple(dict.fromkeys(keys)), key_types, shown)
 
     def _check_ends(self, edge: EdgeTable, parts: dict[str | EdgeType, Checked]) -> None:
@@ -183,13 +187,25 @@ class _Checker:
             yield part.finding("warning", "empty", None, 0, 0, f"table {str(part.element.table)!r} has no {part.noun}s")
             return
         new = [c for c in part.columns if self._is_new(part.element, c.name)]
-        yield from check_columns(self.con, part, [c for c in new if c.reason is None])
+        yield from check_columns(self.con, part, [c for c in new if c.reason is None and c.beside is None])
+        for column in new:
+            if (side := column.beside) is not None:
+                yield from self._beside(part, column, side, total)
         if part.element.properties is None:
             yield from check_lists(self.con, part, new)
         for column in new:
             if column.reason and column.name in (part.element.properties or ()):
                 text = f"PROPERTIES names it, but it is {column.sql_type}, which is no tensor: {column.reason}"
                 yield part.finding("error", "type", column.name, total, total, text, remedy=f"Convert it. {DECLARE_AGAIN}")
+
+    def _beside(self, part: Checked, column: Column, side: SideTable, total: int) -> Iterator[Finding]:
+        if (why := side.difference(self.con)) is not None:
+            text, remedy = f"an encoded column is stale: {why}", side.told(why).partition(": ")[2].partition(". ")[2]
+            yield part.finding("error", "stale", column.name, total, total, text, remedy=remedy)
+        else:
+            own = f"SELECT COLUMNS(lambda c: c <> 'rowid'), rowid FROM {side.rows} AS q"
+            rows = f"(FROM ({beside_rows(own, [side])}))"
+            yield from check_columns(self.con, replace(part, rows=rows), [column])
 
     def _keys(self, part: Checked) -> Iterator[Finding]:
         found = list(check_vertex_keys(self.con, part))

@@ -99,6 +99,13 @@ class Encoders(Listed):
         self._of(label)
         return label in self._fitted and all(fitted.num_rows for fitted in self._fitted[label].values())
 
+    @classmethod
+    def of_fitted(cls, label: Label, name: str, fitted: FittedEncoder) -> Encoders:
+        """Return the encoders that hold one fitted already."""
+        made = cls({label: {name: fitted.encoder}})
+        made._fitted[label] = {name: fitted}
+        return made
+
     def to_json(self) -> str:
         """Return declarations and what was found as one JSON document; functions are named in it, not kept.
 

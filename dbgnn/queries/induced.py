@@ -20,10 +20,12 @@ from dbgnn.schema import (
     VertexTable,
     columns,
     current,
+    element_columns,
     served_columns,
     tensor_columns,
 )
 from dbgnn.schema.catalog import current_database
+from dbgnn.schema.encoded import beside_rows
 from dbgnn.schema.keys import compared, same, vertex_key_types
 from dbgnn.schema.model import Label
 from dbgnn.schema.reserved import IN_MEMORY, refuse_unasked
@@ -89,12 +91,13 @@ def queries_of(
     served = {v.label: _served(con, definition, v, named.get(v.label)) for v in vertices}
     kept = {e.edge_type: _served(con, definition, e, named.get(e.edge_type)) for e in edges}
     refuse_unasked(con, definition, named, IN_MEMORY, only=[*served, *kept])
-    nodes = [_node_query(con, v, where, served[v.label], chosen, seeds, keys) for v in vertices]
+    nodes = [_node_query(con, definition, v, where, served[v.label], chosen, seeds, keys) for v in vertices]
     return nodes, [_edge_query(con, definition, e, where, kept[e.edge_type], chosen) for e in edges]
 
 
 def _node_query(
     con: duckdb.DuckDBPyConnection,
+    definition: PropertyGraph,
     vertex: VertexTable,
     where: Mapping[Label, str],
     served: tuple[str, ...],
@@ -110,13 +113,18 @@ def _node_query(
     ranks = [compared(quote(k), kind) for k, kind in zip(vertex.key, vertex_key_types(con, vertex), strict=True)]
     terms = ", ".join(f"{k} ASC NULLS LAST" for k in ranks)
     order = f" ORDER BY {terms}"
-    if chosen is None:
+    sides = [c.beside for c in element_columns(con, definition, vertex) if c.beside is not None and c.name in served]
+    for side in sides:
+        side.verify(con)
+    if chosen is None and not sides:
         # Sorting whole rows is slow; a table filled in the order of its key stays as it is.
         row = f"SELECT row({', '.join(ranks)}) AS k FROM {table}{condition}"
         query = f"SELECT coalesce(bool_and(k >= p), true) FROM (SELECT k, lag(k) OVER () AS p FROM ({row}))"
         with query_errors(f"nodes {vertex.label!r}", row):
             order = "" if con.execute(query).fetchall()[0][0] else order
     text = f"SELECT *{mask} FROM {table}{condition}{order}"
+    if sides:
+        text = beside_rows(f"SELECT *{mask} FROM {table}{condition}", sides)
     return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), asked=asked, attach=keys, attrs=attrs)
 
 
@@ -168,7 +176,7 @@ def _served(
     label = element.label if isinstance(element, VertexTable) else element.edge_type
     if isinstance(names, str):
         raise SchemaError(f"columns[{label!r}] must be a sequence of column names, not the string {names!r}.")
-    known = columns(con, element.table)
+    known = {c.name: c.sql_type for c in element_columns(con, definition, element)}
     by_attr = {attr: name for name, attr in _renamed(con, element).items()}
     chosen = [name if name in known else by_attr.get(name, name) for name in names]
     for name in chosen:

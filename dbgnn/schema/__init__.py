@@ -8,6 +8,7 @@ from __future__ import annotations
 from dbgnn.schema.catalog import ForeignKey, columns, find_table, foreign_keys, primary_keys, tables
 from dbgnn.schema.ddl import parse_statement
 from dbgnn.schema.describe import describe
+from dbgnn.schema.encoded import encoded
 from dbgnn.schema.graph_statement import CreateGraph, DropGraph, Statement
 from dbgnn.schema.infer import INFERRED, INFERRED_BOTH, infer
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
@@ -17,7 +18,7 @@ from dbgnn.schema.registry import current, graph_names, has_graph, in_transactio
 from dbgnn.schema.remedy import encoder_for, why
 from dbgnn.schema.render import to_sql
 from dbgnn.schema.resolve import resolve, run
-from dbgnn.schema.types import Column, served_columns, tensor_columns
+from dbgnn.schema.types import Column, element_columns, served_columns, tensor_columns
 from dbgnn.schema.written import mark_written, unmark_written, written
 
 __all__ = [
@@ -37,6 +38,8 @@ __all__ = [
     "columns",
     "current",
     "describe",
+    "element_columns",
+    "encoded",
     "encoder_for",
     "find_table",
     "foreign_keys",

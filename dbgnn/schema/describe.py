@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import duckdb
 
 from dbgnn.schema.catalog import DECLARE_AGAIN, all_columns, columns, first_row, key_columns
+from dbgnn.schema.encoded import encoded
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import is_inferred
 from dbgnn.schema.remedy import why
@@ -40,17 +41,17 @@ def describe(
         if table not in types:  # spelled otherwise, or gone, which is an error with the near misses
             types[table] = columns(con, table)
     inferred = is_inferred(con, graph)
-    back, keys = written(con), key_columns(con)
+    back, keys, made = written(con), key_columns(con), encoded(con, graph)
     blocks = [_title(graph, inferred=inferred)]
     for vertex in graph.vertices:
-        shown = served(graph, vertex, types[vertex.table], back, keys)
+        shown = served(graph, vertex, types[vertex.table], back, keys, made)
         count = known[vertex.label] if vertex.label in known else _count(con, vertex)
         key = [("key", _typed(types[vertex.table], vertex.key))]
         instead = _instead(graph, vertex)
         heading = f"Node type {vertex.label!r}: {count:,} rows of table {_named(vertex)}"
         blocks.append("\n".join([heading, *_rows(key, shown, count, (vertex.table, vertex.label), instead=instead)]))
     for edge in graph.edges:
-        shown = served(graph, edge, types[edge.table], back, keys)
+        shown = served(graph, edge, types[edge.table], back, keys, made)
         count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge)
         ends = _ends(types[edge.table], graph, edge)
         instead = _instead(graph, edge)
@@ -133,7 +134,8 @@ def _origin(column: Column) -> str:
     """Return what a tensor is made of: the column's type, what it counts, and its name where PyG sees another."""
     unit = f", {column.unit}" if column.unit else ""
     renamed = f", of column {column.name!r}; served where columns= names {column.attr!r}" if column.is_renamed else ""
-    return f"{column.sql_type}{unit}{renamed}"
+    beside = ", encoded, in a table of its own" if column.beside is not None else ""
+    return f"{column.sql_type}{unit}{renamed}{beside}"
 
 
 def _shape(column: Column, count: int) -> str:

@@ -26,6 +26,7 @@ from dbgnn.schema.catalog import (
     own_columns,
     own_table,
 )
+from dbgnn.schema.encoded import forget_encoded
 from dbgnn.schema.infer import INFERRED, INFERRED_BOTH, infer
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable, View
 from dbgnn.schema.render import shown
@@ -173,6 +174,7 @@ def remove_graph(con: duckdb.DuckDBPyConnection, name: str) -> None:
     with transaction(con):
         con.execute(f"DELETE FROM {own_table(con, 'graphs')} WHERE name = ?", [name])
         forget_index(con, name)
+        forget_encoded(con, name)
 
 
 def forget_index(con: duckdb.DuckDBPyConnection, name: str) -> None:

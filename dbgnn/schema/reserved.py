@@ -10,6 +10,7 @@ import duckdb
 
 from dbgnn.errors import SchemaError
 from dbgnn.schema.catalog import all_columns, first_row, foreign_keys, key_columns
+from dbgnn.schema.encoded import encoded
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.registry import current, is_inferred
 from dbgnn.schema.render import shown, shown_table
@@ -101,6 +102,7 @@ def _types(
     only: Collection[_Label] | None,
 ) -> Iterator[_Type]:
     definition, types, back, keys = current(con, graph), all_columns(con), written(con), key_columns(con)
+    made = encoded(con, definition)
     for element in definition.elements:
         label: _Label = element.label if isinstance(element, VertexTable) else element.edge_type
         if element.table not in types:
@@ -110,7 +112,7 @@ def _types(
             fetched = [columns[name] for name in asked[label] if name in columns]
             names = [columns[name].attr if name in columns else name for name in asked[label]]
         else:
-            fetched = [c for c in served(definition, element, types[element.table], back, keys) if c.reason is None]
+            fetched = [c for c in served(definition, element, types[element.table], back, keys, made) if c.reason is None]
             names = [c.attr for c in fetched]
         is_served = only is None or label in only
         reserved = tuple(dict.fromkeys(c for c in fetched if c.is_renamed and is_served))

@@ -19,6 +19,7 @@ from dbgnn.schema.catalog import (
     primary_keys,
     table_of_view,
 )
+from dbgnn.schema.encoded import forget_encoded
 from dbgnn.schema.graph_statement import CreateGraph, EdgeSpec, EndSpec, Properties, Statement, TableRef, VertexSpec
 from dbgnn.schema.keys import check_reference, vertex_key_types
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable, View
@@ -56,6 +57,7 @@ def run(con: duckdb.DuckDBPyConnection, statement: Statement) -> None:
         if known is not None:
             if not _is_topology(con, known, graph):
                 forget_index(con, known)
+            forget_encoded(con, known)
             graph = replace(graph, name=known)
         save(con, graph)
 

@@ -9,6 +9,7 @@ import duckdb
 
 from dbgnn.errors import UnknownNameError, near_misses
 from dbgnn.schema.catalog import DECLARE_AGAIN, KeyColumns, columns, folded, key_columns
+from dbgnn.schema.encoded import EncodedColumns, SideTable, encoded
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import attribute_names
 from dbgnn.schema.row_conditions import always_null
@@ -89,6 +90,7 @@ class Column:
         reason: Why it cannot become a tensor; None: it can.
         unit: What an integer that stands for a time or an ENUM counts; "" otherwise.
         attr: The name under which PyG sees it: another than the column's where that means something to PyG (`names`).
+        beside: The side table that holds it (`graph.encode`); None: it is a column of the type's own table.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Column:
     reason: str | None = None
     unit: str = ""
     attr: str = ""
+    beside: SideTable | None = None
 
     def __post_init__(self) -> None:
         if not self.attr:
@@ -161,6 +164,17 @@ def named_columns(types: Mapping[str, str]) -> list[Column]:
     return [replace(tensor_type(name, sql_type), attr=names[name]) for name, sql_type in types.items()]
 
 
+def element_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
+    """Return every column of a vertex or edge table, and those that `graph.encode` keeps beside it, with their tensors."""
+    return _with_beside(columns(con, element.table), element, encoded(con, graph))
+
+
+def _with_beside(types: Mapping[str, str], element: VertexTable | EdgeTable, made: EncodedColumns) -> list[Column]:
+    beside = {side.column: side for side in made.beside(element, types)}
+    found = named_columns({**types, **{name: side.sql_type for name, side in beside.items()}})
+    return [replace(c, beside=beside.get(c.name)) if c.name in beside else c for c in found]
+
+
 def served_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element: VertexTable | EdgeTable) -> list[Column]:
     """Return every column of a vertex or edge table; those without a reason are served, in this order.
 
@@ -168,11 +182,16 @@ def served_columns(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, element
     like, which are keys of the graph and primary and foreign keys of the table; what was written back; and every column of an
     edge type whose table is a vertex table of the graph as well, since the nodes have them: their label would be on all edges.
     """
-    return served(graph, element, columns(con, element.table), written(con), key_columns(con))
+    return served(graph, element, columns(con, element.table), written(con), key_columns(con), encoded(con, graph))
 
 
 def served(
-    graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str], back: Written, keys: KeyColumns
+    graph: PropertyGraph,
+    element: VertexTable | EdgeTable,
+    types: Mapping[str, str],
+    back: Written,
+    keys: KeyColumns,
+    made: EncodedColumns,
 ) -> list[Column]:
     """Return :func:`served_columns` of an element whose table has columns of these SQL types.
 
@@ -182,8 +201,10 @@ def served(
         types: The SQL types of the table's columns.
         back: What was written back.
         keys: The columns of primary and foreign keys.
+        made: What was encoded.
     """
-    found = named_columns(types)
+    found = _with_beside(types, element, made)
+    covered = {} if element.properties is not None else made.covered(element, types)
     listed = element.properties or ()
     roles = _key_roles(graph, element, {folded(name): name for name in types}, keys.get(element.table, {}))
     nodes = nodes_of(graph, element)
@@ -199,7 +220,11 @@ def served(
     nulls = frozenset[str]() if element.condition is None else always_null(element.condition)
 
     def reason(column: Column) -> str | None:
+        if column.beside is not None:
+            return column.reason
         no_feature = WRITTEN_BACK if back.column(element.table, column.name) else other
+        if column.name in covered:
+            no_feature = no_feature or f"encoded as {covered[column.name]!r}{_CAN_BE_NAMED}"
         null = "NULL in every row, by the condition" if folded(column.name) in nulls else None
         return roles.get(column.name) or column.reason or no_feature or null
 

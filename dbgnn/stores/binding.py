@@ -167,7 +167,7 @@ class Binding:
         con = self.db.cursor()
         definition = schema.current(con, self.definition)
         element = definition.vertex(label) if isinstance(label, str) else definition.edge(label)
-        columns = {c.name: c for c in schema.tensor_columns(con, element.table)}
+        columns = {c.name: c for c in schema.element_columns(con, definition, element)}
         served = [c.name for c in schema.served_columns(con, definition, element) if c.reason is None]
         chosen = self.selection.get(label)
         return Source(label, element, columns, tuple(served if chosen is None else [n for n in chosen if n in columns]), index)
@@ -194,7 +194,7 @@ class Binding:
     def _selected(self, label: Label, names: Sequence[str]) -> Iterator[str]:
         """Yield the columns of these names, as the table calls them."""
         element = self.definition.vertex(label) if isinstance(label, str) else self.definition.edge(label)
-        columns = schema.tensor_columns(self.db.cursor(), element.table)
+        columns = schema.element_columns(self.db.cursor(), self.definition, element)
         by_name = {c.attr: c for c in columns} | {c.name: c for c in columns}
         for name in names:
             found = by_name.get(name)
@@ -234,13 +234,13 @@ class Binding:
         """Return, by type, the columns that loaders fetch under other names than their own; of types whose table is there."""
         con = self.db.cursor()
         definition, types = schema.current(con, self.definition), all_columns(con)
-        back, keys = schema.written(con), key_columns(con)
+        back, keys, made = schema.written(con), key_columns(con), schema.encoded(con, definition)
         out: dict[Label, list[Column]] = {}
         for element in definition.elements:
             label: Label = element.label if isinstance(element, VertexTable) else element.edge_type
             if element.table not in types:
                 continue
-            columns = served(definition, element, types[element.table], back, keys)
+            columns = served(definition, element, types[element.table], back, keys, made)
             chosen = self.selection.get(label)
             fetched = [c for c in columns if (c.reason is None if chosen is None else c.name in chosen) and c.is_renamed]
             if fetched:

@@ -17,7 +17,7 @@ from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, VertexTable
 from dbgnn.sql import quote, quote_all
 from dbgnn.stores import tables
 from dbgnn.stores.binding import EDGE, Binding
-from dbgnn.stores.features import new_vertex, tables_of
+from dbgnn.stores.features import new_vertex
 from dbgnn.stores.tables import VALUES
 from dbgnn.topology import VertexIndex, ids_of_keys
 
@@ -70,7 +70,7 @@ def remove_edges(binding: Binding, label: EdgeType) -> None:
     edge = binding.definition.edge(label)
     definition = replace(binding.definition, edges=tuple(e for e in binding.definition.edges if e.edge_type != label))
     with tables.lending_transaction(con):
-        if edge.table not in tables_of(definition) and tables.comment_of(con, edge.table) == tables.EDGES_PUT:
+        if edge.table not in definition.tables and tables.comment_of(con, edge.table) == tables.EDGES_PUT:
             con.execute(f"DROP TABLE {edge.table.sql}")
         schema.save(con, definition)
     binding.selection.pop(label, None)

@@ -95,7 +95,8 @@ class DuckDBFeatureStore(Listed, FeatureStore):
         topology = self._binding.topology() if requests else None
         for request in requests:
             read = partial(self._read, index=request.index, names=request.names)
-            for place, tensor in zip(request.places, self._steady.read(request.label, read, topology), strict=True):
+            found = self._steady.read(request.label, read, topology, request.names)
+            for place, tensor in zip(request.places, found, strict=True):
                 out[place] = tensor
         return out
 

@@ -24,6 +24,7 @@ from dbgnn.schema.names import attribute_names, is_reserved
 from dbgnn.sql import quote
 from dbgnn.stores import tables
 from dbgnn.stores.binding import NODE, Binding
+from dbgnn.stores.kept_beside import kept_beside, remove_beside
 from dbgnn.stores.request import Rows, refuse_numbers_as_mask, rows_of
 from dbgnn.stores.source import Source
 from dbgnn.stores.tables import VALUES
@@ -104,6 +105,9 @@ def remove_column(binding: Binding, source: Source, column: Column) -> None:
             f"Column {column.name!r} is a key of {source.label!r}; without it there are no ids. It cannot be removed."
         )
     con = binding.db.cursor()
+    if column.beside is not None:
+        remove_beside(binding, column.beside)
+        return
     definition = _with_property(binding.definition, source, column.name, present=False)
     try:
         with tables.lending_transaction(con):
@@ -146,18 +150,13 @@ def new_vertex(con: duckdb.DuckDBPyConnection, definition: PropertyGraph, label:
     Raises:
         SchemaError: A table of that name exists and is not of the graph.
     """
-    ours = {table.name.lower() for table in tables_of(definition)}
+    ours = {table.name.lower() for table in definition.tables}
     if label and label.lower() not in ours and tables.is_taken(con, label):
         raise SchemaError(
             f"There is a table {label!r} that is not part of graph {definition.name!r}. Declare it as a vertex table with "
             "CREATE OR REPLACE PROPERTY GRAPH, rename it, or put under another name."
         )
     return VertexTable(tables.free_name(con, label), label, (key,))
-
-
-def tables_of(definition: PropertyGraph) -> list[schema.TableName]:
-    """Return the table of every node and edge type."""
-    return [v.table for v in definition.vertices] + [e.table for e in definition.edges]
 
 
 def _in_order(group: Any, name: str, tensor: Tensor, rows: Rows) -> Tensor:
@@ -198,6 +197,8 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
         raise SchemaError(f"Column {name!r} is a key of {source.label!r} (table {str(source.table)!r}); change keys with SQL.")
     tables.check_new_column(source.table, name, source.columns)
     column = source.columns.get(name)
+    if column is not None and column.beside is not None:
+        raise kept_beside(source, name)
     if column is None and not rows.covers(source.num_rows):
         tensor, rows = _in_order_of(source, name, tensor, rows), Rows(range(source.num_rows))
     kind = _column_type(source, column, tensor, rows)

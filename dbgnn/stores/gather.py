@@ -87,18 +87,28 @@ def gather_into(
     Raises:
         StaleIndexError: Rows went missing while they were read.
     """
-    nulls: dict[str, list[Tensor]] = {}
     if not len(rows) or not columns:
         return {}
+    tables: dict[str, list[int]] = {}  # a statement for each: the type's own table, and those beside it
+    for i, column in enumerate(columns):
+        tables.setdefault("" if column.beside is None else column.beside.table, []).append(i)
+    if len(tables) > 1:
+        found_null: dict[str, Tensor] = {}
+        for places in tables.values():
+            of, to = [columns[i] for i in places], [outs[i] for i in places]
+            of_kinds = None if kinds is None else [kinds[i] for i in places]
+            found_null |= gather_into(db, source, of, rows, to, fills, pos=pos, clock=clock, kinds=of_kinds)
+        return found_null
+    nulls: dict[str, list[Tensor]] = {}
     clock = Clock() if clock is None else clock
     start = time.perf_counter()
     written = found = 0.0
     span = rows.ids if isinstance(rows.ids, range) and pos is None else None
     row_bytes = sum(out[:1].nbytes for out in outs)
     chunk = max(_CHUNK_ROWS[0], min(_CHUNK_ROWS[1], _CHUNK_BYTES // max(row_bytes, 1)))
-    tables = {} if span is not None else {REQUEST: request_table(rows.array(), pos)}
+    lent = {} if span is not None else {REQUEST: request_table(rows.array(), pos)}
     passes = passes_for(source.num_rows, columns, len(rows))
-    with db.relations(**tables) as cursor, _stream_errors():
+    with db.relations(**lent) as cursor, _stream_errors():
         reader = cursor.sql(select_rows(source, columns, span, passes=passes)).to_arrow_reader(chunk)
         changed = _changed(columns, reader.schema.types[1:], kinds)
         with reader:
@@ -112,7 +122,7 @@ def gather_into(
                         nulls.setdefault(column.name, []).append(bad)
                 written += time.perf_counter() - begun
     if changed is not None:
-        now = schema.columns(db.cursor(), source.table)[changed.name]
+        now = schema.columns(db.cursor(), source.table).get(changed.name, "another")
         raise StaleIndexError(
             f"Column {changed.name!r} of table {str(source.table)!r} was {changed.sql_type} when this epoch began and is {now} "
             "now. Start a new epoch."

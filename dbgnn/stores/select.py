@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dbgnn.schema import Column
+from dbgnn.schema.encoded import VALUE
 from dbgnn.schema.key_values import carried
 from dbgnn.schema.keys import same, sql_type_of
 from dbgnn.sql import quote
@@ -23,7 +24,7 @@ REQUEST = "dbgnn_request"
 
 def projection(column: Column) -> str:
     """Return the SQL expression of a column of the table ``t`` that arrives as the column's tensor type."""
-    name = f"t.{quote(column.name)}"
+    name = f"t.{quote(column.name if column.beside is None else VALUE)}"
     # An ENUM arrives as a dictionary, whose codes are of the batch and not of the type.
     return f"enum_code({name})::BIGINT" if column.sql_type.startswith("ENUM") else name
 
@@ -33,13 +34,14 @@ def select_rows(source: Source, columns: Sequence[Column], rows: range | None, *
 
     Args:
         source: The table and its ids.
-        columns: What to read.
+        columns: What to read: of the type's own table, or all of one side table.
         rows: None: the rows of the registered table `REQUEST` ``(id, pos)``; a range: those ids, at their distance
             from its start.
         passes: Over how many scans of the table the rows of `REQUEST` are spread (see `passes_for`).
     """
     values = ", ".join(["", *map(projection, columns)])
-    table, ids = source.table.sql, source.map_table
+    side = columns[0].beside
+    table, ids = (source.table.sql, source.map_table) if side is None else (side.table, None)  # an id is its rowid there
     if rows is None:
         scans = []
         for i in range(passes):

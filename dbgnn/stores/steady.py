@@ -10,7 +10,7 @@ of a mini-batch (100 k rows: 0.5 ms).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +24,7 @@ from dbgnn.topology import are_as_indexed, same_ids
 from dbgnn.translated import translated
 
 if TYPE_CHECKING:
+    from dbgnn.schema.encoded import SideTable
     from dbgnn.schema.model import Label
     from dbgnn.stores.binding import Binding
     from dbgnn.stores.source import Source
@@ -46,23 +47,29 @@ class Steady:
         self._binding = binding
         self._kinds: dict[str, pa.DataType] = {}
         self._held = threading.local()
+        #: The stamp of the file with which side tables were seen to hold what their node tables do.
+        self._fresh: dict[SideTable, object] = {}
 
-    def read(self, label: Label, read: Callable[[Source], _T], topology: Topology | None = None) -> _T:
+    def read(
+        self, label: Label, read: Callable[[Source], _T], topology: Topology | None = None, names: Sequence[str] = ()
+    ) -> _T:
         """Return what ``read`` makes of a type's table as it is now.
 
         Args:
             label: The type.
             read: Called with the table.
             topology: The index, verified just now; None: it is verified.
+            names: The attributes that it reads.
 
         Raises:
-            StaleIndexError: The table changed since the index was built.
+            StaleIndexError: The table changed since the index was built, or since one of them was encoded.
         """
         with translated(self._binding.db):
             now = self._binding.topology() if topology is None else topology
             for _ in range(_ATTEMPTS):
                 source = self._binding.source(label, now)
-                done, result = self._read(label, source.index, lambda source=source: read(source))  # type: ignore[misc]
+                sides = _sides(c for c in source.columns.values() if c.attr in names)
+                done, result = self._read(label, source.index, lambda source=source: read(source), sides)  # type: ignore[misc]
                 if done:
                     return result
                 now = self._binding.topology()
@@ -82,7 +89,7 @@ class Steady:
         Raises:
             StaleIndexError: The ids mean other rows now, or a column has another type.
         """
-        binding, kinds = self._binding, [self._kind(c) for c in columns]
+        binding, kinds, sides = self._binding, [self._kind(c) for c in columns], _sides(columns)
         with translated(binding.db):
             now = binding.graph.latest()
             for _ in range(_ATTEMPTS):
@@ -96,7 +103,7 @@ class Steady:
                     )
                 source = binding.source_of(label, now, columns)
                 try:
-                    done, result = self._read(label, source.index, lambda source=source: read(source, kinds))  # type: ignore[misc]
+                    done, result = self._read(label, source.index, lambda source=source: read(source, kinds), sides)  # type: ignore[misc]
                 except duckdb.BinderException:
                     for column in columns:
                         binding.source(label).column(column.name)  # names the one that is gone
@@ -130,14 +137,19 @@ class Steady:
                         held.close()
             yield
 
-    def _read(self, label: Label, index: VertexIndex | EdgeIndex, read: Callable[[], _T]) -> tuple[bool, _T]:
+    def _read(
+        self, label: Label, index: VertexIndex | EdgeIndex, read: Callable[[], _T], sides: tuple[SideTable, ...]
+    ) -> tuple[bool, _T]:
         """Read; ``(False, …)`` where the table is not as it was indexed, or the index was built again."""
         db, graph = self._binding.db, self._binding.graph
         if getattr(self._held, "indexes", {}).get(label) == index:
+            for side in sides:
+                side.verify(db.cursor())
             return True, read()
         self._leave()
         stamp = db.stamp()
-        if stamp is not None and graph.was_seen(label, stamp, index):
+        fresh = all(self._fresh.get(side) == stamp for side in sides)
+        if stamp is not None and fresh and graph.was_seen(label, stamp, index):
             try:
                 result = read()
             except (StaleIndexError, duckdb.CatalogException):
@@ -150,12 +162,15 @@ class Steady:
         with db.snapshot():
             if not are_as_indexed(db.cursor(), [index]):
                 return False, None  # type: ignore[return-value]
+            for side in sides:
+                side.verify(db.cursor())
             try:
                 result = read()
             except duckdb.CatalogException:  # a table of the index that another build has dropped
                 return False, None  # type: ignore[return-value]
         if stamp is not None and db.stamp() == stamp:
             graph.see(label, stamp, index)
+            self._fresh.update(dict.fromkeys(sides, stamp))
         return True, result
 
     def _leave(self) -> None:
@@ -178,6 +193,10 @@ class Steady:
 
 def _part(topology: Topology, label: Label) -> VertexIndex | EdgeIndex:
     return topology.vertices[label] if isinstance(label, str) else topology.edges[label]
+
+
+def _sides(columns: Iterable[Column]) -> tuple[SideTable, ...]:
+    return tuple(dict.fromkeys(c.beside for c in columns if c.beside is not None))
 
 
 _VALUE = "value"

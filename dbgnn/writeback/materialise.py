@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,18 +16,27 @@ from dbgnn import schema
 from dbgnn.encoders.collection import Encoders
 from dbgnn.encoders.encoder import Encoder, FittedEncoder
 from dbgnn.encoders.nulls import NullValueError
-from dbgnn.errors import DataError, ReadOnlyError, SchemaError
-from dbgnn.open_database import OpenDatabase
+from dbgnn.errors import DataError, ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.progress import Bar
 from dbgnn.schema import VertexTable, is_reserved
+from dbgnn.schema.encoded import (
+    ENGINE,
+    ROWS_MARK,
+    EncodedColumn,
+    SideTable,
+    document_of,
+    keep_encoded,
+    row_hash,
+)
 from dbgnn.schema.key_values import carried, key_rows, shown_key
 from dbgnn.schema.keys import vertex_key_types
-from dbgnn.schema.render import shown_table
 from dbgnn.sql import check_filter, quote
 from dbgnn.stores import tables
 from dbgnn.topology import VertexIndex
 from dbgnn.translated import translated
-from dbgnn.writeback.write import write_rows
+from dbgnn.writeback.side_values import ROWS, covered, stage, staging, write_side
+from dbgnn.writeback.write import to_arrow, write_rows
+from dbgnn.writeback.write_target import Target
 
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph
@@ -40,7 +49,7 @@ def encode(
     graph: IndexedGraph,
     label: str,
     attr_name: str,
-    encoder: Encoder | Callable[..., Any],
+    encoder: Encoder | FittedEncoder | Callable[..., Any],
     *,
     fit: str | None = None,
     progress: bool | None = None,
@@ -48,13 +57,15 @@ def encode(
     """Fit an encoder on a node type's table, and write what it makes to a column of it, in one transaction.
 
     ``[N]`` becomes a column of the dtype's SQL type, ``[N, k]`` one of ``FLOAT[k]``; it is added if absent, and otherwise
-    overwritten. The rows stream, so memory is bounded.
+    overwritten. A table with a key, constraint or index takes no new column: its values are in a side table
+    (`dbgnn.schema.encoded`). The rows stream, so memory is bounded.
 
     Args:
         graph: The graph.
         label: The node type.
         attr_name: The column to write; also the one to read, where the encoder names none.
-        encoder: An encoder, or a function of Arrow arrays.
+        encoder: An encoder, a function of Arrow arrays, or what this returned before: where the values are in a side table, the
+            rows that are new or changed since are encoded with it, and the others stay.
         fit: A condition on the rows that it is fitted on; None: all.
         progress: Show a progress bar on what takes more than two seconds; None: as the database does.
 
@@ -88,44 +99,123 @@ def encode(
         where = fit
         if fit is not None:
             where = check_filter(db.cursor(), fit, where=f"fit of {label!r}", table=("main", "q"), columns=types)
-        encoders = Encoders({label: {attr_name: encoder}})
-        encoders.fit(db.arrow, label, f"SELECT * FROM {vertex.table.sql}{vertex.where_all()}", types, where)
-        fitted = encoders.fitted(label)[attr_name]
+        if isinstance(encoder, FittedEncoder):
+            fitted = encoder
+            if gone := [name for name in fitted.columns if name not in types]:
+                raise UnknownNameError(f"Table {str(vertex.table)!r} has no column {gone[0]!r}" + near_misses(gone[0], types))
+        else:
+            encoders = Encoders({label: {attr_name: encoder}})
+            encoders.fit(db.arrow, label, f"SELECT * FROM {vertex.table.sql}{vertex.where_all()}", types, where)
+            fitted = encoders.fitted(label)[attr_name]
+        document = Encoders.of_fitted(label, attr_name, fitted).to_json()
         shown = db.settings.progress if progress is None else progress
+        taken = covered(fitted.encoder)
+        made = EncodedColumn(label, attr_name, None, vertex.key, fitted.columns, taken, ENGINE)
         reader = db.new_cursor()  # of its own: this thread's writes while this one reads
         try:
             bar = Bar(total=index.num_nodes, desc=f"encode {label}.{attr_name}", unit=" rows", disable=not shown)
-            with bar, closing(_parts(reader, index, fitted, attr_name, bar)) as parts:
-                write_rows(graph, label, parts, remedy=_remedy(db, vertex, attr_name))
+            if attr_name.lower() in map(str.lower, types) or tables.bound_by(db.cursor(), vertex.table) is None:
+                with bar, closing(_parts(reader, index, fitted, bar)) as parts:
+                    write_rows(graph, label, ((ids, {attr_name: values}) for ids, _, values in parts), remedy=_remedy(label))
+                with schema.transaction(reader):
+                    keep_encoded(reader, graph.definition, made, document)
+            else:
+                before = _side_before(reader, graph, vertex, types, made, document)
+                with bar:
+                    _write_beside(reader, graph, index, fitted, made, document, before, types, bar)
         finally:
             reader.close()
     return fitted
 
 
-def _remedy(db: OpenDatabase, vertex: VertexTable, name: str) -> str:
-    """Return what to do where the constraints of the table do not let it take the column."""
-    copy = tables.free_name(db.cursor(), f"{vertex.table.name}_copy")
-    statement = f"CREATE TABLE {shown_table(copy)} AS FROM {shown_table(vertex.table)}"
+def _side_before(
+    con: duckdb.DuckDBPyConnection,
+    graph: IndexedGraph,
+    vertex: VertexTable,
+    types: Mapping[str, str],
+    made: EncodedColumn,
+    document: str,
+) -> SideTable | None:
+    """Return the side table that holds what the same fitted encoder made of other rows, or None."""
+    known = schema.encoded(con, graph.definition)
+    side = next((s for s in known.beside(vertex, types) if s.column == made.name), None)
+    if side is None or side.stale is not None or document_of(con, graph.definition, made.label, made.name) != document:
+        return None
+    entry = next(c for c in known.columns if (c.label, c.name) == (made.label, made.name))
+    return side if entry.sources == made.sources else None
+
+
+def _write_beside(
+    reader: duckdb.DuckDBPyConnection,
+    graph: IndexedGraph,
+    index: VertexIndex,
+    fitted: FittedEncoder,
+    made: EncodedColumn,
+    document: str,
+    before: SideTable | None,
+    types: Mapping[str, str],
+    bar: Any,
+) -> None:
+    """Encode all rows, or those that the side table before does not hold as they are, and write the side table."""
+    target = Target.of(graph, made.label, into=None)
+    if made.name in target.source.keys or made.name.lower() == "rowid" or not made.name:
+        raise SchemaError(f"An encoded column of {made.label!r} cannot have the name {made.name!r}; give it another.")
+    src = row_hash(index.vertex, types, made.sources)
+    with staging(target) as con:
+        but = None
+        if before is not None:
+            ids = _origin(index, f"SELECT {{id}} AS id, {src.replace(ROWS_MARK, 't')} AS src")
+            con.execute(f"CREATE TEMP TABLE {ROWS.partition('.')[2]} AS {ids}")
+            [(total, distinct)] = con.execute(f"SELECT count(*), count(DISTINCT src) FROM {ROWS}").fetchall()
+            before = before if total == distinct else None
+            but = None if before is None else before.table
+        with closing(_parts(reader, index, fitted, bar, src=src.replace(ROWS_MARK, "t"), but=but)) as parts:
+            stage(con, ((ids, hashes, to_arrow(made.name, values)) for ids, hashes, values in parts))
+        write_side(target, con, made, document, before)
+
+
+def _origin(index: VertexIndex, select: str) -> str:
+    """Return a query over the rows ``t`` of a node table; ``{id}`` in what it selects is their id."""
+    if index.map_table is None:
+        return f"{select.replace('{id}', 't.rowid')} FROM {index.vertex.rows} AS t"
+    return f"{select.replace('{id}', 'm.id')} FROM {index.vertex.table.sql} AS t JOIN {index.map_table} AS m ON m.rid = t.rowid"
+
+
+def _remedy(label: str) -> str:
+    """Return what to do where the constraints of the table do not let it change a column that it has."""
     return (
-        f"In memory, graph.to_heterodata(encoders={{{vertex.label!r}: {{{name!r}: …}}}}) needs no column. For loaders, name a "
-        f"copy of the table in CREATE PROPERTY GRAPH, since a copy has no constraints: {statement}."
+        f"Encode under a name that is no column of the table: graph.encode({label!r}, …) then keeps the values in a table of "
+        "their own, and loaders serve them as if the column were there."
     )
 
 
 def _parts(
-    con: duckdb.DuckDBPyConnection, index: VertexIndex, fitted: FittedEncoder, name: str, bar: Any
-) -> Generator[tuple[np.ndarray[Any, Any], dict[str, Tensor]], None, None]:
-    """Yield the ids and the encoded values of all rows, chunk by chunk; the order is not that of the ids."""
-    columns = ", ".join(["", *(f"t.{quote(c)}" for c in fitted.columns)])
-    table = index.vertex.table.sql
-    if index.map_table is None:
-        query = f"SELECT t.rowid AS dbgnn_id{columns} FROM {index.vertex.rows} AS t"
-    else:
-        query = f"SELECT m.id AS dbgnn_id{columns} FROM {table} AS t JOIN {index.map_table} AS m ON m.rid = t.rowid"
+    con: duckdb.DuckDBPyConnection,
+    index: VertexIndex,
+    fitted: FittedEncoder,
+    bar: Any,
+    *,
+    src: str = "NULL::UBIGINT",
+    but: str | None = None,
+) -> Generator[tuple[np.ndarray[Any, Any], pa.Array, Tensor], None, None]:
+    """Yield ids, hashes and encoded values of rows, chunk by chunk; the order is not that of the ids.
+
+    Args:
+        con: The connection.
+        index: The node type.
+        fitted: The encoder.
+        bar: Counts the rows.
+        src: What is hashed of a row ``t``, as SQL.
+        but: A side table whose rows are left out, by the hash; None: all rows.
+    """
+    columns = "".join(f", t.{quote(c)}" for c in fitted.columns)
+    query = _origin(index, f"SELECT {{id}} AS dbgnn_id, {src} AS dbgnn_src{columns}")
+    if but is not None:
+        query += f" ANTI JOIN {but} AS s ON s.src = {src}"
     with con.sql(query).to_arrow_reader(_CHUNK) as reader:
         for batch in chain(reader, [pa.RecordBatch.from_pylist([], schema=reader.schema)]):  # a table without rows has a type
             ids = batch.column(0).to_numpy()
-            yield ids, {name: _encoded(con, index.vertex, fitted, batch.columns[1:], ids, index.map_table)}
+            yield ids, batch.column(1), _encoded(con, index.vertex, fitted, batch.columns[2:], ids, index.map_table)
             bar.update(len(ids))
 
 

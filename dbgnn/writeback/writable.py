@@ -12,6 +12,7 @@ from dbgnn.schema import TableName
 from dbgnn.schema.render import shown_table
 from dbgnn.sql import quote
 from dbgnn.stores import features, tables
+from dbgnn.stores.kept_beside import kept_beside
 from dbgnn.writeback.write_target import Target, moves_its_row
 
 
@@ -37,6 +38,9 @@ def check_writable(target: Target, con: duckdb.DuckDBPyConnection, kinds: Mappin
         if name.lower() == "rowid":
             raise SchemaError("A column 'rowid' would hide DuckDB's own; write under another name.")
     if target.into is None:
+        for name in kinds:
+            if (column := target.source.columns.get(name)) is not None and column.beside is not None:
+                raise kept_beside(target.source, name)
         _check_attributes(target, kinds)
         _check_types(target, con, target.source.table, {name: c.sql_type for name, c in target.source.columns.items()}, kinds)
         _check_place(target, con, kinds)
