@@ -7,6 +7,7 @@ tensor becomes a column around the tensor's own memory.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from torch.utils.dlpack import from_dlpack
 
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.schema import Column
+from dbgnn.schema.packed import BY_ROW, HALVES, HEAD, packed_type
 
-#: The torch dtype of each name in `Column.dtype`.
-DTYPES: dict[str, torch.dtype] = {
+_PLAIN: dict[str, torch.dtype] = {
     name: getattr(torch, name) for name in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
 }
+
+#: The torch dtype of each name in `Column.dtype`.
+DTYPES: dict[str, torch.dtype] = _PLAIN | {name: getattr(torch, name) for name in HALVES}
 
 #: The SQL type whose column holds a tensor of this dtype.
 _SQL_TYPES: dict[torch.dtype, str] = {
@@ -41,7 +45,15 @@ _SQL_TYPES: dict[torch.dtype, str] = {
 #: torch moves unsigned integers wider than 8 bits only as what they look like.
 _CARRIERS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
-_ARROW_TYPES = {dtype: pa.from_numpy_dtype(name) for name, dtype in DTYPES.items()}
+_ARROW_TYPES = {dtype: pa.from_numpy_dtype(name) for name, dtype in _PLAIN.items()}
+
+#: The dtypes of the words that packed columns hold their bytes in, and DuckDB's names for them.
+_WORDS = {_SQL_TYPES[dtype]: str(dtype).removeprefix("torch.") for dtype in (torch.uint8, torch.uint16, torch.uint32, torch.uint64)}
+
+_HALVES = {getattr(torch, name): name for name in HALVES}
+
+#: Rows that are made floats of at a time: what lies between stays in the cache.
+_EXPANDED = 1024
 
 #: The longest array DuckDB takes.
 _LONGEST = 100_000
@@ -52,13 +64,33 @@ def dtype_of(column: Column) -> torch.dtype:
     return DTYPES[column.dtype]
 
 
+def memory_dtype(name: str) -> np.dtype[Any]:
+    """Return NumPy's dtype for memory that holds values of a dtype in `DTYPES`; NumPy has no bfloat16."""
+    return np.dtype("int16" if name == "bfloat16" else name)
+
+
+def as_dtype(memory: np.ndarray[Any, Any], name: str) -> Tensor:
+    """Return memory of `memory_dtype` as a tensor of that dtype, which shares it."""
+    tensor = torch.from_numpy(memory)
+    return tensor.view(torch.bfloat16) if name == "bfloat16" else tensor
+
+
+def as_kept(column: Column) -> Column:
+    """Return the column whose tensor is what a packed column keeps of its rows, byte by byte; any other column as it is.
+
+    Rows are moved about as that, and floats are made of them where a mini-batch is put together (`expand`): of codes a quarter
+    of the bytes moves.
+    """
+    return replace(column, dtype="uint8", shape=(HEAD + column.shape[0],)) if column.packed == BY_ROW else column
+
+
 def empty(rows: int, column: Column) -> Tensor:
     """Return a fresh tensor ``[rows, *column.shape]``, not initialised.
 
     Made by NumPy, which asks Linux for huge pages for it; touching fresh memory is a good part of a fetch: 300 k rows of
     FLOAT[128] take 110 ms into memory of NumPy's, 155 ms into torch's.
     """
-    return torch.from_numpy(np.empty((rows, *column.shape), dtype=column.dtype))
+    return as_dtype(np.empty((rows, *column.shape), dtype=memory_dtype(column.dtype)), column.dtype)
 
 
 def to_tensor(array: pa.Array | pa.ChunkedArray, column: Column, *, fill: float | None = None) -> Tensor:
@@ -102,8 +134,10 @@ def scatter_(out: Tensor, pos: Tensor, array: pa.Array, column: Column, *, fill:
     Returns:
         None, or the positions in ``out`` whose value is or holds NULL without a ``fill``.
     """
-    values, nulls = decode(array, column, fill)
-    if len(values):
+    values, nulls = decode(array, as_kept(column), fill)
+    if len(values) and values.dtype != out.dtype and column.packed == BY_ROW:
+        expand(values, out, pos.numpy())
+    elif len(values):
         # NumPy copies whole rows as opaque bytes, in this thread: 100 k rows of 512 bytes take 7 ms, against 17 with
         # torch's index_copy_, whose threads also wait for the cores that DuckDB's are using.
         target, rows = opaque(out), opaque(values)
@@ -113,9 +147,25 @@ def scatter_(out: Tensor, pos: Tensor, array: pa.Array, column: Column, *, fill:
     return None if nulls is None else pos[nulls]
 
 
+def place(kept: np.ndarray[Any, Any], out: Tensor, pos: np.ndarray[Any, Any]) -> None:
+    """Write rows, as a column keeps them, to the rows ``pos`` of what is handed out.
+
+    Args:
+        kept: uint8 ``[n, bytes of a row]``, contiguous.
+        out: ``[N, …]``, contiguous: of the same bytes a row, or the floats that rows of codes stand for.
+        pos: int64 ``[n]``.
+    """
+    target = opaque(out)
+    if target.itemsize == kept.shape[1]:
+        target[pos] = kept.reshape(-1).view(target.dtype)
+    else:
+        expand(torch.from_numpy(kept), out, pos)
+
+
 def opaque(rows: Tensor) -> np.ndarray[Any, Any]:
     """Return a contiguous tensor's rows, each one element of as many bytes; shares memory."""
-    array = rows.numpy().reshape(len(rows), math.prod(rows.shape[1:]))
+    bits = rows.view(torch.int16) if rows.dtype == torch.bfloat16 else rows
+    array = bits.numpy().reshape(len(rows), math.prod(rows.shape[1:]))
     return array.view(np.dtype((np.void, array.shape[1] * array.itemsize))).reshape(-1)
 
 
@@ -125,11 +175,13 @@ def from_tensor(values: Tensor | np.ndarray[Any, Any]) -> pa.Array:
     Shares the memory of a contiguous tensor on the CPU (booleans are packed to bits).
 
     Raises:
-        SchemaError: A dtype that no DuckDB column has (float16, bfloat16, complex …), no rows dimension, or an
-            array dimension of 0 or of more than 100,000.
+        SchemaError: A dtype that no column has (complex, float8 …), no rows dimension, or an array dimension of 0 or of more
+            than 100,000.
     """
     tensor = as_tensor(values)
     sql_type(tensor)
+    if (form := _HALVES.get(tensor.dtype)) is not None:
+        return packed(tensor, form)
     flat = tensor.reshape(-1)
     if tensor.dtype == torch.bool:
         array = pa.array(flat.numpy())
@@ -140,6 +192,18 @@ def from_tensor(values: Tensor | np.ndarray[Any, Any]) -> pa.Array:
     return array
 
 
+def packed(rows: Tensor, form: str) -> pa.Array:
+    """Return what a packed column keeps, a contiguous tensor ``[N, …]`` of halves or bytes, as its Arrow array; shares memory."""
+    shape = (rows.shape[1] - HEAD,) if form == BY_ROW else tuple(rows.shape[1:])
+    word, *sizes = packed_type(form, shape).removesuffix(")").split(" ")[1].replace("]", "").split("[")
+    kind = _ARROW_TYPES[getattr(torch, _WORDS[word])]
+    flat = rows.reshape(-1)
+    array = pa.Array.from_buffers(kind, flat.nbytes * 8 // kind.bit_width, [None, pa.py_buffer(flat.view(torch.uint8).numpy())])
+    for size in sizes:
+        array = pa.FixedSizeListArray.from_arrays(array, int(size))
+    return pa.StructArray.from_arrays([array], [form])
+
+
 def as_tensor(values: Tensor | np.ndarray[Any, Any]) -> Tensor:
     """Return features given as tensor or array as a detached, dense, contiguous tensor on the CPU."""
     if isinstance(values, Tensor):
@@ -148,7 +212,7 @@ def as_tensor(values: Tensor | np.ndarray[Any, Any]) -> Tensor:
         return values.detach().cpu().contiguous().resolve_neg().resolve_conj()
     if not isinstance(values, np.ndarray):
         raise SchemaError(f"Features must be a torch.Tensor or numpy.ndarray, not {type(values).__name__}.")
-    if values.dtype.name not in DTYPES:
+    if values.dtype.name not in DTYPES or values.dtype.name == "bfloat16":  # what ml_dtypes adds to NumPy, torch does not take
         raise SchemaError(_no_column(f"NumPy dtype {values.dtype}"))
     native = np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C"])
     return torch.from_numpy(native if native.flags.writeable else native.copy())
@@ -156,8 +220,8 @@ def as_tensor(values: Tensor | np.ndarray[Any, Any]) -> Tensor:
 
 def sql_type(tensor: Tensor) -> str:
     """Return the DuckDB type of a column that holds ``tensor``: ``FLOAT[3][2]`` for float32 ``[N, 2, 3]``."""
-    base = _SQL_TYPES.get(tensor.dtype)
-    if base is None:
+    base, half = _SQL_TYPES.get(tensor.dtype), _HALVES.get(tensor.dtype)
+    if base is None and half is None:
         raise SchemaError(_no_column(f"dtype {tensor.dtype}"))
     if tensor.dim() == 0:
         raise SchemaError("A tensor of no dimension has no rows; features need one row per node or edge.")
@@ -167,12 +231,15 @@ def sql_type(tensor: Tensor) -> str:
                 f"A tensor of shape {tuple(tensor.shape)} cannot be put into a column: DuckDB's arrays have 1 to "
                 f"{_LONGEST:,} elements."
             )
+    if half is not None:
+        return packed_type(half, tuple(tensor.shape[1:]))
+    assert base is not None
     return base + "".join(f"[{size}]" for size in reversed(tensor.shape[1:]))
 
 
 def _no_column(what: str) -> str:
     return (
-        f"There is no DuckDB column type for {what}; convert first, for example with .float() (half precision) or by "
+        f"There is no DuckDB column type for {what}; convert first, for example with .half() (floats of 8 bits) or by "
         "splitting complex numbers."
     )
 
@@ -181,10 +248,23 @@ def decode(array: pa.Array, column: Column, fill: float | None = None) -> tuple[
     """Return the values as ``[len(array), *shape]``, and the rows that are or hold NULL (None: there are none, or filled).
 
     Shares the array's memory as `to_tensor` does; the values of rows that hold NULL are anything.
+
+    Args:
+        array: The values; of a packed column what its field holds.
+        column: What they are; of rows of codes `as_kept` for the bytes themselves.
+        fill: What stands for NULL.
     """
     rows = len(array)
     array, mask = _leaves(array)
-    tensor = _primitive(array, column).reshape(rows, *column.shape)
+    if column.packed:
+        tensor = _bytes(array, column, rows)
+        mask = None if mask is None else np.repeat(mask, tensor.numel() // len(mask))
+        if column.packed == BY_ROW:
+            return _rows_of_codes(tensor, mask, column, fill)
+        tensor = tensor.view(dtype_of(column)).reshape(rows, *column.shape)
+        mask = None if mask is None else mask[::2]
+    else:
+        tensor = _primitive(array, column).reshape(rows, *column.shape)
     if mask is None:
         return tensor, None
     is_null = torch.from_numpy(mask).reshape(rows, *column.shape)
@@ -196,6 +276,59 @@ def decode(array: pa.Array, column: Column, fill: float | None = None) -> tuple[
             return torch.where(is_null, filled, tensor), None
         return torch.where(is_null, filled.view(carrier), tensor.view(carrier)).view(tensor.dtype), None
     return tensor, is_null.reshape(rows, -1).any(dim=1).nonzero().view(-1)
+
+
+def _bytes(array: pa.Array, column: Column, rows: int) -> Tensor:
+    """Return an Arrow array of words as the bytes of its rows, uint8 ``[rows, k]``; what is NULL holds anything."""
+    width = HEAD + column.shape[0] if column.dtype == "float32" else column.shape[0] if column.packed == BY_ROW else 0
+    width = width or 2 * math.prod(column.shape)
+    if not pa.types.is_unsigned_integer(array.type) or len(array) * array.type.bit_width != 8 * rows * width:
+        raise SchemaError(f"Column {column.name!r} arrived as {array.type}, which is not what {column.sql_type} is made of.")
+    words = _primitive(array, replace(column, dtype=str(array.type)))
+    return words.view(torch.uint8).reshape(rows, width)
+
+
+def _rows_of_codes(
+    kept: Tensor, mask: np.ndarray[Any, Any] | None, column: Column, fill: float | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return rows of codes as their bytes or as floats, as `decode` does."""
+    nulls = None if mask is None else torch.from_numpy(mask.reshape(len(kept), -1).any(axis=1)).nonzero().view(-1)
+    if nulls is not None and fill is not None:
+        constant = np.zeros(kept.shape[1], dtype=np.uint8)  # scale 0 and codes 0, around a zero point that is the value
+        constant[4:HEAD] = np.frombuffer(np.float32(fill).tobytes(), dtype=np.uint8)
+        kept = kept.clone()
+        kept[nulls] = torch.from_numpy(constant)
+        nulls = None
+    if column.dtype == "uint8":
+        return kept, nulls
+    out = torch.empty((len(kept), *column.shape), dtype=torch.float32)
+    expand(kept, out)
+    return out, nulls
+
+
+def expand(kept: Tensor, out: Tensor, pos: np.ndarray[Any, Any] | None = None) -> None:
+    """Write the floats that rows of codes stand for, ``zero point + scale · code``, to ``out``.
+
+    Args:
+        kept: uint8 ``[n, 8 + k]``: scale and zero point, float32, and k codes, int8.
+        out: float32 ``[N, k]``, contiguous.
+        pos: int64 ``[n]``: the rows of ``out``; None: 0, 1, …
+    """
+    given, floats = kept.numpy(), out.numpy()
+    with np.errstate(all="ignore"):  # of rows that are NULL, which hold anything
+        _expand(given, floats, pos)
+
+
+def _expand(given: np.ndarray[Any, Any], floats: np.ndarray[Any, Any], pos: np.ndarray[Any, Any] | None) -> None:
+    some = np.empty((min(len(given), _EXPANDED), floats.shape[1]), dtype=np.float32)
+    for start in range(0, len(given), _EXPANDED):
+        rows = given[start : start + _EXPANDED]
+        head = np.ascontiguousarray(rows[:, :HEAD]).view(np.float32)
+        made = some[: len(rows)] if pos is not None else floats[start : start + len(rows)]
+        np.multiply(rows[:, HEAD:].view(np.int8), head[:, :1], out=made)
+        made += head[:, 1:]
+        if pos is not None:
+            floats[pos[start : start + len(rows)]] = made
 
 
 def _leaves(array: pa.Array) -> tuple[pa.Array, np.ndarray[Any, Any] | None]:

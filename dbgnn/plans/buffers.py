@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dbgnn.arrow import DTYPES
+from dbgnn.arrow import DTYPES, as_dtype, memory_dtype
 from dbgnn.errors import DbgnnError
 
 _Bytes = np.ndarray[Any, Any]
@@ -66,15 +66,15 @@ class Buffers:
         """
         if self._pinned:
             return torch.empty(shape, dtype=DTYPES[dtype], pin_memory=True)
-        kind = np.dtype(dtype)
+        kind = memory_dtype(dtype)
         size = math.prod(shape) * kind.itemsize
         if size < _SMALL:
-            return torch.from_numpy(np.empty(shape, kind))
+            return as_dtype(np.empty(shape, kind), dtype)
         memory = self._take(size)
         # torch keeps this very object for as long as the storage lives, whatever tensors and arrays share it.
         lease = memory[:size].view(kind).reshape(shape).view(_Lease)
         weakref.finalize(lease, _give_back, weakref.ref(self), memory).atexit = False
-        return torch.from_numpy(lease)
+        return as_dtype(lease, dtype)
 
     @property
     def idle(self) -> int:

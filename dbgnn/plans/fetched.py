@@ -106,7 +106,7 @@ class Shared:
         self._rows: dict[Label, RowsInMemory] = {}
         for served, batches in cold.items():
             ids = distinct(batches, served.num_rows)
-            outs = [buffers.empty((len(ids), *c.shape), c.dtype) for c in served.columns]
+            outs = [buffers.empty((len(ids), *c.shape), c.dtype) for c in served.kept]
             reader.read(served, ids, outs)
             with reader.clock("scatter"):
                 self._rows[served.label] = RowsInMemory(served, ids, outs)

@@ -82,7 +82,7 @@ class HotRows:
 
     def _read(self, served: Served, topology: Topology, clock: Clock) -> RowsInMemory:
         ids = self._chosen[served.label]
-        outs = [empty(len(ids), column) for column in served.columns]
+        outs = [empty(len(ids), column) for column in served.kept]
         nulls = self.store.read_into(served.label, served.columns, ids, outs, topology=topology, clock=clock, nulls="return")
         rows = RowsInMemory(served, ids, outs)
         rows.forget(ids[nulls])  # asked for one by one, they raise the error that names them

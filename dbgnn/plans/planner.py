@@ -180,7 +180,7 @@ def make_plan(
     index = sum(8 * e.num_edges + 32 * e.num_dst for e in topology.edges.values()) + lists_bytes
     fits = features + index <= _FITS * limit.bytes
     batch_bytes = sum(pilot.rows[s.label] * s.row_bytes for s in served)
-    handed_bytes = batch_bytes + 24 * pilot.edges + 8 * pilot.nodes
+    handed_bytes = sum(pilot.rows[s.label] * s.handed_bytes for s in served) + 24 * pilot.edges + 8 * pilot.nodes
     sample_bytes = 12 * pilot.edges + 4 * pilot.nodes
     # What DuckDB will not use of its memory_limit, since all fits, may be used beside it.
     room = WORKING_BYTES + (limit.bytes - features - index if fits else 0)

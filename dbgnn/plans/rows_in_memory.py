@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from dbgnn.arrow import opaque
+from dbgnn.arrow import as_kept, expand, memory_dtype, opaque
 from dbgnn.schema import Column
 from dbgnn.schema.model import Label
 from dbgnn.stores.request import Ids64
@@ -41,8 +42,18 @@ class Served:
         return [c.attr for c in self.columns]
 
     @property
+    def kept(self) -> tuple[Column, ...]:
+        """The columns as their rows are moved and held: of rows of codes the bytes (`as_kept`)."""
+        return tuple(map(as_kept, self.columns))
+
+    @property
     def row_bytes(self) -> int:
-        """Bytes of one row of all columns."""
+        """Bytes of one row of all columns, as it is moved and held."""
+        return sum(width(c) for c in self.kept)
+
+    @property
+    def handed_bytes(self) -> int:
+        """Bytes of one row of all columns in a mini-batch."""
         return sum(width(c) for c in self.columns)
 
     @property
@@ -53,7 +64,7 @@ class Served:
 
 def width(column: Column) -> int:
     """Return the bytes of one value of a column."""
-    return int(np.prod(column.shape, dtype=np.int64)) * np.dtype(column.dtype).itemsize
+    return int(np.prod(column.shape, dtype=np.int64)) * memory_dtype(column.dtype).itemsize
 
 
 class RowsInMemory:
@@ -62,7 +73,7 @@ class RowsInMemory:
     Args:
         served: The type and its columns.
         ids: int64 ``[n]``, distinct; the ids of the rows.
-        tensors: Per column, ``[n, *shape]``.
+        tensors: Per column in ``served.kept``, ``[n, *shape]``.
     """
 
     def __init__(self, served: Served, ids: Ids64, tensors: Sequence[Tensor]) -> None:
@@ -101,8 +112,21 @@ class RowsInMemory:
 
     def take(self, slots: Ids64, outs: Sequence[Tensor], pos: Ids64 | None = None) -> None:
         """Write the rows at ``slots`` into ``outs``, one tensor per column, at ``pos`` (None: 0, 1, …)."""
-        for rows, out in zip(self._rows, outs, strict=True):
-            move(rows, slots, opaque(out), pos)
+        for rows, tensor, out in zip(self._rows, self.tensors, outs, strict=True):
+            if tensor.dtype == out.dtype:
+                move(rows, slots, opaque(out), pos)
+            else:
+                _expand(tensor, slots, out, pos)
+
+
+def _expand(kept: Tensor, slots: Ids64, out: Tensor, pos: Ids64 | None) -> None:
+    """Write the floats that the rows of codes at ``slots`` stand for into ``out``; what lies between stays in the cache."""
+    for start in range(0, len(slots), _CHUNK):
+        rows = kept[torch.from_numpy(slots[start : start + _CHUNK])]
+        if pos is None:
+            expand(rows, out[start : start + len(rows)])
+        else:
+            expand(rows, out, pos[start : start + len(rows)])
 
 
 def move(rows: np.ndarray[Any, Any], index: Ids64, out: np.ndarray[Any, Any], pos: Ids64 | None = None) -> None:

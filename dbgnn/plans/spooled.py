@@ -23,7 +23,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from dbgnn import files
-from dbgnn.arrow import empty, opaque
+from dbgnn.arrow import empty, opaque, place
 from dbgnn.clock import Clock
 from dbgnn.errors import ResourceError
 from dbgnn.plans.fetched import RowReader, distinct
@@ -98,7 +98,7 @@ class Spooled:
             ids = ids[np.argsort(reader.store.rowids(served.label, ids), kind="stable")]  # in the order of the table
             parts = self._plan(served, ids, batches)
         step = max(1, _SLICE_BYTES // served.row_bytes)
-        outs = [empty(min(step, len(ids)), c) for c in served.columns]
+        outs = [empty(min(step, len(ids)), c) for c in served.kept]
         for start in range(0, len(ids), step):
             some = ids[start : start + step]
             views = [out[: len(some)] for out in outs]
@@ -125,7 +125,7 @@ class Spooled:
         if first == last:
             return
         index, offset = part.ranks[first:last] - start, part.offset
-        for column, view in zip(served.columns, views, strict=True):
+        for column, view in zip(served.kept, views, strict=True):
             size, rows = width(column), opaque(view)
             memory = np.empty(_MOVED_BYTES // size + 1, dtype=rows.dtype)
             for begin in range(0, len(index), len(memory)):
@@ -159,13 +159,13 @@ class Spooled:
         offset = part.offset
         to = part.order if pos is None else pos[part.order]
         with clock("features"):
-            for out in outs:
-                target = opaque(out)
-                memory = np.empty((_MOVED_BYTES // target.itemsize + 1) * target.itemsize, dtype=np.uint8).view(target.dtype)
+            for column, out in zip(served.kept, outs, strict=True):
+                size = width(column)
+                memory = np.empty((_MOVED_BYTES // size + 1, size), dtype=np.uint8)
                 for begin in range(0, len(to), len(memory)):
                     rows = memory[: len(to) - begin]
-                    self._read_all(rows.view(np.uint8), offset)
-                    target[to[begin : begin + len(rows)]] = rows
+                    self._read_all(rows.reshape(-1), offset)
+                    place(rows, out, to[begin : begin + len(rows)])
                     offset += rows.nbytes
 
     def _read_all(self, data: _Bytes, offset: int) -> None:

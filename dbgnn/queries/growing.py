@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dbgnn.arrow import opaque
+from dbgnn.arrow import as_dtype, memory_dtype, opaque
 
 #: Bytes that the memory starts with.
 _FIRST = 1 << 20
@@ -27,7 +27,7 @@ class Growing:
     """
 
     def __init__(self, dtype: str, shape: tuple[int, ...]) -> None:
-        self._dtype, self._shape = np.dtype(dtype), shape
+        self._name, self._dtype, self._shape = dtype, memory_dtype(dtype), shape
         self._torch: torch.dtype = getattr(torch, dtype)
         self._row_bytes = self._dtype.itemsize * math.prod(shape)
         self._map: mmap.mmap | None = None
@@ -40,7 +40,7 @@ class Growing:
             ValueError: They are of another dtype or shape.
         """
         if values.dtype != self._torch or tuple(values.shape[1:]) != self._shape:
-            raise ValueError(f"{values.dtype} {list(values.shape[1:])} cannot go to {self._dtype} {list(self._shape)}")
+            raise ValueError(f"{values.dtype} {list(values.shape[1:])} cannot go to {self._name} {list(self._shape)}")
         start, self._rows = self._rows, self._rows + len(values)
         needed = self._rows * self._row_bytes
         if needed == start * self._row_bytes:
@@ -60,7 +60,7 @@ class Growing:
         if len(memory) > (size := max(self._rows * self._row_bytes, mmap.PAGESIZE)):
             memory = _resized(memory, size)
         flat = np.frombuffer(memory, dtype=self._dtype, count=self._rows * math.prod(self._shape))
-        return torch.from_numpy(flat.reshape(self._rows, *self._shape))
+        return as_dtype(flat.reshape(self._rows, *self._shape), self._name)
 
 
 def _anonymous(size: int) -> mmap.mmap:

@@ -57,7 +57,7 @@ class Values:
     """
 
     def __init__(self, column: Column, name: str | None = None) -> None:
-        quoted = f"q.{quote(column.name)}"
+        quoted = f"q.{quote(column.name)}" + (f".{quote(column.packed)}" if column.packed else "")
         # An ENUM arrives as a dictionary, whose codes are of the chunk and not of the type.
         self.expressions = (f"system.main.enum_code({quoted})::BIGINT" if column.sql_type.startswith("ENUM") else quoted,)
         self._column, self._name = column, name or column.name
@@ -317,7 +317,7 @@ def _ordered(made: dict[str, Any], order: np.ndarray[Any, Any]) -> dict[str, Any
         elif isinstance(value, pa.Table):
             out[name] = value.take(pa.array(order))
         elif isinstance(value, Tensor):
-            out[name] = torch.from_numpy(value.numpy()[order])
+            out[name] = value[torch.from_numpy(order)]
         else:  # a TensorFrame
             out[name] = value[torch.from_numpy(order)]
     return out

@@ -12,6 +12,7 @@ from dbgnn.schema.catalog import DECLARE_AGAIN, KeyColumns, columns, folded, key
 from dbgnn.schema.encoded import EncodedColumns, SideTable, encoded
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import attribute_names
+from dbgnn.schema.packed import unpacked
 from dbgnn.schema.row_conditions import always_null
 from dbgnn.schema.written import Written, written
 
@@ -91,6 +92,7 @@ class Column:
         unit: What an integer that stands for a time or an ENUM counts; "" otherwise.
         attr: The name under which PyG sees it: another than the column's where that means something to PyG (`names`).
         beside: The side table that holds it (`graph.encode`); None: it is a column of the type's own table.
+        packed: The field of its STRUCT that holds the values' bytes (`packed`); "" of any other column.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Column:
     unit: str = ""
     attr: str = ""
     beside: SideTable | None = None
+    packed: str = ""
 
     def __post_init__(self) -> None:
         if not self.attr:
@@ -114,6 +117,8 @@ class Column:
 
 def tensor_type(name: str, sql_type: str) -> Column:
     """Return the tensor that a column of this type becomes, or the reason why it does not."""
+    if (found := unpacked(sql_type)) is not None:
+        return Column(name, sql_type, found.dtype, found.shape, packed=found.form)
     kind, sizes = element_type(sql_type)
     none = Column(name, sql_type, "", ())
     if "" in sizes:

@@ -24,7 +24,7 @@ REQUEST = "dbgnn_request"
 
 def projection(column: Column) -> str:
     """Return the SQL expression of a column of the table ``t`` that arrives as the column's tensor type."""
-    name = f"t.{quote(column.name if column.beside is None else VALUE)}"
+    name = f"t.{quote(column.name if column.beside is None else VALUE)}" + (f".{quote(column.packed)}" if column.packed else "")
     # An ENUM arrives as a dictionary, whose codes are of the batch and not of the type.
     return f"enum_code({name})::BIGINT" if column.sql_type.startswith("ENUM") else name
 
