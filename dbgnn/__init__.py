@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         Normalize,
         OneHot,
         Ordinal,
+        Quantize,
         Stack,
         Text,
     )
@@ -89,6 +90,7 @@ __all__ = [
     "Normalize",
     "OneHot",
     "Ordinal",
+    "Quantize",
     "PackedLoader",
     "PredicateSplit",
     "PropertyGraph",
@@ -124,6 +126,7 @@ _LAZY = {
     "Normalize": "dbgnn.encoders",
     "OneHot": "dbgnn.encoders",
     "Ordinal": "dbgnn.encoders",
+    "Quantize": "dbgnn.encoders",
     "Stack": "dbgnn.encoders",
     "Text": "dbgnn.encoders",
     "from_networkx": "dbgnn.datasets.from_networkx",

@@ -197,8 +197,8 @@ def packed(rows: Tensor, form: str) -> pa.Array:
     shape = (rows.shape[1] - HEAD,) if form == BY_ROW else tuple(rows.shape[1:])
     word, *sizes = packed_type(form, shape).removesuffix(")").split(" ")[1].replace("]", "").split("[")
     kind = _ARROW_TYPES[getattr(torch, _WORDS[word])]
-    flat = rows.reshape(-1)
-    array = pa.Array.from_buffers(kind, flat.nbytes * 8 // kind.bit_width, [None, pa.py_buffer(flat.view(torch.uint8).numpy())])
+    bits = opaque(rows)
+    array = pa.Array.from_buffers(kind, bits.nbytes * 8 // kind.bit_width, [None, pa.py_buffer(bits)])
     for size in sizes:
         array = pa.FixedSizeListArray.from_arrays(array, int(size))
     return pa.StructArray.from_arrays([array], [form])
@@ -250,11 +250,13 @@ def decode(array: pa.Array, column: Column, fill: float | None = None) -> tuple[
     Shares the array's memory as `to_tensor` does; the values of rows that hold NULL are anything.
 
     Args:
-        array: The values; of a packed column what its field holds.
+        array: The values; of a packed column the column itself, or what its field holds.
         column: What they are; of rows of codes `as_kept` for the bytes themselves.
         fill: What stands for NULL.
     """
     rows = len(array)
+    if column.packed and pa.types.is_struct(array.type):
+        array = array.flatten()[0]  # NULL where the STRUCT is
     array, mask = _leaves(array)
     if column.packed:
         tensor = _bytes(array, column, rows)

@@ -10,6 +10,7 @@ from dbgnn.encoders.frame import Frame
 from dbgnn.encoders.functions import Apply, Text
 from dbgnn.encoders.hashing import Hash
 from dbgnn.encoders.numeric import Identity, Normalize, Stack
+from dbgnn.encoders.quantize import Quantize
 
 __all__ = [
     "Apply",
@@ -24,6 +25,7 @@ __all__ = [
     "Normalize",
     "OneHot",
     "Ordinal",
+    "Quantize",
     "Stack",
     "Text",
 ]

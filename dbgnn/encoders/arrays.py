@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from torch import Tensor
 
 from dbgnn.arrow import to_tensor
@@ -156,7 +157,7 @@ def as_floats(values: Tensor, dtype: str, name: str) -> np.ndarray[Any, Any]:
     Raises:
         DataError: A whole number is not held exactly, or a finite one becomes infinite.
     """
-    given = values.numpy()
+    given = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
     with np.errstate(over="ignore"):
         out = given.astype(dtype)
     if given.dtype.kind == "f":

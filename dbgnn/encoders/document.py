@@ -23,10 +23,11 @@ from dbgnn.encoders.frame import Frame
 from dbgnn.encoders.functions import Apply, Text
 from dbgnn.encoders.hashing import Hash
 from dbgnn.encoders.numeric import Identity, Normalize, Stack
+from dbgnn.encoders.quantize import Quantize
 from dbgnn.errors import SchemaError, near_misses
 
 KINDS: dict[str, type[Encoder]] = {
-    kind.__name__: kind for kind in (Identity, Stack, Normalize, OneHot, Ordinal, MultiHot, Datetime, Hash, Text, Apply, Frame)
+    kind.__name__: kind for kind in (Identity, Stack, Normalize, OneHot, Ordinal, MultiHot, Datetime, Hash, Text, Apply, Frame, Quantize)
 }
 
 #: The most that a document may be: some million categories.

@@ -100,6 +100,10 @@ class Encoder(ABC):
     def encoding(self, state: State) -> Encoding:
         """Return the function that encodes arrays, one per column of `columns`."""
 
+    def for_column(self, state: State) -> Encoding | None:  # noqa: ARG002 - most keep what they make
+        """Return the function that makes what a column keeps; None: that of `encoding` does."""
+        return None
+
     def concat(self, parts: Sequence[Any]) -> Any:
         """Join what the function made of several chunks."""
         return torch.cat(list(parts))
@@ -234,6 +238,11 @@ class FittedEncoder:
             DataError: A value cannot be encoded, such as an unseen category.
         """
         return self._encoding(arrays)
+
+    def encode_for_column(self, arrays: Sequence[pa.Array]) -> Any:
+        """Return what a column keeps of the rows: what `encode` does, or an Arrow array that stands for it."""
+        keep = self.encoder.for_column(self.state)
+        return self.encode(arrays) if keep is None else keep(arrays)
 
     def concat(self, parts: Sequence[Any]) -> Any:
         """Join what `encode` made of several chunks."""

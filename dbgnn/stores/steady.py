@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 import duckdb
@@ -183,7 +184,7 @@ class Steady:
         found = self._kinds.get(column.sql_type)
         if found is None:
             value = f"SELECT NULL::{column.sql_type} AS {_VALUE}"
-            query = f"SELECT {projection(Column(_VALUE, column.sql_type, column.dtype, column.shape))} FROM ({value}) AS t"
+            query = f"SELECT {projection(replace(column, name=_VALUE))} FROM ({value}) AS t"
             found = self._kinds[column.sql_type] = self._binding.db.arrow(query).schema.types[0]
         return found
 

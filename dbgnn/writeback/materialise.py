@@ -197,7 +197,7 @@ def _parts(
     *,
     src: str = "NULL::UBIGINT",
     but: str | None = None,
-) -> Generator[tuple[np.ndarray[Any, Any], pa.Array, Tensor], None, None]:
+) -> Generator[tuple[np.ndarray[Any, Any], pa.Array, Tensor | pa.Array], None, None]:
     """Yield ids, hashes and encoded values of rows, chunk by chunk; the order is not that of the ids.
 
     Args:
@@ -226,9 +226,9 @@ def _encoded(
     arrays: Sequence[pa.Array],
     ids: np.ndarray[Any, Any],
     map_table: str | None,
-) -> Tensor:
+) -> Tensor | pa.Array:
     try:
-        made = fitted.encode(arrays)
+        made = fitted.encode_for_column(arrays)
     except NullValueError as error:
         rid = int(ids[error.row])
         with con.cursor() as other:  # the stream is still open
@@ -242,7 +242,7 @@ def _encoded(
             f"Column {error.column!r} of table {str(vertex.table)!r} is NULL, or holds NULL, where {shown}. Fill it with SQL, "
             "or give the encoder null='fill' or null='mask'."
         ) from error
-    if not isinstance(made, Tensor):
+    if not isinstance(made, Tensor | pa.Array):
         raise SchemaError(
             f"{type(fitted.encoder).__name__} makes a {type(made).__name__}, which no column holds; use it in "
             "query_to_heterodata or graph.to_heterodata."

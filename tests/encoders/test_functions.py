@@ -276,7 +276,7 @@ def test_another_dtype_than_fitted_is_an_error(con: duckdb.DuckDBPyConnection) -
 @pytest.mark.parametrize(
     ("make", "made"),
     [
-        (lambda a: torch.ones(len(a)).bfloat16(), r"torch\.bfloat16"),
+        (lambda a: torch.ones(len(a)).to(torch.complex64), r"torch\.complex64"),
         (lambda a: torch.ones(len(a)).to_sparse(), "a sparse tensor"),
     ],
 )

@@ -359,11 +359,11 @@ CASES = {
         r"out: (.*)\.$",
         "python",
     ),
-    "half": Case(
-        pyg(lambda: hetero(x=torch.ones(3).half())),
+    "floats of 8 bits": Case(
+        pyg(lambda: hetero(x=torch.ones(3).to(torch.float8_e5m2))),
         r"example with \.(\w+)\(\)",
         "call",
-        then=lambda s, cast: pyg(lambda: hetero(x=getattr(torch.ones(3).half(), cast)()))(s | {"data": None}),
+        then=lambda s, cast: pyg(lambda: hetero(x=getattr(torch.ones(3).to(torch.float8_e5m2), cast)()))(s | {"data": None}),
     ),
     "complex": Case(pyg(lambda: hetero(x=torch.ones(3, dtype=torch.complex64))), r"[Oo]r (del .*)\.$", "python"),
     "a name with a space": Case(pyg(lambda: hetero(**{"my x": object()})), r"or (del .*)\.$", "python"),

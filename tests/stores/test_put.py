@@ -177,7 +177,7 @@ def test_a_whole_column_may_change_its_dtype_and_shape(stores: Stores) -> None:
         ("fresh", "new", torch.zeros(2), [1], "name every row once"),
         ("paper", "id", torch.zeros(4), None, "is a key of 'paper'"),
         ("paper", "title", torch.zeros(4), None, "type VARCHAR; a tensor of torch.float32 does not go there"),
-        ("paper", "new", torch.zeros(4).half(), None, "no DuckDB column type"),
+        ("paper", "new", torch.zeros(4).to(torch.complex64), None, "no DuckDB column type"),
         ("unrelated", "x", torch.zeros(4), None, "table 'unrelated' that is not part of graph"),
         (("a", "b", "c"), "x", torch.zeros(4), None, "no edge type"),
         (3, "x", torch.zeros(4), None, "not 3"),

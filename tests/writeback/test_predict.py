@@ -394,7 +394,7 @@ REFUSED: dict[str, tuple[Any, str, Any, type[Exception], str]] = {
     "no name": (BATCH, "", torch.ones(2), dbgnn.SchemaError, "'type.column', or the name of a side table, not ''"),
     "key": (BATCH, "paper.id", torch.ones(2), dbgnn.SchemaError, "'id' is a key"),
     "type": (BATCH, "paper.year", torch.ones(2), dbgnn.SchemaError, "INTEGER, the values are FLOAT"),
-    "half": (BATCH, "paper.p", torch.ones(2).half(), dbgnn.SchemaError, "float16"),
+    "8 bits": (BATCH, "paper.p", torch.ones(2).to(torch.float8_e5m2), dbgnn.SchemaError, "float8"),
     "few": (BATCH, "paper.p", torch.ones(1), dbgnn.RequestError, "1 rows for 2 seeds"),
     "scalar": (BATCH, "paper.p", torch.tensor(1.0), dbgnn.SchemaError, "returned one number"),
     "tuple": (BATCH, "paper.p", (torch.ones(2), None), dbgnn.SchemaError, "returned tuple.*forward=lambda"),
