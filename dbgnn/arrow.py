@@ -18,7 +18,7 @@ from torch.utils.dlpack import from_dlpack
 
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.schema import Column
-from dbgnn.schema.packed import BY_ROW, HALVES, HEAD, packed_type
+from dbgnn.schema.packed import BY_ROW, HALVES, HEAD, layout, packed_type
 
 _PLAIN: dict[str, torch.dtype] = {
     name: getattr(torch, name) for name in "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float32 float64".split()
@@ -47,8 +47,8 @@ _CARRIERS = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64:
 
 _ARROW_TYPES = {dtype: pa.from_numpy_dtype(name) for name, dtype in _PLAIN.items()}
 
-#: The dtypes of the words that packed columns hold their bytes in, and DuckDB's names for them.
-_WORDS = {_SQL_TYPES[dtype]: str(dtype).removeprefix("torch.") for dtype in (torch.uint8, torch.uint16, torch.uint32, torch.uint64)}
+#: The words that packed columns hold their bytes in, by how many they hold.
+_WORDS = {1: pa.uint8(), 2: pa.uint16(), 4: pa.uint32(), 8: pa.uint64()}
 
 _HALVES = {getattr(torch, name): name for name in HALVES}
 
@@ -169,19 +169,23 @@ def opaque(rows: Tensor) -> np.ndarray[Any, Any]:
     return array.view(np.dtype((np.void, array.shape[1] * array.itemsize))).reshape(-1)
 
 
-def from_tensor(values: Tensor | np.ndarray[Any, Any]) -> pa.Array:
+def from_tensor(values: Tensor | np.ndarray[Any, Any], kind: str | None = None) -> pa.Array:
     """Return a tensor as an Arrow column: ``[N]`` as its values, ``[N, *shape]`` as nested fixed-size lists.
 
     Shares the memory of a contiguous tensor on the CPU (booleans are packed to bits).
+
+    Args:
+        values: The tensor, or an array.
+        kind: The type of the column that it is for, where that may be another than `sql_type` says: halves in other words.
 
     Raises:
         SchemaError: A dtype that no column has (complex, float8 …), no rows dimension, or an array dimension of 0 or of more
             than 100,000.
     """
     tensor = as_tensor(values)
-    sql_type(tensor)
-    if (form := _HALVES.get(tensor.dtype)) is not None:
-        return packed(tensor, form)
+    own = sql_type(tensor)
+    if tensor.dtype in _HALVES:
+        return _packed(tensor, own if kind is None else kind)
     flat = tensor.reshape(-1)
     if tensor.dtype == torch.bool:
         array = pa.array(flat.numpy())
@@ -192,15 +196,17 @@ def from_tensor(values: Tensor | np.ndarray[Any, Any]) -> pa.Array:
     return array
 
 
-def packed(rows: Tensor, form: str) -> pa.Array:
-    """Return what a packed column keeps, a contiguous tensor ``[N, …]`` of halves or bytes, as its Arrow array; shares memory."""
-    shape = (rows.shape[1] - HEAD,) if form == BY_ROW else tuple(rows.shape[1:])
-    word, *sizes = packed_type(form, shape).removesuffix(")").split(" ")[1].replace("]", "").split("[")
-    kind = _ARROW_TYPES[getattr(torch, _WORDS[word])]
+def codes_array(rows: Tensor) -> pa.Array:
+    """Return rows of codes, uint8 ``[N, 8 + n]`` as a column keeps them, as its Arrow array; shares memory."""
+    return _packed(rows, packed_type(BY_ROW, (rows.shape[1] - HEAD,)))
+
+
+def _packed(rows: Tensor, kind: str) -> pa.Array:
+    form, width, sizes = layout(kind)
     bits = opaque(rows)
-    array = pa.Array.from_buffers(kind, bits.nbytes * 8 // kind.bit_width, [None, pa.py_buffer(bits)])
+    array = pa.Array.from_buffers(_WORDS[width], bits.nbytes // width, [None, pa.py_buffer(bits)])
     for size in sizes:
-        array = pa.FixedSizeListArray.from_arrays(array, int(size))
+        array = pa.FixedSizeListArray.from_arrays(array, size)
     return pa.StructArray.from_arrays([array], [form])
 
 

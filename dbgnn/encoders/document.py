@@ -27,7 +27,8 @@ from dbgnn.encoders.quantize import Quantize
 from dbgnn.errors import SchemaError, near_misses
 
 KINDS: dict[str, type[Encoder]] = {
-    kind.__name__: kind for kind in (Identity, Stack, Normalize, OneHot, Ordinal, MultiHot, Datetime, Hash, Text, Apply, Frame, Quantize)
+    kind.__name__: kind
+    for kind in (Identity, Stack, Normalize, OneHot, Ordinal, MultiHot, Datetime, Hash, Text, Apply, Frame, Quantize)
 }
 
 #: The most that a document may be: some million categories.

@@ -11,18 +11,18 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from dbgnn.arrow import expand, packed
+from dbgnn.arrow import codes_array, expand
 from dbgnn.encoders.arrays import Flags, numbers
 from dbgnn.encoders.encoder import ColumnEncoder, Encoding, FitRows, State
 from dbgnn.encoders.numeric import Identity, number_shape
 from dbgnn.errors import DataError, SchemaError
-from dbgnn.schema.packed import BY_ROW, HEAD
+from dbgnn.schema.packed import HEAD
 
 #: The least code, and how many steps there are to the greatest.
 _LEAST, _STEPS = -128, 255
 
-#: The largest value: what codes make of it is within float32, however it is rounded.
-_LARGEST = float(np.finfo(np.float32).max) * (1 - 2.0**-16)
+#: The largest value. Beyond half of float32's range, scale · code need not be within it.
+_LARGEST = float(np.finfo(np.float32).max) / 2
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -67,7 +67,7 @@ class Quantize(ColumnEncoder):
     def for_column(self, state: State) -> Encoding:  # noqa: ARG002 - it is empty
         """Return the function that gives what a column keeps: scale, zero point and codes."""
         floats = Identity(self.column, null=self.null, fill=self.fill).encoding({})
-        return lambda arrays: packed(codes(floats(arrays), self.name), BY_ROW)
+        return lambda arrays: codes_array(codes(floats(arrays), self.name))
 
 
 def codes(values: Tensor, name: str) -> Tensor:
@@ -78,7 +78,7 @@ def codes(values: Tensor, name: str) -> Tensor:
         name: The column, for messages.
 
     Raises:
-        DataError: A value is not finite, or is beyond float32.
+        DataError: A value is not finite, or is beyond half of float32's range.
     """
     given = values.numpy().astype(np.float64)
     low, high = given.min(axis=1, initial=np.inf), given.max(axis=1, initial=-np.inf)
@@ -87,9 +87,9 @@ def codes(values: Tensor, name: str) -> Tensor:
         row = given[bad][0]
         value = row[~(np.abs(row) <= _LARGEST)][0]
         raise DataError(
-            f"Column {name!r} holds {value} in {int(bad.sum()):,} of {len(bad):,} rows or in others like it, which 8-bit codes "
-            "cannot stand for: they need finite numbers within float32. Make such rows NULL and give null='fill', or leave the "
-            "column as it is."
+            f"Column {name!r} holds {value}, the first of {int(bad.sum()):,} such rows here, which 8-bit codes "
+            f"cannot stand for: they need finite numbers up to {_LARGEST:.1e}. Make such rows NULL and give null='fill', or leave "
+            "the column as it is."
         )
     scale = ((high - low) / _STEPS).astype(np.float32)
     zero = np.where(scale > 0, low - _LEAST * scale.astype(np.float64), low).astype(np.float32)

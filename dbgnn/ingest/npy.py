@@ -21,6 +21,7 @@ from dbgnn import files
 from dbgnn.errors import CopyError
 from dbgnn.ingest.npy_header import RecordsError, read_header
 from dbgnn.ingest.target import TargetColumn
+from dbgnn.schema.packed import BY_ROW, HALVES, layout, packed_type
 
 Array = NDArray[Any]
 
@@ -94,10 +95,14 @@ class NpySource:
         """
         check_size(self.array, self.where)
         chunk = np.ascontiguousarray(self.array[start:stop], dtype=self.dtype)
-        values = pa.array(chunk.reshape(-1))
-        for size in reversed(chunk.shape[1:]):
+        if self.column.leaf in HALVES:
+            form, width, sizes = layout(self.column.sql_type)
+            values = pa.array(chunk.reshape(-1).view(f"u{width}"))
+        else:
+            form, values, sizes = "", pa.array(chunk.reshape(-1)), tuple(reversed(chunk.shape[1:]))
+        for size in sizes:
             values = pa.FixedSizeListArray.from_arrays(values, size)
-        return values
+        return pa.StructArray.from_arrays([values], [form]) if form else values
 
 
 def open_array(file: str, table: str) -> Array:
@@ -196,6 +201,8 @@ def _shape_remedy(array: Array, column: TargetColumn) -> str:
     text = f"the file has shape {array.shape}, the column takes [{wanted}]. "
     leaf = column.sql_type.split("[")[0]
     declared = leaf + "".join(f"[{n}]" for n in reversed(array.shape[1:]))
+    if column.leaf in HALVES:
+        declared = packed_type(column.leaf, array.shape[1:])
     if array.ndim == 2 and array.shape[1] == 1 and not column.dims:
         return text + "Save a.reshape(-1)."
     if array.ndim == 1 and column.dims == (1,):
@@ -222,7 +229,7 @@ def _check_values(array: Array, leaf: str, where: str) -> np.dtype[Any]:
         raise CopyError(
             f"{where}: {array.dtype} would be rounded. Save a.astype('{np.dtype(_FLOATS[leaf])}'){_or_double(native, leaf)}."
         )
-    elif kind == "b" and leaf == "boolean":
+    elif (native == np.float16 and leaf == "float16") or (kind == "b" and leaf == "boolean"):
         return native
     elif (kind == "U" and leaf in _TEXTS) or (kind == "S" and leaf == "blob"):
         _check_text(array, where)
@@ -246,6 +253,12 @@ def _dtype_remedy(dtype: np.dtype[Any], leaf: str) -> str:
         return f"Save a.astype('{np.dtype(_FLOATS[leaf])}')."
     if leaf in _TIMES:
         return f"Save a.astype('{_TIMES[leaf]}')."
+    if leaf == "float16":
+        return "Save a.astype('float16') where that rounds as you want it, and look for values that become inf (np.isinf)."
+    if leaf == "bfloat16":
+        return "npy has no bfloat16; put a tensor: feature_store.put_tensor."
+    if leaf == BY_ROW:
+        return "COPY into a column FLOAT[n], and make codes of that with graph.encode and dbgnn.Quantize."
     if leaf in _TEXTS:
         return "Save a.astype(str)."
     if leaf == "boolean":

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import CopyError, UnknownNameError, near_misses
+from dbgnn.schema.packed import unpacked
 from dbgnn.schema.render import shown
 from dbgnn.sql import quote, quote_all
 
@@ -20,7 +21,7 @@ class TargetColumn:
     Attributes:
         name: Its name, unquoted.
         sql_type: Its type as SQL, for messages.
-        leaf: DuckDB's id of the type inside all arrays and lists, such as ``"float"``.
+        leaf: DuckDB's id of the type inside all arrays and lists, such as ``"float"``; of a packed column its form.
         dims: The sizes of the arrays around it, outermost first; None for a list, which takes any size.
         required: Whether it is NOT NULL and has no default.
     """
@@ -125,9 +126,15 @@ def _columns(con: duckdb.DuckDBPyConnection, table: tuple[str, str, str]) -> tup
     described = con.execute(f"SELECT {quote_all(row[0] for row in rows)} FROM {qualified} LIMIT 0").description or []
     con.fetchall()  # an unfinished result would hold the connection
     return tuple(
-        TargetColumn(name, sql_type, *_unnest(description[1]), required=required)
+        TargetColumn(name, sql_type, *_held(sql_type, description[1]), required=required)
         for (name, sql_type, required), description in zip(rows, described, strict=True)
     )
+
+
+def _held(sql_type: str, described: Any) -> tuple[str, tuple[int | None, ...]]:
+    """Return what a column holds inside all arrays and lists, and their sizes from the outside in; of a packed one its values."""
+    found = unpacked(sql_type)
+    return _unnest(described) if found is None else (found.form, found.shape)
 
 
 def _unnest(sql_type: Any) -> tuple[str, tuple[int | None, ...]]:

@@ -50,20 +50,23 @@ class Packed:
 
 def unpacked(sql_type: str) -> Packed | None:
     """Return what a column of this type holds packed; None if it is no such type."""
-    found = _TYPE.fullmatch(sql_type)
-    if found is None:
+    if _TYPE.fullmatch(sql_type) is None:
         return None
-    form, word, dims = found.groups()
-    sizes = [int(size) for size in dims[1:-1].split("][")] if dims else []
+    form, width, sizes = layout(sql_type)
     if form == BY_ROW:
-        count = sizes[0] * _WORDS[word] - HEAD if len(sizes) == 1 else 0
+        count = sizes[0] * width - HEAD if len(sizes) == 1 else 0
         return Packed(form, (count,)) if count > 0 else None
-    per_word = _WORDS[word] // 2
-    if per_word == 0 or (per_word > 1 and not sizes):
+    if width == 1 or (width > 2 and not sizes):
         return None
-    if sizes:
-        sizes[0] *= per_word
-    return Packed(form, tuple(reversed(sizes)))
+    return Packed(form, tuple(reversed((sizes[0] * width // 2, *sizes[1:]))) if sizes else ())
+
+
+def layout(sql_type: str) -> tuple[str, int, tuple[int, ...]]:
+    """Return the field of a packed type, the bytes of its words, and the sizes of the arrays around them, innermost first."""
+    found = _TYPE.fullmatch(sql_type)
+    assert found is not None
+    form, word, dims = found.groups()
+    return form, _WORDS[word], tuple(int(size) for size in dims[1:-1].split("][")) if dims else ()
 
 
 def packed_type(form: str, shape: tuple[int, ...]) -> str:

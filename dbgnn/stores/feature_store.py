@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -268,7 +269,9 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             held = torch.tensor(value, dtype=dtype_of(column)).item()
         except (RuntimeError, TypeError, OverflowError):
             held = None
-        exact = held is not None and (held == value or held != held or dtype_of(column).is_floating_point)  # noqa: PLR0124 - NaN
+        is_float = dtype_of(column).is_floating_point
+        rounded = is_float and held is not None and math.isinf(held) == math.isinf(value)
+        exact = held is not None and (held == value or held != held or rounded)  # noqa: PLR0124 - NaN
         if not exact:
             raise SchemaError(
                 f"{value!r} cannot stand for NULL in column {column.name!r} of {source.label!r}, which is {column.dtype}."

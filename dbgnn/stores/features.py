@@ -21,6 +21,7 @@ from dbgnn.arrow import as_tensor, dtype_of, from_tensor, sql_type
 from dbgnn.errors import DataError, RequestError, SchemaError, StaleIndexError, UnknownNameError
 from dbgnn.schema import Column, EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import attribute_names, is_reserved
+from dbgnn.schema.packed import HALVES
 from dbgnn.sql import quote
 from dbgnn.stores import tables
 from dbgnn.stores.binding import NODE, Binding
@@ -267,6 +268,8 @@ def _column_type(source: Source, column: Column | None, tensor: Tensor, rows: Ro
     kind = sql_type(tensor)
     if column is None or (column.sql_type == kind and column.reason is None):
         return kind
+    if column.packed in HALVES and (dtype_of(column), column.shape) == (tensor.dtype, tuple(tensor.shape[1:])):
+        return column.sql_type  # halves, in words of the user's choice
     where = f"Column {column.name!r} of table {str(source.table)!r}"
     if column.reason is not None or column.unit:
         raise SchemaError(
@@ -312,7 +315,7 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
             )
         if is_new:
             con.execute(f"ALTER TABLE {source.table.sql} ADD COLUMN {quote(name)} {kind}")
-        _update(con, source, name, tensor, rows)
+        _update(con, source, name, kind, tensor, rows)
         return tensor.dim() > 1
     if bound is not None:
         raise DataError(
@@ -336,8 +339,8 @@ def is_indexed(con: duckdb.DuckDBPyConnection, source: Source, name: str) -> boo
     return bool(found)
 
 
-def _update(con: duckdb.DuckDBPyConnection, source: Source, name: str, tensor: Tensor, rows: Rows) -> None:
-    values = pa.table({"id": rows.array(), "v": from_tensor(tensor)})
+def _update(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str, tensor: Tensor, rows: Rows) -> None:
+    values = pa.table({"id": rows.array(), "v": from_tensor(tensor, kind)})
     rid = "v.id" if source.map_table is None else "m.rid"
     origin = f"{VALUES} AS v" if source.map_table is None else f"{VALUES} AS v JOIN {source.map_table} AS m ON m.id = v.id"
     tables.lend(con, values)
@@ -360,7 +363,7 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
                 raise damaged(source.index, f"{source.map_table} has {len(rids):,} rows instead of {len(tensor):,}")
             tensor = tensor[torch.from_numpy(np.argsort(rids))]
         select = f"t.*, v.v AS {column}" if is_new else f"t.* REPLACE (v.v::{kind} AS {column})"
-        tables.lend(con, pa.table({"v": from_tensor(tensor)}))
+        tables.lend(con, pa.table({"v": from_tensor(tensor, kind)}))
         tables.remake(con, source.table, f"SELECT {select} FROM {table} AS t POSITIONAL JOIN {VALUES} AS v")
         return
     written = "SELECT id AS dbgnn_rid, v AS dbgnn_v FROM " + VALUES
@@ -368,7 +371,7 @@ def _remake(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str
         written = f"SELECT m.rid AS dbgnn_rid, v.v AS dbgnn_v FROM {VALUES} AS v JOIN {source.map_table} AS m ON m.id = v.id"
     kept = f"t.*, NULL::{kind} AS {column}" if is_new else "t.*"
     given = f"t.*, w.dbgnn_v AS {column}" if is_new else f"t.* REPLACE (w.dbgnn_v::{kind} AS {column})"
-    tables.lend(con, pa.table({"id": rows.array(), "v": from_tensor(tensor)}))
+    tables.lend(con, pa.table({"id": rows.array(), "v": from_tensor(tensor, kind)}))
     # Not one LEFT JOIN with CASE WHEN: DuckDB 2.0.0 fails, and reads wild memory, where CASE picks between arrays and the
     # join found none.
     query = f"""SELECT * EXCLUDE (dbgnn_rid) FROM (
