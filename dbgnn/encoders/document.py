@@ -28,7 +28,7 @@ from dbgnn.errors import SchemaError, near_misses
 
 KINDS: dict[str, type[Encoder]] = {
     kind.__name__: kind
-    for kind in (Identity, Stack, Normalize, OneHot, Ordinal, MultiHot, Datetime, Hash, Text, Apply, Frame, Quantize)
+    for kind in (Identity, Stack, Normalize, Quantize, OneHot, Ordinal, MultiHot, Datetime, Hash, Text, Apply, Frame)
 }
 
 #: The most that a document may be: some million categories.

@@ -88,8 +88,8 @@ def codes(values: Tensor, name: str) -> Tensor:
         value = row[~(np.abs(row) <= _LARGEST)][0]
         raise DataError(
             f"Column {name!r} holds {value}, the first of {int(bad.sum()):,} such rows here, which 8-bit codes "
-            f"cannot stand for: they need finite numbers up to {_LARGEST:.1e}. Make such rows NULL and give null='fill', or leave "
-            "the column as it is."
+            f"cannot stand for: they need finite numbers up to {_LARGEST:.1e}. Make such rows NULL and give null='fill', "
+            "or leave the column as it is."
         )
     scale = ((high - low) / _STEPS).astype(np.float32)
     zero = np.where(scale > 0, low - _LEAST * scale.astype(np.float64), low).astype(np.float32)

@@ -132,7 +132,7 @@ def _columns(con: duckdb.DuckDBPyConnection, table: tuple[str, str, str]) -> tup
 
 
 def _held(sql_type: str, described: Any) -> tuple[str, tuple[int | None, ...]]:
-    """Return what a column holds inside all arrays and lists, and their sizes from the outside in; of a packed one its values."""
+    """Return what a column holds inside all arrays and lists, and their sizes from the outside in; packed values unpacked."""
     found = unpacked(sql_type)
     return _unnest(described) if found is None else (found.form, found.shape)
 

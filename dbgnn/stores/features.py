@@ -21,7 +21,6 @@ from dbgnn.arrow import as_tensor, dtype_of, from_tensor, sql_type
 from dbgnn.errors import DataError, RequestError, SchemaError, StaleIndexError, UnknownNameError
 from dbgnn.schema import Column, EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.names import attribute_names, is_reserved
-from dbgnn.schema.packed import HALVES
 from dbgnn.sql import quote
 from dbgnn.stores import tables
 from dbgnn.stores.binding import NODE, Binding
@@ -268,7 +267,7 @@ def _column_type(source: Source, column: Column | None, tensor: Tensor, rows: Ro
     kind = sql_type(tensor)
     if column is None or (column.sql_type == kind and column.reason is None):
         return kind
-    if column.packed in HALVES and (dtype_of(column), column.shape) == (tensor.dtype, tuple(tensor.shape[1:])):
+    if column.packed == str(tensor.dtype).removeprefix("torch.") and column.shape == tensor.shape[1:]:
         return column.sql_type  # halves, in words of the user's choice
     where = f"Column {column.name!r} of table {str(source.table)!r}"
     if column.reason is not None or column.unit:

@@ -328,8 +328,8 @@ def test_npy_files(own: dbgnn.Database, tmp_path: Path) -> None:
     np.save(tmp_path / "s.npy", given[:, 0])
     np.save(tmp_path / "f.npy", given.astype(np.float32))
     own.execute(
-        "CREATE TABLE t (id BIGINT, x STRUCT(float16 UBIGINT[2]), big STRUCT(float16 USMALLINT[8]), s STRUCT(float16 USMALLINT), "
-        "wide FLOAT[8], brain STRUCT(bfloat16 UBIGINT[2]))"
+        "CREATE TABLE t (id BIGINT, x STRUCT(float16 UBIGINT[2]), big STRUCT(float16 USMALLINT[8]), "
+        "s STRUCT(float16 USMALLINT), wide FLOAT[8], brain STRUCT(bfloat16 UBIGINT[2]))"
     )
     names = {"id": "id", "x": "x", "big": "big", "s": "s", "wide": "x"}
     files = ", ".join(f"'{tmp_path}/{file}.npy'" for file in names.values())
@@ -360,7 +360,8 @@ def encoded(own: dbgnn.Database, rows: Any, **options: Any) -> Tensor:
     features["paper", "given", None] = values
     own.graph().encode("paper", "q", dbgnn.Quantize("given", **options))
     features, _ = own.get_torch_geometric_remote_backend()
-    return features["paper", "q", None]
+    got: Tensor = features["paper", "q", None]
+    return got
 
 
 @pytest.mark.parametrize("width", [1, 2, 8, 56, 57])
