@@ -1,4 +1,4 @@
-"""`Quantize`: rows of floats as 8-bit codes, each row with a scale and a zero point of its own."""
+"""`Quantize`: rows of floats as 8-bit codes, each row with a scale and a least value of its own."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from dbgnn.encoders.arrays import Flags, numbers
 from dbgnn.encoders.encoder import ColumnEncoder, Encoding, FitRows, State
 from dbgnn.encoders.numeric import Identity, number_shape
 from dbgnn.errors import DataError, SchemaError
-from dbgnn.schema.packed import HEAD
+from dbgnn.schema.packed import SCALE
 
-#: The least code, and how many steps there are to the greatest.
-_LEAST, _STEPS = -128, 255
+#: The greatest code.
+_STEPS = 255
 
-#: The largest value. Beyond half of float32's range, scale · code need not be within it.
-_LARGEST = float(np.finfo(np.float32).max) / 2
+#: The largest value: the distance of two such values is within float32.
+_LARGEST = 1e38
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Quantize(ColumnEncoder):
-    """A vector of floats as int8 codes: a quarter of the bytes, served as float32 ``[N, n]``.
+    """A vector of floats as 8-bit codes: a quarter of the bytes, served as float32 ``[N, n]``.
 
-    A code stands for ``zero point + scale · code``. Every row has its own scale, (its greatest - its least value) / 255, as the
+    A code stands for ``least + scale · code``. Every row has its own least value and scale, (greatest - least) / 255, as the
     8-bit tables of embeddings of recommender systems have them: nothing is learned, so a row that comes later is never outside
     of what the first ones spanned, which a range of the column would have to clip. No value is off by more than half a scale,
     (greatest - least) / 510 of its row, and what float32 rounds; a row of equal values is exact. Columns of very different
@@ -58,27 +58,27 @@ class Quantize(ColumnEncoder):
 
         def values(array: pa.Array, missing: Flags | None) -> Tensor:  # noqa: ARG001 - NULL was filled or refused
             kept = codes(numbers(array, self.name), self.name)
-            out = torch.empty((len(kept), kept.shape[1] - HEAD))
+            out = torch.empty((len(kept), kept.shape[1] - SCALE))
             expand(kept, out)
             return out
 
         return values
 
     def for_column(self, state: State) -> Encoding:  # noqa: ARG002 - it is empty
-        """Return the function that gives what a column keeps: scale, zero point and codes."""
+        """Return the function that gives what a column keeps."""
         floats = Identity(self.column, null=self.null, fill=self.fill).encoding({})
         return lambda arrays: codes_array(codes(floats(arrays), self.name))
 
 
 def codes(values: Tensor, name: str) -> Tensor:
-    """Return rows of numbers as what a column keeps of them, uint8 ``[N, 8 + n]``: scale, zero point, and int8 codes.
+    """Return rows of numbers as what a column keeps of them, uint8 ``[N, n + 8]``: codes, scale and least value.
 
     Args:
         values: ``[N, n]``, of any dtype that NumPy has.
         name: The column, for messages.
 
     Raises:
-        DataError: A value is not finite, or is beyond half of float32's range.
+        DataError: A value is not finite, or is beyond 1e38.
     """
     given = values.numpy().astype(np.float64)
     low, high = given.min(axis=1, initial=np.inf), given.max(axis=1, initial=-np.inf)
@@ -88,13 +88,10 @@ def codes(values: Tensor, name: str) -> Tensor:
         value = row[~(np.abs(row) <= _LARGEST)][0]
         raise DataError(
             f"Column {name!r} holds {value}, the first of {int(bad.sum()):,} such rows here, which 8-bit codes "
-            f"cannot stand for: they need finite numbers up to {_LARGEST:.1e}. Make such rows NULL and give null='fill', "
+            f"cannot stand for: they need finite numbers up to {_LARGEST:.0e}. Make such rows NULL and give null='fill', "
             "or leave the column as it is."
         )
-    scale = ((high - low) / _STEPS).astype(np.float32)
-    zero = np.where(scale > 0, low - _LEAST * scale.astype(np.float64), low).astype(np.float32)
-    places = (given - zero[:, None].astype(np.float64)) / np.where(scale > 0, scale, 1).astype(np.float64)[:, None]
-    kept = np.zeros((len(given), HEAD + given.shape[1]), dtype=np.uint8)
-    kept[:, :HEAD] = np.stack([scale, zero], axis=1).view(np.uint8)
-    kept[:, HEAD:] = np.clip(np.rint(places), _LEAST, _LEAST + _STEPS).astype(np.int8).view(np.uint8)
-    return torch.from_numpy(kept)
+    scale, least = ((high - low) / _STEPS).astype(np.float32), low.astype(np.float32)
+    places = (given - least[:, None]) / np.where(scale > 0, scale, 1).astype(np.float64)[:, None]
+    made = np.clip(np.rint(places), 0, _STEPS).astype(np.uint8)
+    return torch.from_numpy(np.concatenate([made, np.stack([scale, least], axis=1).view(np.uint8)], axis=1))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import numpy as np
 from torch import Tensor
 
+from dbgnn.arrow import dtype_of, expand
 from dbgnn.clock import Clock
 from dbgnn.plans.buffers import Buffers
 from dbgnn.plans.rows_in_memory import RowsInMemory, Served
@@ -154,19 +155,31 @@ class Fetched:
         cold: list[tuple[Served, Ids64, Ids64 | None, list[Tensor]]] = []
         for served in self._served:
             ids = request[served.label]
-            outs = [self._buffers.empty((len(ids), *c.shape), c.dtype) for c in served.columns]
+            outs = [self._buffers.empty((len(ids), *c.shape), c.dtype) for c in served.kept]
             missed, pos = self._fill(served, ids, outs, clock)
             if len(missed):
                 cold.append((served, missed, pos, outs))
             taken.hits += len(ids) - len(missed)
             taken.tensors[served.label] = dict(zip(served.names, outs, strict=True))
             taken.rows += len(ids)
-            taken.num_bytes += sum(out.nbytes for out in outs)
         if cold:
             with self._cold.together([served.label for served, *_ in cold]):
                 for served, missed, pos, outs in cold:
                     self._cold.read(batch, served, missed, pos, outs, clock)
+        with clock("scatter"):
+            for served in self._served:
+                self._expand(served, taken.tensors[served.label])
+        taken.num_bytes = sum(out.nbytes for outs in taken.tensors.values() for out in outs.values())
         return taken
+
+    def _expand(self, served: Served, tensors: dict[str, Tensor]) -> None:
+        """Put the floats that rows of codes stand for in their place, once all rows are there."""
+        for column in served.columns:
+            kept = tensors[column.attr]
+            if kept.dtype != dtype_of(column):
+                out = self._buffers.empty((len(kept), *column.shape), column.dtype)
+                expand(kept, out)
+                tensors[column.attr] = out
 
     def _fill(self, served: Served, ids: Ids64, outs: Sequence[Tensor], clock: Clock) -> tuple[Ids64, Ids64 | None]:
         """Write the hot rows of one type; return the ids of the others, and where they go (None: 0, 1, …)."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from dbgnn.arrow import as_kept, expand, memory_dtype, opaque
+from dbgnn.arrow import as_kept, memory_dtype, opaque
 from dbgnn.schema import Column
 from dbgnn.schema.model import Label
 from dbgnn.stores.request import Ids64
@@ -53,8 +52,8 @@ class Served:
 
     @property
     def handed_bytes(self) -> int:
-        """Bytes of one row of all columns in a mini-batch."""
-        return sum(width(c) for c in self.columns)
+        """Bytes of one row of all columns while a mini-batch is put together of it, and in the mini-batch."""
+        return sum(width(c) + (width(as_kept(c)) if as_kept(c) != c else 0) for c in self.columns)
 
     @property
     def num_bytes(self) -> int:
@@ -112,21 +111,8 @@ class RowsInMemory:
 
     def take(self, slots: Ids64, outs: Sequence[Tensor], pos: Ids64 | None = None) -> None:
         """Write the rows at ``slots`` into ``outs``, one tensor per column, at ``pos`` (None: 0, 1, …)."""
-        for rows, tensor, out in zip(self._rows, self.tensors, outs, strict=True):
-            if tensor.dtype == out.dtype:
-                move(rows, slots, opaque(out), pos)
-            else:
-                _expand(tensor, slots, out, pos)
-
-
-def _expand(kept: Tensor, slots: Ids64, out: Tensor, pos: Ids64 | None) -> None:
-    """Write the floats that the rows of codes at ``slots`` stand for into ``out``; what lies between stays in the cache."""
-    for start in range(0, len(slots), _CHUNK):
-        rows = kept[torch.from_numpy(slots[start : start + _CHUNK])]
-        if pos is None:
-            expand(rows, out[start : start + len(rows)])
-        else:
-            expand(rows, out, pos[start : start + len(rows)])
+        for rows, out in zip(self._rows, outs, strict=True):
+            move(rows, slots, opaque(out), pos)
 
 
 def move(rows: np.ndarray[Any, Any], index: Ids64, out: np.ndarray[Any, Any], pos: Ids64 | None = None) -> None:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from dbgnn import files
-from dbgnn.arrow import empty, opaque, place
+from dbgnn.arrow import empty, opaque
 from dbgnn.clock import Clock
 from dbgnn.errors import ResourceError
 from dbgnn.plans.fetched import RowReader, distinct
@@ -159,13 +159,13 @@ class Spooled:
         offset = part.offset
         to = part.order if pos is None else pos[part.order]
         with clock("features"):
-            for column, out in zip(served.kept, outs, strict=True):
-                size = width(column)
-                memory = np.empty((_MOVED_BYTES // size + 1, size), dtype=np.uint8)
+            for out in outs:
+                target = opaque(out)
+                memory = np.empty((_MOVED_BYTES // target.itemsize + 1) * target.itemsize, dtype=np.uint8).view(target.dtype)
                 for begin in range(0, len(to), len(memory)):
                     rows = memory[: len(to) - begin]
-                    self._read_all(rows.reshape(-1), offset)
-                    place(rows, out, to[begin : begin + len(rows)])
+                    self._read_all(rows.view(np.uint8), offset)
+                    target[to[begin : begin + len(rows)]] = rows
                     offset += rows.nbytes
 
     def _read_all(self, data: _Bytes, offset: int) -> None:

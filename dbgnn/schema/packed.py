@@ -18,11 +18,12 @@ from dataclasses import dataclass
 #: Floats of two bytes, by the name of the field, which is that of their dtype.
 HALVES = ("float16", "bfloat16")
 
-#: Rows of int8 codes, each behind the scale and the zero point of its row, two float32.
-BY_ROW = "int8_by_row"
+#: Rows of codes 0 … 255, each before the scale and the least value of its row, two float32: as FBGEMM, and so torch, keeps
+#: 8-bit embeddings (`torch.ops.quantized.embedding_bag_byte_prepack`).
+BY_ROW = "uint8_by_row"
 
-#: Bytes of scale and zero point.
-HEAD = 8
+#: Bytes of scale and least value.
+SCALE = 8
 
 #: Bytes of each word.
 _WORDS = {"UBIGINT": 8, "UINTEGER": 4, "USMALLINT": 2, "UTINYINT": 1}
@@ -54,7 +55,7 @@ def unpacked(sql_type: str) -> Packed | None:
         return None
     form, width, sizes = layout(sql_type)
     if form == BY_ROW:
-        count = sizes[0] * width - HEAD if len(sizes) == 1 else 0
+        count = sizes[0] * width - SCALE if len(sizes) == 1 else 0
         return Packed(form, (count,)) if count > 0 else None
     if width == 1 or (width > 2 and not sizes):
         return None
@@ -73,7 +74,7 @@ def packed_type(form: str, shape: tuple[int, ...]) -> str:
     """Return the type of a column that holds values of this shape packed: ``STRUCT(float16 UBIGINT[32])`` for ``(128,)``."""
     if not shape:
         return f"STRUCT({form} USMALLINT)"
-    size = HEAD + shape[-1] if form == BY_ROW else 2 * shape[-1]
+    size = SCALE + shape[-1] if form == BY_ROW else 2 * shape[-1]
     word = next(word for word, width in _WORDS.items() if size % width == 0)
     dims = "".join(f"[{n}]" for n in (size // _WORDS[word], *reversed(shape[:-1])))
     return f"STRUCT({form} {word}{dims})"

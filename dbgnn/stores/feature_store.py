@@ -136,7 +136,7 @@ class DuckDBFeatureStore(Listed, FeatureStore):
             label: Node or edge type in the property graph.
             columns: The columns, as they were when the tensors were made.
             ids: int64 ``[n]``.
-            outs: Per column, a contiguous tensor ``[m, *shape]`` of the column's dtype with room for every position.
+            outs: Per column `as_kept`, a contiguous tensor ``[m, *shape]`` of its dtype with room for every position.
             topology: The index that the ids are of.
             pos: int64 ``[n]``, distinct rows of ``outs`` to write to; None: 0, 1, …
             clock: Counts the time spent.

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from dbgnn import schema
-from dbgnn.arrow import empty, scatter_
+from dbgnn.arrow import as_kept, empty, expanded, scatter_
 from dbgnn.clock import Clock
 from dbgnn.errors import DataError, StaleIndexError
 from dbgnn.schema import Column
@@ -50,10 +50,10 @@ def gather(db: OpenDatabase, source: Source, columns: Sequence[Column], rows: Ro
         DataError: A value is NULL and its column has no fill value.
         StaleIndexError: Rows went missing while they were read.
     """
-    outs = [empty(len(rows), c) for c in columns]
+    outs = [empty(len(rows), as_kept(c)) for c in columns]
     nulls = gather_into(db, source, columns, rows, outs, fills)
     raise_nulls(db, source, nulls, rows.array)
-    return outs
+    return [expanded(out, column) for out, column in zip(outs, columns, strict=True)]
 
 
 def gather_into(
@@ -75,7 +75,7 @@ def gather_into(
         source: The table and its ids.
         columns: What to read; each can become a tensor.
         rows: Which rows.
-        outs: Per column, a contiguous tensor ``[n, *column.shape]`` with room for every position.
+        outs: Per column `as_kept`, a contiguous tensor ``[n, *column.shape]`` with room for every position.
         fills: What stands for NULL, by column name.
         pos: int64 ``[len(rows)]``, distinct positions in ``outs``; None: 0, 1, …
         clock: Counts the time of DuckDB as ``features``, that of writing as ``scatter``.
