@@ -68,7 +68,7 @@ def passes_for(num_rows: int, columns: Sequence[Column], requested: int) -> int:
     of its vector of 2048 rows; above that it reads the whole vector. Two scans with half of the rows each stay below.
     100 k of 2 M rows of FLOAT[128]: 42 ms instead of 53; 60 k or 150 k: no gain.
     """
-    widest = max((c.shape[0] for c in columns if len(c.shape) == 1), default=0)
+    widest = max((c.shape[0] for c in columns if len(c.shape) == 1 and not c.packed), default=0)
     per_vector = requested * 2048 / num_rows
     return 2 if widest >= 64 and 0.55 < per_vector / widest < 0.85 else 1
 
