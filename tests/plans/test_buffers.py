@@ -41,7 +41,7 @@ def test_shape_dtype_and_layout(ring: Buffers, shape: tuple[int, ...], dtype: st
         assert tensor.dtype == DTYPES[dtype]
         assert tensor.is_contiguous()
         tensor.zero_()
-        assert not tensor.view(torch.uint8).any()
+        assert torch.equal(tensor, torch.zeros(shape, dtype=DTYPES[dtype]))
         del tensor
 
 
