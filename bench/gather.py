@@ -1,6 +1,9 @@
 """Fetching features of random nodes: ``feature_store.get_tensor`` against ``x[ids]`` in memory and against Kùzu 0.3.2.
 
     python bench/gather.py --nodes 2000000 --dim 128 --rows 100000 300000
+    python bench/gather.py --dtypes
+
+With ``--dtypes``, the same rows kept as float32, as float16, and as 8-bit codes, which come back as float32.
 
 All sides take turns in one run, so that other load on the machine meets each of them, and every result goes into a
 fresh tensor. Kùzu runs in an interpreter of its own (``make bench-peers``), and its turns are timed there.
@@ -14,6 +17,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +92,7 @@ def main() -> None:
     parser.add_argument("--memory-limit", help="DuckDB's memory_limit (default: DuckDB's own)")
     parser.add_argument("--threads", type=int, help="DuckDB's threads (default: one per core); torch keeps its own default")
     parser.add_argument("--folder", type=Path, help="keep the files here and reuse them (default: a temporary folder)")
+    parser.add_argument("--dtypes", action="store_true", help="compare float32 with float16 and 8-bit codes instead")
     parser.add_argument("--kuzu-python", type=Path, default=Path(".venv-kuzu/bin/python"))
     args = parser.parse_args()
     with work_folder(args.folder) as folder:
@@ -105,12 +110,12 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         x[start : start + len(chunk)] = torch.from_numpy(chunk)
         start += len(chunk)
     kuzu = None
-    if args.kuzu_python.exists():
+    if not args.dtypes and args.kuzu_python.exists():
         if not (folder / "kuzu").exists():
             np.save(folder / "ids.npy", np.arange(args.nodes))
             np.save(folder / "x.npy", x.numpy())
         kuzu = Peer(args.kuzu_python.absolute(), KUZU_SIDE, folder.absolute(), args.dim)
-    else:
+    elif not args.dtypes:
         print(f"Kùzu is left out: there is no {args.kuzu_python} (make bench-peers makes it).")
     with dbgnn.connect(path, read_only=False, memory_limit=args.memory_limit, threads=args.threads) as db:
         store, _ = db.get_torch_geometric_remote_backend()
@@ -126,10 +131,51 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
             f"{args.repeat} turns, ms"
         )
         rng = np.random.default_rng(args.seed + 1)
+        if args.dtypes:
+            add_dtypes(db, store, x)
         for count in args.rows:
-            turns(args, folder, rng, count, x, store, kuzu)
+            if args.dtypes:
+                turns_of_dtypes(args, rng, count, x, store)
+            else:
+                turns(args, folder, rng, count, x, store, kuzu)
     if kuzu is not None:
         kuzu.close()
+
+
+#: What ``--dtypes`` fetches: a name, node type and attribute.
+SIDES = [("float32", "paper", "x"), ("float16", "half", "x"), ("8-bit codes", "paper", "codes")]
+
+
+def add_dtypes(db: dbgnn.Database, store: Any, x: torch.Tensor) -> None:
+    """Keep the features as float16, in a table of their own, and as codes, in a column beside; what is there is kept."""
+    graph = db.graph("papers")
+    if "half" not in {vertex.label for vertex in graph.definition.vertices}:
+        store["half", "x", None] = x.half()
+    if store.get_tensor_size(group_name="paper", attr_name="codes", index=None) is None:
+        db.graph("papers").encode("paper", "codes", dbgnn.Quantize("x"))
+
+
+def turns_of_dtypes(args: argparse.Namespace, rng: np.random.Generator, count: int, x: torch.Tensor, store: Any) -> None:
+    """Let all dtypes fetch the same rows in turn, new ones every turn, and print one line of time and of CPU time."""
+    wall: dict[str, list[float]] = {name: [] for name, *_ in SIDES}
+    cpu: dict[str, list[float]] = {name: [] for name, *_ in SIDES}
+    for turn in range(args.repeat + 3):
+        ids = torch.from_numpy(rng.choice(args.nodes, count, replace=False))
+        for name, group, attr in SIDES[turn % 3 :] + SIDES[: turn % 3]:
+            before = time.process_time()
+            seconds, result = timed(partial(store.get_tensor, group, attr, ids))
+            if turn >= 3:
+                wall[name].append(seconds)
+                cpu[name].append(time.process_time() - before)
+            some = slice(None, None, max(1, count // 1000))
+            want = x[ids[some]]
+            bound = {"float32": 0.0, "float16": 4e-3}.get(name, float((want.amax(1) - want.amin(1)).max()) / 500)
+            assert (result[some].float() - want).abs().max() <= bound
+            del result
+    for what, seconds_of in (("time", wall), ("CPU time", cpu)):
+        ms = {name: float(np.median(seconds)) * 1e3 for name, seconds in seconds_of.items()}
+        cells = [f"{name} {value:7.1f} ({value / ms['float32']:.2f} ×)" for name, value in ms.items()]
+        print(f"{count:>9,} rows, {what:>8}: {'   '.join(cells)}", flush=True)
 
 
 def turns(

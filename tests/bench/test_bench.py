@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,12 @@ def test_loader_measures_its_rows_and_says_what_it_leaves_out(tmp_path: Path) ->
     assert table.read_text() == printed
     pytest.importorskip("matplotlib")
     assert table.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_gather_fetches_the_same_rows_in_every_dtype(tmp_path: Path) -> None:
+    arguments = "--dtypes --nodes 3000 --dim 8 --rows 500 --repeat 1"
+    printed = run_benchmark("gather.py", *arguments.split(), "--folder", tmp_path)
+    assert re.search(r"500 rows, +time: float32 +[\d.]+ \(1\.00 ×\) +float16 .* ×\) +8-bit codes .* ×\)", printed)
 
 
 def test_modes_take_turns_and_labor_meets_fewer_nodes() -> None:
