@@ -216,9 +216,8 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
                 _keep(con, binding.definition, definition)
         except duckdb.ConstraintException as error:
             raise DataError(
-                f"Column {name!r} of table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays "
-                "change, and a foreign "
-                f"key holds them ({error}). Drop the foreign key, or keep the features in a table without one."
+                f"Column {name!r} of table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays change, and "
+                f"a foreign key holds them ({error}). Drop the foreign key, or keep the features in a table without one."
             ) from error
     binding.redefine(definition)
     binding.select(source.label, name, present=True)
@@ -307,10 +306,9 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
     if not retyped and (bound is not None or tensor.dim() == 1) and not is_indexed(con, source, name):
         if bound is not None and tensor.dim() > 1 and isinstance(source.element, EdgeTable):
             raise DataError(
-                f"Column {name!r} of edge table {str(source.table)!r} cannot be written: DuckDB moves rows whose "
-                "arrays change, the ids "
-                f"of edges are their order, and the table cannot be written again because it has {bound}. Drop that, or "
-                "CREATE TABLE … AS."
+                f"Column {name!r} of edge table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays "
+                f"change, the ids of edges are their order, and the table cannot be written again because it has {bound}. Drop "
+                "that, or CREATE TABLE … AS."
             )
         if is_new:
             con.execute(f"ALTER TABLE {source.table.sql} ADD COLUMN {quote(name)} {kind}")

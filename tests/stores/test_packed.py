@@ -435,3 +435,22 @@ def test_quantize_is_json_as_other_encoders_are(own: dbgnn.Database) -> None:
     again = dbgnn.Encoders.from_json(encoders.to_json())
     assert again.to_json() == encoders.to_json()
     assert repr(dbgnn.Quantize("f")) == "Quantize('f')"
+
+
+def test_codes_of_a_table_with_a_key_lie_beside_it(tmp_path: Path) -> None:
+    """Where the table itself takes no new column, as every real schema's; new rows are never outside of a range."""
+    given = torch.randn(6, 12, generator=torch.Generator().manual_seed(1))
+    with dbgnn.connect(tmp_path / "keyed.duckdb", read_only=False, progress=False) as db:
+        db.execute("CREATE TABLE paper (id BIGINT PRIMARY KEY, f FLOAT[12])")
+        rows = [[i, row.tolist()] for i, row in enumerate(given)]
+        db.connection.executemany("INSERT INTO paper VALUES (?, ?)", rows[:5])
+        db.execute("CREATE PROPERTY GRAPH g VERTEX TABLES (paper KEY (id))")
+        fitted = db.graph("g").encode("paper", "q", dbgnn.Quantize("f"))
+        stores = db.get_torch_geometric_remote_backend()
+        check_codes(stores[0]["paper", "q", None], given[:5])
+        db.connection.executemany("INSERT INTO paper VALUES (?, ?)", [[5, (given[5] * 100).tolist()]])
+        db.graph("g").build()
+        db.graph("g").encode("paper", "q", fitted)
+        features, _ = db.get_torch_geometric_remote_backend()
+        check_codes(features["paper", "q", None], torch.cat([given[:5], given[5:] * 100]))
+        check_codes(db.graph("g").to_heterodata()["paper"].q[5:], given[5:] * 100)
