@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch_geometric.data import Data, HeteroData
 
     from dbgnn.database import Database
-    from dbgnn.encoders import FittedEncoder
+    from dbgnn.writeback.materialise import Materialised
 
 
 class Graph(IndexedGraph, Shown):
@@ -119,22 +119,28 @@ class Graph(IndexedGraph, Shown):
         return to_data(self, where, **options)
 
     def encode(
-        self, label: str, name: str, encoder: Any, *, fit: str | None = None, progress: bool | None = None
-    ) -> FittedEncoder:
+        self, label: str, name: str, encoder: Any = None, *, fit: str | None = None, progress: bool | None = None
+    ) -> Materialised:
         """Materialise an encoded column: fit the encoder in SQL, and write what it makes to a column that loaders fetch.
 
         A table with a key, constraint or index gets no new column: a table of dbgnn's holds the values, served as if it did.
+        ``fitted.update()`` of what this returns encodes the rows that are new or changed since.
 
         Args:
             label: The node type.
             name: The column to write.
             encoder: An encoder of columns of the type's table, such as ``dbgnn.MultiHot("genres")``; or what this returned
-                before, which encodes the rows that are new or changed where a table of dbgnn's holds the values.
+                before, which encodes the rows that are new or changed; None: what the file keeps for the column, likewise.
             fit: A condition on the rows that it is fitted on; None: all.
             progress: Show a progress bar; None: as the database does.
 
         Returns:
-            The fitted encoder.
+            The fitted encoder; its ``num_encoded`` says how many rows were encoded.
+
+        Raises:
+            SchemaError: An edge type, an encoder that makes no tensors, or a column that cannot take them.
+            DataError: A value is NULL under ``null='error'``, or cannot be encoded; the message names its key.
+            ReadOnlyError: The database is open read-only.
         """
         from dbgnn.writeback.materialise import encode  # noqa: PLC0415 - as above
 

@@ -26,7 +26,7 @@ ENGINE = f"DuckDB {duckdb.__version__}, encoded 1"
 
 _TABLE = "encoded"
 _COLUMNS = dict.fromkeys(
-    ("graph", "label", "column_name", "side", "keys", "sources", "covered", "engine", "document"), "VARCHAR"
+    ("graph", "label", "column_name", "side", "sql_type", "keys", "sources", "covered", "engine", "document"), "VARCHAR"
 )
 
 #: What a side table is called, and what it holds; the values' type is the encoder's.
@@ -53,6 +53,7 @@ class SideTable:
         sql_type: The type of the values.
         hashed: The hash of a row of the node table, as SQL, in which the table is `ROWS_MARK`; "" where a column is gone.
         engine: What hashed it.
+        is_there: Whether the table is there, and is what dbgnn made.
     """
 
     table: str
@@ -63,6 +64,7 @@ class SideTable:
     sql_type: str
     hashed: str
     engine: str
+    is_there: bool = True
 
     def src(self, rows: str) -> str:
         """Return the SQL of the hash of a row of the node table, which is called ``rows``."""
@@ -71,6 +73,8 @@ class SideTable:
     @property
     def stale(self) -> str | None:
         """Why nothing can be read from it, whatever the tables hold; None: that is for them to say."""
+        if not self.is_there:
+            return "the table of dbgnn's that held its values is gone, or is another"
         if self.engine != ENGINE:
             return f"it was encoded by {self.engine}, and this is {ENGINE}"
         return None if self.hashed else "a column that it was encoded from, or the key, is gone or another"
@@ -107,8 +111,7 @@ class SideTable:
         """Return the sentences that say that it is stale, and what to do."""
         return (
             f"Encoded column {self.column!r} of {self.label!r} (table {str(self.of)!r}) is stale: {why}. Encode it again, "
-            f"graph.encode({self.label!r}, {self.column!r}, …), with an encoder or with what graph.encode returned before; or "
-            "leave it out by columns=."
+            f"graph.encode({self.label!r}, {self.column!r}), which encodes what is new or changed; or leave it out by columns=."
         )
 
 
@@ -124,7 +127,8 @@ class EncodedColumn:
         sources: The columns that the encoder reads.
         covered: Those of them whose NULL the encoder's policy takes care of.
         engine: What hashed the rows.
-        sql_type: The type of the side table's values; "" where that table is gone, or is none of dbgnn's.
+        sql_type: The type of the side table's values; "" where there is none.
+        is_there: Whether the side table is there, and is what dbgnn made.
     """
 
     label: str
@@ -135,6 +139,7 @@ class EncodedColumn:
     covered: tuple[str, ...]
     engine: str
     sql_type: str = ""
+    is_there: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +160,12 @@ class EncodedColumns:
         return [
             side_table(f"{self.home}.{quote(str(c.side))}", element, types, c)
             for c in self._of(element)
-            if isinstance(element, VertexTable) and c.sql_type and folded(c.name) not in own
+            if isinstance(element, VertexTable) and c.side is not None and folded(c.name) not in own
         ]
 
     def covered(self, element: VertexTable | EdgeTable, types: Mapping[str, str]) -> dict[str, str]:
         """Return the columns whose NULL an encoder took care of, with the encoded column that is served in their place."""
-        there = [c for c in self._of(element) if c.sql_type or (c.side is None and c.name in types)]
+        there = [c for c in self._of(element) if c.side is not None or c.name in types]
         return {source: c.name for c in there for source in c.covered if folded(source) != folded(c.name)}
 
     def _of(self, element: VertexTable | EdgeTable) -> list[EncodedColumn]:
@@ -171,7 +176,9 @@ def side_table(table: str, element: VertexTable, types: Mapping[str, str], colum
     """Return the side table of a column, by its quoted name."""
     there = column.keys == element.key and all(name in types for name in (*column.keys, *column.sources))
     hashed = row_hash(element, types, column.sources) if there else ""
-    return SideTable(table, element.table, element.rows, element.label, column.name, column.sql_type, hashed, column.engine)
+    return SideTable(
+        table, element.table, element.rows, element.label, column.name, column.sql_type, hashed, column.engine, column.is_there
+    )
 
 
 def row_hash(vertex: VertexTable, types: Mapping[str, str], sources: Iterable[str]) -> str:
@@ -200,7 +207,7 @@ def encoded(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> EncodedColu
         return EncodedColumns()
     table = own_table(con, _TABLE)
     rows = con.execute(
-        f"SELECT label, column_name, side, keys, sources, covered, engine FROM {table} WHERE graph = ? "
+        f"SELECT label, column_name, side, sql_type, keys, sources, covered, engine FROM {table} WHERE graph = ? "
         "ORDER BY label ASC, column_name ASC",
         [graph.name],
     ).fetchall()
@@ -208,9 +215,9 @@ def encoded(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> EncodedColu
 
 
 def _read(con: duckdb.DuckDBPyConnection, row: tuple[Any, ...]) -> EncodedColumn:
-    label, name, side, keys, sources, covered, engine = row
+    label, name, side, kind, keys, sources, covered, engine = row
     texts = [_text(text) for text in (label, keys, sources, covered)]
-    ours = side is None or (isinstance(side, str) and _SIDE.fullmatch(side))
+    ours = side is None or (isinstance(side, str) and isinstance(kind, str) and _SIDE.fullmatch(side))
     if not (ours and isinstance(texts[0], str) and isinstance(name, str) and isinstance(engine, str)) or not all(
         isinstance(names, list) and all(isinstance(each, str) for each in names) for names in texts[1:]
     ):
@@ -219,9 +226,9 @@ def _read(con: duckdb.DuckDBPyConnection, row: tuple[Any, ...]) -> EncodedColumn
             f"DROP TABLE {own_table(con, _TABLE)}."
         )
     known = {} if side is None else own_columns(con, side) or {}
-    is_side = list(known) == [*_SIDE_COLUMNS, VALUE] and all(known[n] == kind for n, kind in _SIDE_COLUMNS.items())
+    is_there = side is None or list(known.items()) == [*_SIDE_COLUMNS.items(), (VALUE, kind)]
     names = [tuple(map(str, each)) for each in texts[1:]]
-    return EncodedColumn(texts[0], name, side, names[0], names[1], names[2], engine, known[VALUE] if is_side else "")
+    return EncodedColumn(texts[0], name, side, names[0], names[1], names[2], engine, kind or "", is_there)
 
 
 def _text(text: object) -> Any:
@@ -269,8 +276,8 @@ def keep_encoded(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, column: E
     con.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns})")
     forget_encoded(con, graph.name, column.label, column.name, keep=column.side)
     lists = [json.dumps(names) for names in (column.keys, column.sources, column.covered)]
-    row = [graph.name, json.dumps(column.label), column.name, column.side, *lists, column.engine, document]
-    con.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    row = [graph.name, json.dumps(column.label), column.name, column.side, column.sql_type, *lists, column.engine, document]
+    con.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
 
 
 def forget_encoded(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from dbgnn import schema
 from dbgnn.encoders.collection import Encoders
 from dbgnn.encoders.encoder import Encoder, FittedEncoder
 from dbgnn.encoders.nulls import NullValueError
-from dbgnn.errors import DataError, ReadOnlyError, SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import DataError, DbgnnError, ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.progress import Bar
 from dbgnn.schema import VertexTable, is_reserved
 from dbgnn.schema.encoded import (
@@ -32,10 +33,12 @@ from dbgnn.schema.key_values import carried, key_rows, shown_key
 from dbgnn.schema.keys import vertex_key_types
 from dbgnn.sql import check_filter, quote
 from dbgnn.stores import tables
+from dbgnn.terminal import one_line
 from dbgnn.topology import VertexIndex
 from dbgnn.translated import translated
 from dbgnn.writeback.side_values import ROWS, covered, stage, staging, write_side
-from dbgnn.writeback.write import to_arrow, write_rows
+from dbgnn.writeback.writable import check_writable
+from dbgnn.writeback.write import STAGED, append, column_kinds, create, finish, to_arrow
 from dbgnn.writeback.write_target import Target
 
 if TYPE_CHECKING:
@@ -45,15 +48,55 @@ if TYPE_CHECKING:
 _CHUNK = 16_384
 
 
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Materialised(FittedEncoder):
+    """What `graph.encode` returns: the fitted encoder, bound to the column that it made.
+
+    Attributes:
+        graph: The graph.
+        label: The node type.
+        name: The column.
+        num_encoded: How many rows the call wrote.
+        is_beside: Whether the values are in a table of their own, since keys, constraints or indexes hold the type's rows.
+    """
+
+    graph: IndexedGraph = field(kw_only=True)
+    label: str = field(kw_only=True)
+    name: str = field(kw_only=True)
+    num_encoded: int = field(kw_only=True)
+    is_beside: bool = field(kw_only=True)
+
+    def update(self, *, progress: bool | None = None) -> int:
+        """Encode the rows that are new or changed, with what was fitted; the index is brought up to date first.
+
+        Args:
+            progress: Show a progress bar on what takes more than two seconds; None: as the database does.
+
+        Returns:
+            The number of rows that were new or changed.
+
+        Raises:
+            DataError: A value is NULL under ``null='error'``, or cannot be encoded; the message names its key.
+            ReadOnlyError: The database is open read-only.
+        """
+        self.graph.build(progress=progress)
+        return encode(self.graph, self.label, self.name, self, progress=progress).num_encoded
+
+    def __repr__(self) -> str:
+        where = "in a table of its own, since keys, constraints or indexes hold the rows" if self.is_beside else "in its table"
+        said = f"fitted on {self.num_rows:,} rows, {self.num_encoded:,} encoded into column {self.name!r} {where}"
+        return one_line(f"{self.label!r} {self.name}: {self.encoder!r}, {said}")
+
+
 def encode(
     graph: IndexedGraph,
     label: str,
     attr_name: str,
-    encoder: Encoder | FittedEncoder | Callable[..., Any],
+    encoder: Encoder | FittedEncoder | Callable[..., Any] | None = None,
     *,
     fit: str | None = None,
     progress: bool | None = None,
-) -> FittedEncoder:
+) -> Materialised:
     """Fit an encoder on a node type's table, and write what it makes to a column of it, in one transaction.
 
     ``[N]`` becomes a column of the dtype's SQL type, ``[N, k]`` one of ``FLOAT[k]``; it is added if absent, and otherwise
@@ -64,8 +107,8 @@ def encode(
         graph: The graph.
         label: The node type.
         attr_name: The column to write; also the one to read, where the encoder names none.
-        encoder: An encoder, a function of Arrow arrays, or what this returned before: where the values are in a side table, the
-            rows that are new or changed since are encoded with it, and the others stay.
+        encoder: An encoder, a function of Arrow arrays, or what this returned before, with which the rows that are new or
+            changed since are encoded, and the others stay; None: the one that the file keeps for the column, likewise.
         fit: A condition on the rows that it is fitted on; None: all.
         progress: Show a progress bar on what takes more than two seconds; None: as the database does.
 
@@ -96,18 +139,11 @@ def encode(
     index = graph.topology().vertices[label]
     with translated(db):
         types = schema.columns(db.cursor(), vertex.table)
-        where = fit
-        if fit is not None:
-            where = check_filter(db.cursor(), fit, where=f"fit of {label!r}", table=("main", "q"), columns=types)
-        if isinstance(encoder, FittedEncoder):
-            fitted = encoder
-            if gone := [name for name in fitted.columns if name not in types]:
-                raise UnknownNameError(f"Table {str(vertex.table)!r} has no column {gone[0]!r}" + near_misses(gone[0], types))
-        else:
-            encoders = Encoders({label: {attr_name: encoder}})
-            encoders.fit(db.arrow, label, f"SELECT * FROM {vertex.table.sql}{vertex.where_all()}", types, where)
-            fitted = encoders.fitted(label)[attr_name]
-        document = Encoders.of_fitted(label, attr_name, fitted).to_json()
+        fitted = _fitted(graph, vertex, attr_name, encoder, types, fit)
+        try:
+            document = Encoders.of_fitted(label, attr_name, fitted).to_json()
+        except SchemaError:  # two functions of one name: they cannot be told apart when the document is read
+            document = ""
         shown = db.settings.progress if progress is None else progress
         taken = covered(fitted.encoder)
         made = EncodedColumn(label, attr_name, None, vertex.key, fitted.columns, taken, ENGINE)
@@ -115,17 +151,104 @@ def encode(
         try:
             bar = Bar(total=index.num_nodes, desc=f"encode {label}.{attr_name}", unit=" rows", disable=not shown)
             if attr_name.lower() in map(str.lower, types) or tables.bound_by(db.cursor(), vertex.table) is None:
+                is_beside, again = False, bool(document)
+                again = again and document_of(reader, graph.definition, label, attr_name) == document
                 with bar, closing(_parts(reader, index, fitted, bar)) as parts:
-                    write_rows(graph, label, ((ids, {attr_name: values}) for ids, _, values in parts), remedy=_remedy(label))
-                with schema.transaction(reader):
-                    keep_encoded(reader, graph.definition, made, document)
+                    count = _write_into(graph, made, document, ((ids, values) for ids, _, values in parts), only_new=again)
             else:
+                is_beside = True
                 before = _side_before(reader, graph, vertex, types, made, document)
                 with bar:
-                    _write_beside(reader, graph, index, fitted, made, document, before, types, bar)
+                    count = _write_beside(reader, graph, index, fitted, made, document, before, types, bar)
         finally:
             reader.close()
-    return fitted
+    return Materialised(
+        fitted.encoder,
+        fitted.state,
+        fitted.num_rows,
+        fitted.where,
+        graph=graph,
+        label=label,
+        name=attr_name,
+        num_encoded=count,
+        is_beside=is_beside,
+    )
+
+
+def _fitted(
+    graph: IndexedGraph, vertex: VertexTable, name: str, encoder: Any, types: Mapping[str, str], fit: str | None
+) -> FittedEncoder:
+    """Return an encoder of a node table fitted: as it was, or now, on the rows that ``fit`` chooses."""
+    db, label = graph.db, vertex.label
+    if encoder is None or isinstance(encoder, FittedEncoder):
+        if fit is not None:
+            raise SchemaError(f"graph.encode({label!r}, {name!r}): fit= is for an encoder that is not fitted yet.")
+        fitted = _kept(db.cursor(), graph, label, name) if encoder is None else encoder
+        if gone := [column for column in fitted.columns if column not in types]:
+            raise UnknownNameError(f"Table {str(vertex.table)!r} has no column {gone[0]!r}" + near_misses(gone[0], types))
+        return fitted
+    where = fit
+    if fit is not None:
+        where = check_filter(db.cursor(), fit, where=f"fit of {label!r}", table=("main", "q"), columns=types)
+    encoders = Encoders({label: {name: encoder}})
+    encoders.fit(db.arrow, label, f"SELECT * FROM {vertex.table.sql}{vertex.where_all()}", types, where)
+    return encoders.fitted(label)[name]
+
+
+def _kept(con: duckdb.DuckDBPyConnection, graph: IndexedGraph, label: str, name: str) -> FittedEncoder:
+    """Return the encoder that the file keeps for a column."""
+    document = document_of(con, graph.definition, label, name)
+    if document is None:
+        raise SchemaError(
+            f"graph.encode({label!r}, {name!r}) has no encoder, and the file keeps none for this column. Give one, such as "
+            f"graph.encode({label!r}, {name!r}, dbgnn.Normalize({name!r}))."
+        )
+    try:
+        return Encoders.from_json(document).fitted(label)[name]
+    except DbgnnError as error:  # functions are named in the document, not kept
+        raise SchemaError(
+            f"The file does not keep all that encoded {name!r} of {label!r}, such as functions. Give graph.encode the encoder, "
+            f"or what it returned ({error})."
+        ) from error
+
+
+def _write_into(
+    graph: IndexedGraph,
+    made: EncodedColumn,
+    document: str,
+    parts: Iterable[tuple[np.ndarray[Any, Any], Tensor]],
+    *,
+    only_new: bool,
+) -> int:
+    """Write encoded values to a column of the type's own table, and return how many.
+
+    Args:
+        graph: The graph.
+        made: What was encoded.
+        document: The encoder as JSON.
+        parts: Ids and values of all rows.
+        only_new: Leave out the rows that have their value already.
+    """
+    target, kinds = Target.of(graph, made.label, into=None, serve=True, remedy=_remedy(made.label)), dict[str, str]()
+    with staging(target) as con:
+        for ids, values in parts:
+            arrays = {made.name: to_arrow(made.name, values)}
+            if not kinds:
+                kinds = column_kinds(con, arrays)
+                check_writable(target, con, kinds)
+                create(con, f"TEMP TABLE {STAGED}", kinds)
+            append(con, STAGED, kinds, ids, arrays)
+        known = target.source.columns.get(made.name)
+        if only_new and known is not None and known.sql_type == kinds[made.name]:
+            ids_of = target.source.map_table
+            rid = "s.id" if ids_of is None else f"(SELECT m.rid FROM {ids_of} AS m WHERE m.id = s.id)"
+            con.execute(
+                f"DELETE FROM {STAGED} AS s USING {target.source.table.sql} AS t "
+                f"WHERE t.rowid = {rid} AND t.{quote(made.name)} IS NOT DISTINCT FROM s.c0"
+            )
+            if not con.execute(f"SELECT count(*) FROM {STAGED}").fetchall()[0][0]:
+                return 0
+        return finish(con, target, STAGED, kinds, also=lambda: keep_encoded(con, graph.definition, made, document))
 
 
 def _side_before(
@@ -155,8 +278,12 @@ def _write_beside(
     before: SideTable | None,
     types: Mapping[str, str],
     bar: Any,
-) -> None:
-    """Encode all rows, or those that the side table before does not hold as they are, and write the side table."""
+) -> int:
+    """Encode all rows, or those that the side table before does not hold as they are, and write the side table.
+
+    Returns:
+        How many were encoded.
+    """
     target = Target.of(graph, made.label, into=None)
     if made.name in target.source.keys or made.name.lower() == "rowid" or not made.name:
         raise SchemaError(f"An encoded column of {made.label!r} cannot have the name {made.name!r}; give it another.")
@@ -170,8 +297,9 @@ def _write_beside(
             before = before if total == distinct else None
             but = None if before is None else before.table
         with closing(_parts(reader, index, fitted, bar, src=src.replace(ROWS_MARK, "t"), but=but)) as parts:
-            stage(con, ((ids, hashes, to_arrow(made.name, values)) for ids, hashes, values in parts))
+            _, count = stage(con, ((ids, hashes, to_arrow(made.name, values)) for ids, hashes, values in parts))
         write_side(target, con, made, document, before)
+    return count
 
 
 def _origin(index: VertexIndex, select: str) -> str:

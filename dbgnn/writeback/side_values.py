@@ -17,7 +17,7 @@ from dbgnn import schema
 from dbgnn.encoders.encoder import Encoder
 from dbgnn.encoders.numeric import Stack
 from dbgnn.errors import StaleIndexError
-from dbgnn.schema.catalog import own_table
+from dbgnn.schema.catalog import own_columns, own_table
 from dbgnn.schema.encoded import VALUE, EncodedColumn, SideTable, keep_encoded, new_side, side_table
 from dbgnn.schema.registry import transaction
 from dbgnn.stores.request import Ids64
@@ -69,6 +69,7 @@ def write_side(
         if kept is not None:
             rows += f" UNION ALL SELECT r.id, r.src, s.{VALUE} FROM {ROWS} AS r JOIN {kept.table} AS s ON s.src = r.src"
         con.execute(f"CREATE TABLE {table} AS SELECT * FROM ({rows}) ORDER BY id ASC")
+        made = replace(made, sql_type=(own_columns(con, str(made.side)) or {})[VALUE])
         vertex = target.graph.definition.vertex(label)
         side = side_table(table, vertex, schema.columns(con, vertex.table), made)
         [(now, then, same, _)] = con.execute(side.stale_query).fetchall()  # rows of one's own transaction have other rowids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 WrittenValues: TypeAlias = Tensor | np.ndarray[Any, Any] | pa.Array | pa.ChunkedArray
 
 #: The Arrow table registered for a part, and the temporary table that parts gather in.
-PART, _STAGED = "dbgnn_part", "temp.dbgnn_staged"
+PART, STAGED = "dbgnn_part", "temp.dbgnn_staged"
 
 #: Bytes of values that go to DuckDB at a time.
 _PART_BYTES = 32 << 20
@@ -180,10 +180,10 @@ def _write(
                     if kinds is None:
                         kinds = column_kinds(con, arrays)
                         check_writable(target, con, kinds)
-                        create(con, f"TEMP TABLE {_STAGED}", kinds)
-                    append(con, _STAGED, kinds, ids, arrays)
+                        create(con, f"TEMP TABLE {STAGED}", kinds)
+                    append(con, STAGED, kinds, ids, arrays)
                 bar.update(len(ids))
-        return 0 if kinds is None else finish(con, target, _STAGED, kinds)
+        return 0 if kinds is None else finish(con, target, STAGED, kinds)
     finally:
         con.close()
 
@@ -233,8 +233,18 @@ def lent(con: duckdb.DuckDBPyConnection, table: pa.Table) -> Iterator[None]:
         con.unregister(PART)
 
 
-def finish(con: duckdb.DuckDBPyConnection, target: Target, staged: str, kinds: Mapping[str, str], *, then: str = "") -> int:
+def finish(
+    con: duckdb.DuckDBPyConnection,
+    target: Target,
+    staged: str,
+    kinds: Mapping[str, str],
+    *,
+    then: str = "",
+    also: Callable[[], None] | None = None,
+) -> int:
     """Move what is staged to its target in one transaction, with the statement ``then``, and return the number of rows.
+
+    ``also`` is called first in that transaction, and may raise to end it.
 
     Raises:
         StaleIndexError: Ids are other rows than they were.
@@ -244,6 +254,8 @@ def finish(con: duckdb.DuckDBPyConnection, target: Target, staged: str, kinds: M
             with writing_uncompressed(con):  # one write of the process at a time: the one before may have moved rows
                 target = target.now()
                 with rewriting(con, target.source.table) if target.moves_rows(kinds) else transaction(con):
+                    if also is not None:
+                        also()
                     count, definition = moving.move_staged(target, con, staged, kinds)
                     if then:
                         con.execute(then)
