@@ -33,6 +33,7 @@ class Case:
     nodes: int
     edges: int
     dim: int
+    half: bool = False
     batch_size: int
     num_neighbors: Sequence[int]
     seeds: int | None = None

@@ -21,6 +21,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import dbgnn
+from dbgnn.schema.packed import layout, packed_type
 
 Kind = Literal["uniform", "rmat"]
 Edges = npt.NDArray[np.int64]
@@ -100,19 +101,23 @@ def feature_chunks(num_nodes: int, dim: int, seed: int = 0) -> Iterator[Rows]:
         yield rng.standard_normal((n, dim), dtype=np.float32)
 
 
-def write(path: str | Path, *, nodes: int, edges: int, dim: int, kind: Kind = "uniform", seed: int = 0) -> None:
+def write(
+    path: str | Path, *, nodes: int, edges: int, dim: int, kind: Kind = "uniform", seed: int = 0, half: bool = False
+) -> None:
     """Write a DuckDB file: tables ``paper(id BIGINT, x FLOAT[dim])`` and ``cites(src BIGINT, dst BIGINT)``, graph ``papers``.
+
+    With ``half``, the features are float16.
 
     Ids are 0 … nodes - 1 in table order; features are stored uncompressed. The file must not exist.
     """
     if Path(path).exists():
         raise FileExistsError(f"{path} exists; the generator writes new files only.")
     with dbgnn.connect(path) as db:
-        db.execute(f"CREATE TABLE paper (id BIGINT, x FLOAT[{dim}])")
+        db.execute(f"CREATE TABLE paper (id BIGINT, x {packed_type('float16', (dim,)) if half else f'FLOAT[{dim}]'})")
         db.execute("CREATE TABLE cites (src BIGINT, dst BIGINT)")
         # DuckDB would choose ALPRD for the arrays: a tenth smaller and three times slower to gather.
         db.execute("SET force_compression = 'uncompressed'")
-        _insert(db.connection, "paper", _paper_batches(nodes, dim, seed))
+        _insert(db.connection, "paper", _paper_batches(nodes, dim, seed, half=half))
         db.execute("CHECKPOINT")
         db.execute("SET force_compression = 'auto'")
         _insert(db.connection, "cites", _cites_batches(kind, nodes, edges, seed))
@@ -139,11 +144,15 @@ def _insert(connection: duckdb.DuckDBPyConnection, table: Literal["paper", "cite
     connection.unregister("batches")
 
 
-def _paper_batches(nodes: int, dim: int, seed: int) -> Iterator[pa.RecordBatch]:
+def _paper_batches(nodes: int, dim: int, seed: int, *, half: bool) -> Iterator[pa.RecordBatch]:
     start = 0
     for rows in feature_chunks(nodes, dim, seed):
         ids = np.arange(start, start + len(rows), dtype=np.int64)
-        x = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), dim)
+        x: pa.Array = pa.FixedSizeListArray.from_arrays(pa.array(rows.reshape(-1)), dim)
+        if half:
+            form, width, (size,) = layout(packed_type("float16", (dim,)))
+            words = pa.array(rows.astype(np.float16).reshape(-1).view(f"u{width}"))
+            x = pa.StructArray.from_arrays([pa.FixedSizeListArray.from_arrays(words, size)], [form])
         yield pa.RecordBatch.from_arrays([pa.array(ids), x], names=["id", "x"])
         start += len(rows)
 

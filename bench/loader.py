@@ -2,7 +2,7 @@
 
     python bench/loader.py --kind rmat --rows pyg join join+hot25 spooled auto --limits 1 0.25
     python bench/loader.py --small --rows pyg join auto
-    python bench/loader.py --nodes 20000000 --edges 200000000 --kind rmat --rows auto --memory-limit 2GB
+    python bench/loader.py --nodes 20000000 --edges 200000000 --kind rmat --rows auto --memory-limit 2GB [--half]
 
 ``--small`` is a graph of Cora's size: 2,708 nodes of 1,433 features, 10,556 edges; 64 seeds, [10, 10], whole epochs.
 
@@ -72,17 +72,24 @@ def graph_file(args: argparse.Namespace) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         folder = args.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dbgnn-loader-")))
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"loader-{args.kind}-{args.nodes}-{args.edges}-{args.dim}-{args.seed}.duckdb"
+        path = (
+            folder / f"loader-{args.kind}-{args.nodes}-{args.edges}-{args.dim}{'-half' if args.half else ''}-{args.seed}.duckdb"
+        )
         if not path.exists():
-            write(path, nodes=args.nodes, edges=args.edges, dim=args.dim, kind=args.kind, seed=args.seed)
+            write(path, nodes=args.nodes, edges=args.edges, dim=args.dim, kind=args.kind, seed=args.seed, half=args.half)
             with dbgnn.connect(path) as db:
                 db.graph("papers").build()
         yield path
 
 
+def name_of(args: argparse.Namespace) -> str:
+    """Return what files of this graph are called."""
+    return f"loader-{args.kind}-{args.nodes}-{args.edges}-{args.dim}{'-half' if args.half else ''}"
+
+
 def features(args: argparse.Namespace) -> int:
     """Return the bytes of all features."""
-    size: int = args.nodes * args.dim * 4
+    size: int = args.nodes * args.dim * (2 if args.half else 4)
     return size
 
 
@@ -246,6 +253,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=2_000_000)
     parser.add_argument("--edges", type=int, default=20_000_000)
     parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--half", action="store_true", help="features of float16, which the model makes floats of")
     parser.add_argument("--kind", choices=["uniform", "rmat"], default="uniform")
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--num-neighbors", type=int, nargs="+", default=[15, 10, 5])
@@ -281,6 +289,7 @@ def main() -> None:
             nodes=args.nodes,
             edges=args.edges,
             dim=args.dim,
+            half=args.half,
             batch_size=args.batch_size,
             num_neighbors=args.num_neighbors,
             steps=args.steps,
@@ -303,7 +312,7 @@ def main() -> None:
             baseline = None if isinstance(model.result, str) else model.result.peak
             text += ["### With training", markdown(lines, baseline)]
         text += [explanations(lines) for lines in tables.values()]
-    name = f"loader-{args.kind}-{args.nodes}-{args.edges}-{args.dim}"
+    name = name_of(args)
     publish("\n\n".join(filter(None, text)), args.out, name, lambda figure: draw(tables, figure))
 
 
@@ -311,7 +320,8 @@ def head(args: argparse.Namespace) -> str:
     """Return what was measured, in words."""
     return (
         f"{versions()}.\n"
-        f"{args.nodes:,} nodes × FLOAT[{args.dim}] ({features(args) / 1e9:.2f} GB), {args.edges:,} {args.kind} edges; "
+        f"{args.nodes:,} nodes × {'float16' if args.half else 'FLOAT'}[{args.dim}] "
+        f"({features(args) / 1e9:.2f} GB), {args.edges:,} {args.kind} edges; "
         f"{args.batch_size} seeds, num_neighbors {args.num_neighbors}; super_batch {args.super_batch}, "
         f"prefetch {args.prefetch}, {args.threads or 'all'} DuckDB threads; GraphSAGE with {len(args.num_neighbors)} layers, "
         f"{args.hidden} wide, on the CPU, {'trimmed' if args.trim else 'not trimmed'}.\n"

@@ -50,7 +50,7 @@ class Trainer:
     def step(self, batch: Data) -> None:
         """Learn from one mini-batch."""
         hops = hops_of(batch, self.model.num_layers) if self.trim else {}
-        out = self.model(batch.x, batch.edge_index, **hops)[: batch.batch_size]
+        out = self.model(batch.x.float(), batch.edge_index, **hops)[: batch.batch_size]
         loss = cross_entropy(out, batch.n_id[: batch.batch_size] % CLASSES)
         self.optimizer.zero_grad()
         loss.backward()
@@ -211,7 +211,7 @@ def pyg_arguments(case: Case) -> dict[str, Any]:
 def read_tensors(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
     """Return features [nodes, dim] and edges [2, edges], by destination, so that PyG need not sort them in memory."""
     edge_index = torch.empty(2, case.edges, dtype=torch.int64)
-    x = torch.empty(case.nodes, case.dim)
+    x = torch.empty(case.nodes, case.dim, dtype=torch.float16 if case.half else torch.float32)
     ends, rows = edge_index.numpy(), x.numpy()
     start = 0
     with duckdb.connect(case.path, read_only=True, config={"memory_limit": "1GB"}) as con:
@@ -220,8 +220,8 @@ def read_tensors(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
             ends[1, start : start + len(batch)] = batch.column("dst").to_numpy()
             start += len(batch)
         con.execute("SET memory_limit = '256MB'; SET preserve_insertion_order = false")
-        for batch in con.sql("SELECT id, x FROM paper").to_arrow_reader(1 << 15):
-            rows[batch.column("id").to_numpy()] = batch.column("x").flatten().to_numpy().reshape(-1, case.dim)
+        for batch in con.sql(f"SELECT id, {'x.float16 AS x' if case.half else 'x'} FROM paper").to_arrow_reader(1 << 15):
+            rows[batch.column("id").to_numpy()] = batch.column("x").flatten().to_numpy().view(rows.dtype).reshape(-1, case.dim)
     assert start == case.edges, f"{case.path} has {start:,} edges, not {case.edges:,}"
     return x, edge_index
 
@@ -280,7 +280,7 @@ def run(case: Case) -> Result:
         edges=edges / steps,
         bytes_read=calls / steps,
         bytes_disk=disk / steps,
-        bytes_used=nodes * case.dim * 4 / steps,
+        bytes_used=nodes * case.dim * (2 if case.half else 4) / steps,
         hit_rate=side.hit_rate(steps),
         baseline=baseline,
         peak=peak_rss(),

@@ -50,6 +50,14 @@ def test_loader_measures_its_rows_and_says_what_it_leaves_out(tmp_path: Path) ->
     assert table.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_loader_measures_halves() -> None:
+    arguments = "--half --nodes 400 --edges 2000 --dim 4 --batch-size 8 --num-neighbors 3 2 --steps 2 --super-batch 4"
+    (_, _, measured) = rows(
+        run_benchmark("loader.py", *arguments.split(), "--only-training", "--rows", "pyg", "spooled", "--limits", "default")
+    )
+    assert float(measured["ms/step"]) > 0
+
+
 def test_gather_fetches_the_same_rows_in_every_dtype(tmp_path: Path) -> None:
     arguments = "--dtypes --nodes 3000 --dim 8 --rows 500 --repeat 1"
     printed = run_benchmark("gather.py", *arguments.split(), "--folder", tmp_path)
