@@ -72,7 +72,7 @@ def column_scan(part: Checked, served: Sequence[Column]) -> str:
             wanted.append(f"min(rid, {EXAMPLES}) FILTER (WHERE {kind}_{i})")
     for i, column in enumerate(served):
         if not column.shape:
-            flags.append(f"{quote(column.name)} AS v_{i}")
+            flags.append(f"{quote(column.name)}{'.' + quote(column.packed) if column.packed else ''} AS v_{i}")
             wanted.append(f"CASE WHEN min(v_{i}) = max(v_{i}) AND count(v_{i}) > 1 THEN count(v_{i}) END")
             wanted.append(f"approx_count_distinct(v_{i})")
     return f"SELECT {', '.join(wanted)} FROM (SELECT {', '.join(['rowid AS rid', *flags])} FROM {part.rows})"
@@ -81,6 +81,8 @@ def column_scan(part: Checked, served: Sequence[Column]) -> str:
 def _flags(column: Column) -> dict[str, str]:
     """Return the conditions that may hold of a value, by kind."""
     name, depth = quote(column.name), len(column.shape)
+    if column.packed:  # of bits SQL knows no more
+        return {"null": f"({name} IS NULL OR {name}.{quote(column.packed)} IS NULL)"}
     levels = [f"{'flatten(' * level}{name}{')' * level}" for level in range(max(depth, 1))]
     inner = [f"list_position({level}, NULL) IS NOT NULL" for level in levels if depth]
     found = {"null": " OR ".join([f"{name} IS NULL", *inner])}

@@ -108,6 +108,20 @@ def test_a_graph_shows_them_as_what_they_are(db: dbgnn.Database) -> None:
     assert dict(widths)["x"] == "STRUCT(float16 UBIGINT[4])"  # two bytes a value
 
 
+def test_check_finds_null_in_them(own: dbgnn.Database) -> None:
+    features, _ = own.get_torch_geometric_remote_backend()
+    features["paper", "h", None] = torch.ones(5, 8).half()
+    features["paper", "s", None] = torch.ones(5).bfloat16()
+    own.graph().encode("paper", "q", dbgnn.Quantize("f"))
+    found = {(f.column, f.what) for f in own.graph().check().findings}
+    assert ("s", "constant") in found
+    assert not {c for c, what in found if what == "NULL"} & {"h", "s", "q"}
+    own.execute("UPDATE paper SET h = NULL, s = {'bfloat16': NULL}, q = NULL WHERE id = 20")
+    own.graph().build()
+    nulls = {f.column: (f.count, f.examples) for f in own.graph().check().findings if f.what == "NULL"}
+    assert nulls == dict.fromkeys("hsq", (1, (20,)))
+
+
 def test_stores_serve_them(db: dbgnn.Database, data: HeteroData) -> None:
     features, _ = db.get_torch_geometric_remote_backend()
     index = torch.tensor([7, 299, 0, 7])
