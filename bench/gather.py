@@ -2,8 +2,10 @@
 
     python bench/gather.py --nodes 2000000 --dim 128 --rows 100000 300000
     python bench/gather.py --dtypes
+    python bench/gather.py --beside
 
 With ``--dtypes``, the same rows kept as float32, as float16, and as 8-bit codes, which come back as float32.
+With ``--beside``, a column of a table with a primary key, and the same values as `graph.encode` keeps them beside it.
 
 All sides take turns in one run, so that other load on the machine meets each of them, and every result goes into a
 fresh tensor. Kùzu runs in an interpreter of its own (``make bench-peers``), and its turns are timed there.
@@ -93,6 +95,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="DuckDB's threads (default: one per core); torch keeps its own default")
     parser.add_argument("--folder", type=Path, help="keep the files here and reuse them (default: a temporary folder)")
     parser.add_argument("--dtypes", action="store_true", help="compare float32 with float16 and 8-bit codes instead")
+    parser.add_argument("--beside", action="store_true", help="compare a column with an encoded one beside its table instead")
     parser.add_argument("--kuzu-python", type=Path, default=Path(".venv-kuzu/bin/python"))
     args = parser.parse_args()
     with work_folder(args.folder) as folder:
@@ -110,12 +113,12 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         x[start : start + len(chunk)] = torch.from_numpy(chunk)
         start += len(chunk)
     kuzu = None
-    if not args.dtypes and args.kuzu_python.exists():
+    if not (args.dtypes or args.beside) and args.kuzu_python.exists():
         if not (folder / "kuzu").exists():
             np.save(folder / "ids.npy", np.arange(args.nodes))
             np.save(folder / "x.npy", x.numpy())
         kuzu = Peer(args.kuzu_python.absolute(), KUZU_SIDE, folder.absolute(), args.dim)
-    elif not args.dtypes:
+    elif not (args.dtypes or args.beside):
         print(f"Kùzu is left out: there is no {args.kuzu_python} (make bench-peers makes it).")
     with dbgnn.connect(path, read_only=False, memory_limit=args.memory_limit, threads=args.threads) as db:
         store, _ = db.get_torch_geometric_remote_backend()
@@ -133,9 +136,11 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
         rng = np.random.default_rng(args.seed + 1)
         if args.dtypes:
             add_dtypes(db, store, x)
+        if args.beside:
+            store = add_beside(db, args.dim)
         for count in args.rows:
-            if args.dtypes:
-                turns_of_dtypes(args, rng, count, x, store)
+            if args.dtypes or args.beside:
+                turns_of_sides(SIDES if args.dtypes else BESIDE, args, rng, count, x, store)
             else:
                 turns(args, folder, rng, count, x, store, kuzu)
     if kuzu is not None:
@@ -144,6 +149,9 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
 
 #: What ``--dtypes`` fetches: a name, node type and attribute.
 SIDES = [("float32", "paper", "x"), ("float16", "half", "x"), ("8-bit codes", "paper", "codes")]
+
+#: What ``--beside`` fetches.
+BESIDE = [("column", "keyed", "x"), ("beside", "keyed", "beside")]
 
 
 def add_dtypes(db: dbgnn.Database, store: Any, x: torch.Tensor) -> None:
@@ -155,13 +163,33 @@ def add_dtypes(db: dbgnn.Database, store: Any, x: torch.Tensor) -> None:
         db.graph("papers").encode("paper", "codes", dbgnn.Quantize("x"))
 
 
-def turns_of_dtypes(args: argparse.Namespace, rng: np.random.Generator, count: int, x: torch.Tensor, store: Any) -> None:
-    """Let all dtypes fetch the same rows in turn, new ones every turn, and print one line of time and of CPU time."""
-    wall: dict[str, list[float]] = {name: [] for name, *_ in SIDES}
-    cpu: dict[str, list[float]] = {name: [] for name, *_ in SIDES}
+def add_beside(db: dbgnn.Database, dim: int) -> Any:
+    """Keep the features in a table with a primary key, and beside it, unless they are there; return the feature store."""
+    if "keyed" not in {name for (name,) in db.sql("SELECT table_name FROM duckdb_tables()").fetchall()}:
+        db.execute("SET force_compression = 'uncompressed'")
+        db.execute(f"CREATE TABLE keyed (id BIGINT PRIMARY KEY, x FLOAT[{dim}])")
+        db.execute("INSERT INTO keyed SELECT id, x FROM paper ORDER BY id ASC")
+        db.execute("CHECKPOINT")
+        db.execute("SET force_compression = 'auto'")
+        db.execute("CREATE PROPERTY GRAPH keyed VERTEX TABLES (keyed KEY (id))")
+        db.graph("keyed").encode("keyed", "beside", dbgnn.Identity("x"))
+    return db.get_torch_geometric_remote_backend("keyed")[0]
+
+
+def turns_of_sides(
+    sides: list[tuple[str, str, str]],
+    args: argparse.Namespace,
+    rng: np.random.Generator,
+    count: int,
+    x: torch.Tensor,
+    store: Any,
+) -> None:
+    """Let all sides fetch the same rows in turn, new ones every turn, and print one line of time and of CPU time."""
+    wall: dict[str, list[float]] = {name: [] for name, *_ in sides}
+    cpu: dict[str, list[float]] = {name: [] for name, *_ in sides}
     for turn in range(args.repeat + 3):
         ids = torch.from_numpy(rng.choice(args.nodes, count, replace=False))
-        for name, group, attr in SIDES[turn % 3 :] + SIDES[: turn % 3]:
+        for name, group, attr in sides[turn % len(sides) :] + sides[: turn % len(sides)]:
             before = time.process_time()
             seconds, result = timed(partial(store.get_tensor, group, attr, ids))
             if turn >= 3:
@@ -169,12 +197,12 @@ def turns_of_dtypes(args: argparse.Namespace, rng: np.random.Generator, count: i
                 cpu[name].append(time.process_time() - before)
             some = slice(None, None, max(1, count // 1000))
             want = x[ids[some]]
-            bound = {"float32": 0.0, "float16": 4e-3}.get(name, float((want.amax(1) - want.amin(1)).max()) / 500)
+            bound = {"float16": 4e-3, "8-bit codes": float((want.amax(1) - want.amin(1)).max()) / 500}.get(name, 0.0)
             assert (result[some].float() - want).abs().max() <= bound
             del result
     for what, seconds_of in (("time", wall), ("CPU time", cpu)):
         ms = {name: float(np.median(seconds)) * 1e3 for name, seconds in seconds_of.items()}
-        cells = [f"{name} {value:7.1f} ({value / ms['float32']:.2f} ×)" for name, value in ms.items()]
+        cells = [f"{name} {value:7.1f} ({value / ms[sides[0][0]]:.2f} ×)" for name, value in ms.items()]
         print(f"{count:>9,} rows, {what:>8}: {'   '.join(cells)}", flush=True)
 
 

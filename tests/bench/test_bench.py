@@ -64,6 +64,12 @@ def test_gather_fetches_the_same_rows_in_every_dtype(tmp_path: Path) -> None:
     assert re.search(r"500 rows, +time: float32 +[\d.]+ \(1\.00 ×\) +float16 .* ×\) +8-bit codes .* ×\)", printed)
 
 
+def test_gather_fetches_the_same_rows_beside_a_table_with_a_key(tmp_path: Path) -> None:
+    arguments = "--beside --nodes 3000 --dim 8 --rows 500 --repeat 1"
+    printed = run_benchmark("gather.py", *arguments.split(), "--folder", tmp_path)
+    assert re.search(r"500 rows, +time: column +[\d.]+ \(1\.00 ×\) +beside .* ×\)", printed)
+
+
 def test_modes_take_turns_and_labor_meets_fewer_nodes() -> None:
     arguments = "--nodes 3000 --edges 60000 --kinds rmat --batch-size 64 --num-neighbors 4 4 --super-batch 2 --rounds 2"
     found = {row["mode"]: row for row in rows(run_benchmark("modes.py", *arguments.split()))}
