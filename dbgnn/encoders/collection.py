@@ -99,13 +99,6 @@ class Encoders(Listed):
         self._of(label)
         return label in self._fitted and all(fitted.num_rows for fitted in self._fitted[label].values())
 
-    @classmethod
-    def of_fitted(cls, label: Label, name: str, fitted: FittedEncoder) -> Encoders:
-        """Return the encoders that hold one fitted already."""
-        made = cls({label: {name: fitted.encoder}})
-        made._fitted[label] = {name: fitted}
-        return made
-
     def to_json(self) -> str:
         """Return declarations and what was found as one JSON document; functions are named in it, not kept.
 
@@ -276,3 +269,10 @@ def _at(number: int, label: Label, name: str) -> Iterator[None]:
         raise DataError(
             f"The document says something of encoder {number}, {label!r} {name!r}, that cannot be: it {error}".rstrip(".") + "."
         ) from error
+
+
+def holding(label: Label, name: str, fitted: FittedEncoder) -> Encoders:
+    """Return the encoders that hold one fitted already."""
+    made = Encoders({label: {name: fitted.encoder}})
+    made._fitted[label] = {name: fitted}
+    return made

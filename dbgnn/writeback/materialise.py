@@ -14,7 +14,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from dbgnn import schema
-from dbgnn.encoders.collection import Encoders
+from dbgnn.encoders.collection import Encoders, holding
 from dbgnn.encoders.encoder import Encoder, FittedEncoder
 from dbgnn.encoders.nulls import NullValueError
 from dbgnn.errors import DataError, DbgnnError, ReadOnlyError, SchemaError, UnknownNameError, near_misses
@@ -141,7 +141,7 @@ def encode(
         types = schema.columns(db.cursor(), vertex.table)
         fitted = _fitted(graph, vertex, attr_name, encoder, types, fit)
         try:
-            document = Encoders.of_fitted(label, attr_name, fitted).to_json()
+            document = holding(label, attr_name, fitted).to_json()
         except SchemaError:  # two functions of one name: they cannot be told apart when the document is read
             document = ""
         shown = db.settings.progress if progress is None else progress

@@ -36,10 +36,10 @@ TABLES = """
       FROM range(9) t(i);
     CREATE PROPERTY GRAPH g VERTEX TABLES ("the papers" AS paper KEY (id) PROPERTIES (y)) EDGE TABLES (
       cites SOURCE KEY (src) REFERENCES paper (id) DESTINATION KEY (dst) REFERENCES paper (id) PROPERTIES (v));
-    CREATE TABLE city (id BIGINT PRIMARY KEY, region VARCHAR);
-    CREATE TABLE "select" (id BIGINT PRIMARY KEY, city BIGINT REFERENCES city (id), job VARCHAR);
-    INSERT INTO city SELECT i, 'r' || i % 2 FROM range(5) t(i);
-    INSERT INTO "select" SELECT i, i % 5, 'j' || i % 3 FROM range(9) t(i);
+    CREATE TABLE city (id BIGINT PRIMARY KEY, region VARCHAR, shape FLOAT[2]);
+    CREATE TABLE "select" (id BIGINT PRIMARY KEY, city BIGINT REFERENCES city (id), job VARCHAR, shape FLOAT[3]);
+    INSERT INTO city SELECT i, 'r' || i % 2, NULL FROM range(5) t(i);
+    INSERT INTO "select" SELECT i, i % 5, 'j' || i % 3, NULL FROM range(9) t(i);
     CREATE PROPERTY GRAPH shop
       VERTEX TABLES (city KEY (id) NO PROPERTIES, "select" AS customer KEY (id) NO PROPERTIES) EDGE TABLES (
       "select" AS lives SOURCE KEY (id) REFERENCES customer (id) DESTINATION KEY (city) REFERENCES city (id) NO PROPERTIES);
@@ -67,8 +67,8 @@ class Case:
     then: Fails | None = None
 
 
-def encode(encoder: str, label: str = "paper", graph: str = "g") -> Fails:
-    return lambda s: s["db"].graph(graph).encode(label, "x", eval(encoder, {"dbgnn": dbgnn, "rows": rows}))
+def encode(encoder: str, label: str = "paper", graph: str = "g", name: str = "x") -> Fails:
+    return lambda s: s["db"].graph(graph).encode(label, name, eval(encoder, {"dbgnn": dbgnn, "rows": rows}))
 
 
 def rows(values: Any) -> Any:
@@ -105,21 +105,10 @@ def with_papers(column: str, encoder: Any) -> Fails:
     return query(f'SELECT id, {column} FROM "the papers"', encoders={"paper": {"x": encoder}})
 
 
-def of_the_copy(label: str) -> Fails:
-    """Encode over a graph of the copies, which serves loaders."""
-
-    def run(s: Scope) -> None:
-        db = s["db"]
-        names = [name for (name,) in db.execute("FROM (SHOW TABLES)").fetchall()]
-        city, customer = (f"{name}_copy" if f"{name}_copy" in names else name for name in ("city", "select"))
-        db.execute(f"""CREATE PROPERTY GRAPH copies VERTEX TABLES ({city} AS city KEY (id), "{customer}" AS customer KEY (id)
-          NO PROPERTIES) EDGE TABLES ("{customer}" AS lives SOURCE KEY (id) REFERENCES customer (id)
-          DESTINATION KEY (city) REFERENCES city (id) NO PROPERTIES)""")
-        db.graph("copies").encode(label, "x", dbgnn.OneHot("region" if label == "city" else "job"))
-        stores = db.get_torch_geometric_remote_backend("copies", columns={label: ["x"]})
-        assert stores[0][label, "x", None].sum() == db.graph("copies").num_nodes(label)
-
-    return run
+def loaded(db: dbgnn.Database, label: str) -> None:
+    """What was encoded as `x` comes with a loader."""
+    loader = dbgnn.NeighborLoader(db.get_torch_geometric_remote_backend("shop"), [3], "city", batch_size=3)
+    assert next(iter(loader))[label].x.shape[0] > 2
 
 
 def write(**options: Any) -> Fails:
@@ -183,18 +172,19 @@ def of_edges(**attributes: Any) -> HeteroData:
 
 CASES = {
     # graph.encode
-    "encode under a foreign key": Case(
-        encode("dbgnn.OneHot('region')", "city", "shop"), r"(CREATE TABLE .*)\.$", then=of_the_copy("city")
-    ),
-    "encode beside edges": Case(
-        encode("dbgnn.OneHot('job')", "customer", "shop"), r"(CREATE TABLE .*)\.$", then=of_the_copy("customer")
-    ),
-    "encode in memory instead": Case(
-        encode("dbgnn.OneHot('region')", "city", "shop"),
-        r"(graph\.to_heterodata\(.*?\)) needs",
+    "encode over a column that a foreign key holds": Case(
+        encode("dbgnn.OneHot('region')", "city", "shop", "shape"),
+        r"(graph\.encode\(.*?\)) then",
         "python",
-        {"…": "dbgnn.OneHot('region')"},
-        then=lambda s: None,
+        {"…": "'x', dbgnn.OneHot('region')"},
+        then=lambda s: loaded(s["db"], "city"),
+    ),
+    "encode over a column beside edges": Case(
+        encode("dbgnn.OneHot('job')", "customer", "shop", "shape"),
+        r"(graph\.encode\(.*?\)) then",
+        "python",
+        {"…": "'x', dbgnn.OneHot('job')"},
+        then=lambda s: loaded(s["db"], "customer"),
     ),
     "encode a frame": Case(
         encode("dbgnn.Frame(numerical=['y'])"),
@@ -404,6 +394,6 @@ def test_what_an_error_says_to_do_works(scope: Scope, name: str) -> None:
     if case.way == "sql":
         scope["db"].execute(remedy)
     else:
-        scope["graph"] = scope["db"].graph("shop" if "'city'" in remedy else "g")
+        scope["graph"] = scope["db"].graph("shop" if re.search("'(city|customer)'", remedy) else "g")
         exec(remedy, scope)
     then(scope)

@@ -154,7 +154,7 @@ def test_new_rows_are_encoded_alone(db: dbgnn.Database) -> None:
     assert torch.equal(served(db)[1:101], old)
     db.execute("DELETE FROM customer WHERE id = 500")
     assert fitted.update() == 0
-    kept = dbgnn.encoders.Encoders.of_fitted("customer", "z", fitted)
+    kept = dbgnn.encoders.collection.holding("customer", "z", fitted)
     assert torch.equal(served(db), graph.to_heterodata(encoders=kept)["customer"].z)
     assert fitted.update() == 0
 
