@@ -195,11 +195,20 @@ def make_plan(
     alive = 2 if prefetch else 1  # super-batches: one is handed out while the next is made
     rest = max(room - (prefetch + 2) * handed_bytes, WORKING_BYTES / 6)
 
+    edges = _STATEMENT_EDGES if 4 * handed_bytes <= room else _STATEMENT_EDGES_TIGHT
+    statement = max(1, min(_MOST_JOINED if fits else _MOST_PASSED, int(edges / max(1, pilot.edges))))
+
     nodes = sum(s.num_bytes for s in served if isinstance(s.label, str))  # edges are never kept
     cache, all_hot = asked.cache_bytes, False
     if cache is None:
-        wanted = sum(pilot.rows[s.label] * s.row_bytes for s in served if isinstance(s.label, str)) * (num_batches or 0)
-        all_hot = fits and not db.in_memory and (1 + _HOT) * nodes * processes <= rest and nodes <= max(wanted, _SMALL_BYTES)
+        pilot_bytes = sum(pilot.rows[s.label] * s.row_bytes for s in served if isinstance(s.label, str))
+        # In memory they are read for every super-batch, which pays where it asks for as many rows as there are.
+        once = (
+            min(statement, num_batches or statement) * pilot_bytes
+            if db.in_memory
+            else max(pilot_bytes * (num_batches or 0), _SMALL_BYTES)
+        )
+        all_hot = fits and (1 + _HOT) * nodes * processes <= rest and nodes <= once
         cache = nodes if all_hot else 0 if fits or db.in_memory else int(_HOT * rest)
         why["cache_bytes"] = (
             "all features of nodes fit beside the tables"
@@ -211,8 +220,6 @@ def make_plan(
     cache = min(cache, nodes)
     cold = max(0.0, 1 - cache / max(1, nodes))  # at least: hot rows are asked for more often than others
     slots = 4 * sum(s.num_rows for s in served if isinstance(s.label, str)) if cache else 0
-    edges = _STATEMENT_EDGES if 4 * handed_bytes <= room else _STATEMENT_EDGES_TIGHT
-    statement = max(1, min(_MOST_JOINED if fits else _MOST_PASSED, int(edges / max(1, pilot.edges))))
     sizes = {
         "join": statement,
         "shared": _shared_size((1 - _HOT) * rest / alive, served, pilot, sample_bytes, cold),

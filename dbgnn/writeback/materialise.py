@@ -23,6 +23,7 @@ from dbgnn.schema import VertexTable, is_reserved
 from dbgnn.schema.encoded import (
     ENGINE,
     ROWS_MARK,
+    VALUE,
     EncodedColumn,
     SideTable,
     document_of,
@@ -39,7 +40,7 @@ from dbgnn.translated import translated
 from dbgnn.writeback.side_values import ROWS, covered, stage, staging, write_side
 from dbgnn.writeback.writable import check_writable
 from dbgnn.writeback.write import STAGED, append, column_kinds, create, finish, to_arrow
-from dbgnn.writeback.write_target import Target
+from dbgnn.writeback.write_target import Target, moves_its_row
 
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph
@@ -150,7 +151,7 @@ def encode(
         reader = db.new_cursor()  # of its own: this thread's writes while this one reads
         try:
             bar = Bar(total=index.num_nodes, desc=f"encode {label}.{attr_name}", unit=" rows", disable=not shown)
-            if attr_name.lower() in map(str.lower, types) or tables.bound_by(db.cursor(), vertex.table) is None:
+            if attr_name.lower() in map(str.lower, types) or not _moves_bound_rows(reader, index, fitted):
                 is_beside, again = False, bool(document)
                 again = again and document_of(reader, graph.definition, label, attr_name) == document
                 with bar, closing(_parts(reader, index, fitted, bar)) as parts:
@@ -173,6 +174,17 @@ def encode(
         num_encoded=count,
         is_beside=is_beside,
     )
+
+
+def _moves_bound_rows(con: duckdb.DuckDBPyConnection, index: VertexIndex, fitted: FittedEncoder) -> bool:
+    """Whether the table's rows would move under its keys, constraints or indexes, as they do where a column is of arrays."""
+    if tables.bound_by(con, index.vertex.table) is None:
+        return False
+    columns = ", ".join(["0::BIGINT AS id", *(quote(column) for column in fitted.columns)])
+    none = con.sql(f"SELECT {columns} FROM {index.vertex.rows} LIMIT 0").to_arrow_table()
+    arrays = [pa.array([], type=kind) for kind in none.schema.types[1:]]
+    values = to_arrow(VALUE, _encoded(con, index.vertex, fitted, arrays, np.empty(0, dtype=np.int64), index.map_table))
+    return moves_its_row(column_kinds(con, {VALUE: values})[VALUE])
 
 
 def _fitted(
