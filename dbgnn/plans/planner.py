@@ -204,7 +204,7 @@ def make_plan(
         pilot_bytes = sum(pilot.rows[s.label] * s.row_bytes for s in served if isinstance(s.label, str))
         # In memory they are read for every super-batch, which pays where it asks for as many rows as there are.
         once = (
-            min(statement, num_batches or statement) * pilot_bytes
+            min(statement, asked.super_batch or statement, num_batches or statement) * pilot_bytes
             if db.in_memory
             else max(pilot_bytes * (num_batches or 0), _SMALL_BYTES)
         )
