@@ -123,7 +123,7 @@ class Graph(IndexedGraph, Shown):
     ) -> Materialised:
         """Materialise an encoded column: fit the encoder in SQL, and write what it makes to a column that loaders fetch.
 
-        A table with a key, constraint or index gets no new column: a table of dbgnn's holds the values, served as if it did.
+        A table with a key, constraint or index takes no new column of arrays: a table of dbgnn's holds them, served like one.
         ``fitted.update()`` of what this returns encodes the rows that are new or changed since.
 
         Args:

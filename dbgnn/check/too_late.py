@@ -42,14 +42,14 @@ def check_too_late(
     source, destination = ends
     unit, near, far = timeline.unit, timeline.nodes.get(destination.vertex.label), timeline.nodes.get(source.vertex.label)
     own = timeline.edges.get(part.element.edge_type)
-    if not timeline.nodes or (own is None and far is None):
+    latest = _latest(con, graph, timeline)
+    if latest is None or (own is None and far is None):
         return
     keys = [f"{quote(name)} AS {p}{i}" for p, end in (("s", source), ("d", destination)) for i, name in enumerate(end.columns)]
     time = "NULL::BIGINT" if own is None else own.sql(con, part.element, unit)
     edges = f"SELECT rowid AS rid, {', '.join(keys)}, {time} AS at FROM {part.rows}"
     joins = "".join(_joined(con, end, p, column, unit) for p, end, column in (("s", source, far), ("d", destination, near)))
     when = f"greatest(e.at, {'NULL::BIGINT' if far is None else 'vs.at'})"
-    latest = max(int(time) for time in _latest(con, graph, timeline) or [0])
     here = "false" if near is None else f"{when} > vd.at"
     found = con.execute(
         f"SELECT count(*), count(*) FILTER (WHERE {here}), min(rid, {EXAMPLES}) FILTER (WHERE {here}),"
@@ -82,11 +82,11 @@ def _joined(con: duckdb.DuckDBPyConnection, end: EdgeEnd, side: str, column: Tim
     return f" JOIN ({nodes}) AS v{side} ON {same(pairs, end.types)}"
 
 
-def _latest(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, timeline: Timeline) -> list[int]:
-    """Return the latest time of each node type that has one."""
-    times = []
+def _latest(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, timeline: Timeline) -> int | None:
+    """Return the latest time of all nodes; None: no node has one, so every seed has to be given its own."""
+    times: list[int] = []
     for label, column in timeline.nodes.items():
         vertex = graph.vertex(label)
         [(time,)] = con.execute(f"SELECT max({column.sql(con, vertex, timeline.unit)}) FROM {vertex.rows}").fetchall()
-        times += [time] if time is not None else []
-    return times
+        times += [int(time)] if time is not None else []
+    return max(times, default=None)

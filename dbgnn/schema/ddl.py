@@ -45,7 +45,7 @@ _CONTEXT = 5
 
 _CLAUSES = ("KEY", "LABEL", "PROPERTIES", "NO", "SOURCE", "DESTINATION", "AS", "WHERE")
 
-#: Words of SQL behind which a condition goes on with an operand, so that a word of the grammar there is a column.
+#: Words of SQL that an operand follows: after one of them, a word of the grammar is the name of a column.
 _BEFORE_OPERANDS = frozenset(
     (
         "ALL AND ANY BETWEEN BY CASE COLLATE DISTINCT ELSE ESCAPE FROM GLOB ILIKE IN IS LIKE NOT OR SIMILAR SOME THEN TO WHEN "

@@ -222,8 +222,8 @@ def _read(con: duckdb.DuckDBPyConnection, row: tuple[Any, ...]) -> EncodedColumn
         isinstance(names, list) and all(isinstance(each, str) for each in names) for names in texts[1:]
     ):
         raise SchemaError(
-            f"{OWN_SCHEMA}.{_TABLE} holds a row that dbgnn did not write: {str(row)[:200]}. Drop the table, and encode again: "
-            f"DROP TABLE {own_table(con, _TABLE)}."
+            f"{OWN_SCHEMA}.{_TABLE} holds a row that dbgnn did not write: {str(row)[:200]}. Drop the table, which is "
+            f"DROP TABLE {own_table(con, _TABLE)}, and encode again."
         )
     known = {} if side is None else own_columns(con, side) or {}
     is_there = side is None or list(known.items()) == [*_SIDE_COLUMNS.items(), (VALUE, kind)]

@@ -19,7 +19,7 @@ from dbgnn.sql import quote
 from dbgnn.topology.index import EdgeIndex, VertexIndex
 from dbgnn.topology.ingredient import Ingredient
 
-#: The total of a list's weights is about 2 to this: 61 bits of random numbers hardly ever favour one of so few numbers.
+#: The total of a list's weights is about 2 to this: the 62 random bits of a draw hardly ever favour one of so few numbers.
 BITS = 46
 
 #: A longer list has a guide into its running totals; in others a search is as short.

@@ -101,7 +101,7 @@ def encode(
     """Fit an encoder on a node type's table, and write what it makes to a column of it, in one transaction.
 
     ``[N]`` becomes a column of the dtype's SQL type, ``[N, k]`` one of ``FLOAT[k]``; it is added if absent, and otherwise
-    overwritten. A table with a key, constraint or index takes no new column: its values are in a side table
+    overwritten. A table with a key, constraint or index takes no new column of arrays: they are in a side table
     (`dbgnn.schema.encoded`). The rows stream, so memory is bounded.
 
     Args:
@@ -143,7 +143,7 @@ def encode(
         fitted = _fitted(graph, vertex, attr_name, encoder, types, fit)
         try:
             document = holding(label, attr_name, fitted).to_json()
-        except SchemaError:  # two functions of one name: they cannot be told apart when the document is read
+        except SchemaError:  # two functions have the same name, so whoever reads the document could not tell them apart
             document = ""
         shown = db.settings.progress if progress is None else progress
         taken = covered(fitted.encoder)

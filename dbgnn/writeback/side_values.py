@@ -1,4 +1,4 @@
-"""Encoded values in a side table of dbgnn's, for node tables whose keys, constraints or indexes do not let them take a column.
+"""Encoded values in a side table of dbgnn's, for node tables whose keys, constraints or indexes do not let them take arrays.
 
 What a side table is, and when it is stale, stands in `dbgnn.schema.encoded`; here is how one is written, whole or for the rows
 that are new or changed, in one transaction.
@@ -16,12 +16,13 @@ import pyarrow as pa
 from dbgnn import schema
 from dbgnn.encoders.encoder import Encoder
 from dbgnn.encoders.numeric import Stack
-from dbgnn.errors import StaleIndexError
+from dbgnn.errors import DataError, StaleIndexError
 from dbgnn.schema.catalog import own_columns, own_table
 from dbgnn.schema.encoded import VALUE, EncodedColumn, SideTable, keep_encoded, new_side, side_table
 from dbgnn.schema.registry import transaction
+from dbgnn.schema.render import shown_table
 from dbgnn.stores.request import Ids64
-from dbgnn.stores.tables import writing_uncompressed
+from dbgnn.stores.tables import free_name, writing_uncompressed
 from dbgnn.translated import translated
 from dbgnn.writeback.write import column_kinds, lent
 from dbgnn.writeback.write_target import Target
@@ -59,6 +60,7 @@ def write_side(
 
     Raises:
         StaleIndexError: Rows changed while they were encoded.
+        DataError: Two rows have one hash.
     """
     db, label = target.graph.db, str(target.source.label)
     with translated(db), writing_uncompressed(con), transaction(con):
@@ -71,6 +73,14 @@ def write_side(
         con.execute(f"CREATE TABLE {table} AS SELECT * FROM ({rows}) ORDER BY id ASC")
         made = replace(made, sql_type=(own_columns(con, str(made.side)) or {})[VALUE])
         vertex = target.graph.definition.vertex(label)
+        [(count, hashes)] = con.execute(f"SELECT count(*), count(DISTINCT src) FROM {table}").fetchall()
+        if count != hashes:  # 1 in 10 million at 2 million rows
+            copy = shown_table(free_name(con, f"{vertex.table.name}_copy"))
+            raise DataError(
+                f"{count - hashes:,} rows of {label!r} (table {str(vertex.table)!r}) have the hash of another, by which "
+                "encoded values are told apart. Nothing was written. Declare the graph over a copy, which has no keys: "
+                f"CREATE TABLE {copy} AS FROM {shown_table(vertex.table)}"
+            )
         side = side_table(table, vertex, schema.columns(con, vertex.table), made)
         [(now, then, same, _)] = con.execute(side.stale_query).fetchall()  # rows of one's own transaction have other rowids
         if now != then or not same:

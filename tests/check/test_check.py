@@ -411,5 +411,7 @@ def test_rows_without_a_time_are_told() -> None:
         assert (one(report, "no time", PAYS, "opened").count, one(report, "no time", "account", "opened").count) == (2, 1)
         with pytest.raises(dbgnn.DataError, match="beyond what 64 bits hold, in 2 of 4 rows"):
             next(iter(dbgnn.NeighborLoader(db.graph(), [2], "account", time_attr="opened", input_time="DATE '2024-05-01'")))
+        db.execute("UPDATE account SET opened = NULL")  # no node has a time, so none is the latest
+        assert not [f for f in db.graph().check(time_attr="opened").findings if f.what == "never reached"]
         with pytest.raises(dbgnn.UnknownNameError, match="did you mean 'opened'"):
             db.graph().check(time_attr="opend")

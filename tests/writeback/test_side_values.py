@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 import dbgnn
 from dbgnn.encoders import FittedEncoder, Normalize, OneHot, Stack
+from dbgnn.schema.encoded import ROWS_MARK
 
 SHOP = """
     CREATE TABLE city (id BIGINT PRIMARY KEY, region VARCHAR UNIQUE);
@@ -152,3 +154,15 @@ def test_a_condition_of_the_graph_holds(db: dbgnn.Database) -> None:
     graph.build()
     graph.encode("customer", "x", fitted)
     assert store.get_tensor("customer", "x", None).shape == (count + 1, 3)
+
+
+def test_rows_that_cannot_be_told_apart_are_an_error(db: dbgnn.Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two rows of one hash would get one another's values; the remedy works as it is written."""
+    for module in ("dbgnn.schema.encoded", "dbgnn.writeback.materialise"):
+        monkeypatch.setattr(importlib.import_module(module), "row_hash", lambda *_: f"hash({ROWS_MARK}.id // 14)")
+    with pytest.raises(dbgnn.DataError, match=r"49 rows of 'customer' .* have the hash of another") as caught:
+        db.graph().encode("customer", "x", X)
+    assert db.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name LIKE 'encoded_%'").fetchall() == [(0,)]
+    db.execute(str(caught.value).rpartition("no keys: ")[2])
+    db.execute("CREATE PROPERTY GRAPH copies VERTEX TABLES (customer_copy AS customer KEY (id))")
+    assert not db.graph("copies").encode("customer", "x", X).is_beside
