@@ -37,7 +37,7 @@ from dbgnn.stores import tables
 from dbgnn.terminal import one_line
 from dbgnn.topology import VertexIndex
 from dbgnn.translated import translated
-from dbgnn.writeback.side_values import ROWS, covered, stage, staging, write_side
+from dbgnn.writeback.side_values import ROWS, covered, says_all, stage, staging, write_side
 from dbgnn.writeback.writable import check_writable
 from dbgnn.writeback.write import STAGED, append, column_kinds, create, finish, to_arrow
 from dbgnn.writeback.write_target import Target, moves_its_row
@@ -271,7 +271,12 @@ def _side_before(
     made: EncodedColumn,
     document: str,
 ) -> SideTable | None:
-    """Return the side table that holds what the same fitted encoder made of other rows, or None."""
+    """Return the side table that holds what the same fitted encoder made of other rows, or None.
+
+    Of a function the document has the name, which another one may have by now: then all rows are encoded again.
+    """
+    if not says_all(document):
+        return None
     known = schema.encoded(con, graph.definition)
     side = next((s for s in known.beside(vertex, types) if s.column == made.name), None)
     if side is None or side.stale is not None or document_of(con, graph.definition, made.label, made.name) != document:

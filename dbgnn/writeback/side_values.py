@@ -14,9 +14,10 @@ import duckdb
 import pyarrow as pa
 
 from dbgnn import schema
+from dbgnn.encoders.collection import Encoders
 from dbgnn.encoders.encoder import Encoder
 from dbgnn.encoders.numeric import Stack
-from dbgnn.errors import DataError, StaleIndexError
+from dbgnn.errors import DataError, DbgnnError, StaleIndexError
 from dbgnn.schema.catalog import own_columns, own_table
 from dbgnn.schema.encoded import VALUE, EncodedColumn, SideTable, keep_encoded, new_side, side_table
 from dbgnn.schema.registry import transaction
@@ -106,3 +107,12 @@ def covered(encoder: Encoder) -> tuple[str, ...]:
     parts: Sequence[Encoder] = encoder.parts if isinstance(encoder, Stack) else [encoder]
     reads = {name: [p for p in parts if name in p.columns] for name in encoder.columns}
     return tuple(name for name, of in reads.items() if of and all(getattr(p, "null", "error") != "error" for p in of))
+
+
+def says_all(document: str) -> bool:
+    """Whether a document of encoders is all that they are: no functions."""
+    try:
+        Encoders.from_json(document)
+    except DbgnnError:
+        return False
+    return True

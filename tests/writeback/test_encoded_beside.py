@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -257,3 +258,19 @@ def test_functions_of_one_name_are_encoded_and_asked_for_again(db: dbgnn.Databas
     assert len(served(db)) == 101
     with pytest.raises(dbgnn.SchemaError, match="the file keeps none for this column"):
         graph.encode("customer", "other")
+
+
+def test_a_function_of_the_same_name_is_another(db: dbgnn.Database) -> None:
+    """As in a notebook, where a function is changed and the cell run again."""
+    made = []
+    for value in (0.0, 1.0):
+
+        def constant(values: pa.Array, value: float = value) -> torch.Tensor:
+            return torch.full((len(values), 2), value)
+
+        encoded = db.graph().encode("customer", "x", dbgnn.Apply(constant, columns=["id"]))
+        assert encoded.num_encoded == 100
+        made.append(encoded)
+        assert (served(db) == value).all()
+    assert made[0].update() == 100
+    assert (served(db) == 0).all()
