@@ -121,7 +121,7 @@ def measure(args: argparse.Namespace, folder: Path) -> None:
     elif not (args.dtypes or args.beside):
         print(f"Kùzu is left out: there is no {args.kuzu_python} (make bench-peers makes it).")
     with dbgnn.connect(path, read_only=False, memory_limit=args.memory_limit, threads=args.threads) as db:
-        store, _ = db.get_torch_geometric_remote_backend()
+        store, _ = db.get_torch_geometric_remote_backend("papers")
         limit, threads = db.sql("SELECT current_setting('memory_limit'), current_setting('threads')").fetchall()[0]
         release = "-" if kuzu is None else kuzu.first["kuzu"]
         print(
