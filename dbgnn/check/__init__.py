@@ -21,6 +21,7 @@ from dbgnn.check.topology import (
     check_end,
     check_isolated,
     check_loops,
+    check_no_edge,
     check_vertex_keys,
     edge_rows,
     group_end,
@@ -157,7 +158,9 @@ class _Checker:
         if isinstance(part.element, VertexTable):
             yield f"keys of {name}", lambda: self._keys(part)
             return
-        ends = self._ends(part, part.element, parts)
+        edge = part.element
+        yield f"NULL ends of {name}", lambda: check_no_edge(self.con, part, self.graph, edge)
+        ends = self._ends(part, edge, parts)
         for end in ends:
             yield f"{end.word}s of {name}", lambda end=end: self._degrees(part, end)  # type: ignore[misc]
         yield f"loops of {name}", lambda: check_loops(self.con, part, ends)

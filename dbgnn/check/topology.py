@@ -19,6 +19,7 @@ from dbgnn.check.report import Finding
 from dbgnn.schema.key_values import carried, key_rows, shown_value
 from dbgnn.schema.keys import compared, same
 from dbgnn.schema.model import EdgeTable, PropertyGraph, VertexTable
+from dbgnn.schema.no_edge import told, without_end
 from dbgnn.sql import quote
 
 
@@ -85,6 +86,15 @@ def check_vertex_keys(con: duckdb.DuckDBPyConnection, part: Checked) -> Iterator
             examples=tuple(_key(row[:-2]) for row in rows),
             remedy="A key names one row: delete the others, or declare as the KEY the columns that differ.",
         )  # fmt: skip
+
+
+def check_no_edge(con: duckdb.DuckDBPyConnection, part: Checked, graph: PropertyGraph, edge: EdgeTable) -> Iterator[Finding]:
+    """Yield how many rows are no edge since a foreign key is NULL, by one scan of it."""
+    columns, count = without_end(con, graph, edge)
+    if count:
+        total = _count(con, part) + count
+        text = f"{told(edge.table, columns, count)}: no edge"
+        yield part.finding("info", "no edge", ", ".join(columns), count, total, text)
 
 
 def check_loops(con: duckdb.DuckDBPyConnection, part: Checked, ends: Sequence[EdgeEnd]) -> Iterator[Finding]:

@@ -154,6 +154,15 @@ def all_columns(con: duckdb.DuckDBPyConnection) -> dict[TableName, dict[str, str
     return known
 
 
+def nullable_columns(con: duckdb.DuckDBPyConnection) -> set[tuple[TableName, str]]:
+    """Return the columns of the current database that may be NULL, as their tables' definitions say."""
+    found = con.execute(
+        "SELECT schema_name, table_name, column_name FROM duckdb_columns() "
+        "WHERE database_name = current_database() AND NOT internal AND is_nullable"
+    ).fetchall()
+    return {(TableName(table, schema), name) for schema, table, name in found}
+
+
 def find_column(con: duckdb.DuckDBPyConnection, table: TableName, name: str) -> str:
     """Return the column as the catalog spells it; raise :class:`UnknownNameError` with the near misses."""
     known = list(columns(con, table))

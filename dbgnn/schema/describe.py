@@ -9,6 +9,7 @@ import duckdb
 from dbgnn.schema.catalog import DECLARE_AGAIN, all_columns, columns, first_row, key_columns
 from dbgnn.schema.encoded import encoded
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.no_edge import told, without_end
 from dbgnn.schema.registry import is_inferred
 from dbgnn.schema.remedy import why
 from dbgnn.schema.types import Column, nodes_of, served
@@ -53,7 +54,7 @@ def describe(
     for edge in graph.edges:
         shown = served(graph, edge, types[edge.table], back, keys, made)
         count = known[edge.edge_type] if edge.edge_type in known else _count(con, edge)
-        ends = _ends(types[edge.table], graph, edge)
+        ends = [*_ends(types[edge.table], graph, edge), *_no_edge(con, types, graph, edge)]
         instead = _instead(graph, edge)
         heading = f"Edge type {edge.edge_type!r}: {count:,} rows of table {_named(edge)}"
         blocks.append("\n".join([heading, *_rows(ends, shown, count, (edge.table, edge.edge_type), instead=instead)]))
@@ -108,6 +109,14 @@ def _ends(types: Mapping[str, str], graph: PropertyGraph, edge: EdgeTable) -> li
             ("destination", edge.destination, edge.destination_key),
         )
     ]
+
+
+def _no_edge(con: duckdb.DuckDBPyConnection, types: Types, graph: PropertyGraph, edge: EdgeTable) -> list[tuple[str, str]]:
+    """Return the line that counts rows that are no edge since a foreign key is NULL; none where there are none."""
+    if any(name not in types[edge.table] for name in (*edge.source_key, *edge.destination_key)):
+        return []  # the key columns that are gone are said below
+    columns, count = without_end(con, graph, edge)
+    return [("no edge", told(edge.table, columns, count))] if count else []
 
 
 def _rows(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import duckdb
 
 from dbgnn.errors import SchemaError
-from dbgnn.schema.catalog import ForeignKey, all_columns, check_tables, foreign_keys, primary_keys
+from dbgnn.schema.catalog import ForeignKey, all_columns, check_tables, foreign_keys, nullable_columns, primary_keys
 from dbgnn.schema.keys import check_key_types
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.no_edge import all_there
 from dbgnn.schema.reverse_types import in_both_directions
 from dbgnn.schema.suggest import suggest
 from dbgnn.schema.written import written
@@ -32,7 +33,8 @@ def infer(con: duckdb.DuckDBPyConnection, name: str = INFERRED) -> PropertyGraph
       the foreign key's columns (RelBench: ``f2p_<column>``). A NULL there is no edge.
     - A table with two or more foreign keys, without a primary key, and to which no table refers, is an **edge table**. Its
       label is the table's name. The first foreign key is the source, the second the destination; with more than two, each
-      pair in that order is an edge type. A table with one foreign key and no key takes no part.
+      pair in that order is an edge type. A NULL is no edge here either, which a condition says (``WHERE a IS NOT NULL``)
+      unless the table does (``NOT NULL``). A table with one foreign key and no key takes no part.
     - In the graph ``"inferred_both"`` every edge type is there the other way round as well, labelled ``rev_<label>``
       (RelBench: ``rev_f2p_<column>``).
 
@@ -51,7 +53,7 @@ def infer(con: duckdb.DuckDBPyConnection, name: str = INFERRED) -> PropertyGraph
             the name of the database.
     """
     keys = foreign_keys(con)
-    types, primary = all_columns(con), primary_keys(con)
+    types, primary, nullable = all_columns(con), primary_keys(con), nullable_columns(con)
     back = written(con)
     referring = {table for f in keys for table in (f.table, f.target)}
     known = [table for table in types if table in referring or not back.side_table(table)]
@@ -70,7 +72,7 @@ def infer(con: duckdb.DuckDBPyConnection, name: str = INFERRED) -> PropertyGraph
         if table in vertices:
             edges += _edges_of_rows(vertices, vertices[table], by_table[table])
         else:
-            edges += _edges_of_pairs(table, by_table[table], vertices, _label(table, known))
+            edges += _edges_of_pairs(table, by_table[table], vertices, _label(table, known), nullable)
     found = list(_distinct(edges))
     graph = PropertyGraph(name, tuple(vertices.values()), tuple(in_both_directions(found) if name == INFERRED_BOTH else found))
     check_tables(con, graph.tables)
@@ -95,9 +97,11 @@ def _edges_of_pairs(
     own: Sequence[ForeignKey],
     vertices: Mapping[TableName, VertexTable],
     label: str,
+    nullable: Collection[tuple[TableName, str]],
 ) -> Iterable[EdgeTable]:
     for one, two in combinations(own, 2):
         source, destination = vertices[one.target], vertices[two.target]
+        ends = dict.fromkeys((*one.columns, *two.columns))
         yield EdgeTable(
             table=table,
             label=label,
@@ -105,6 +109,7 @@ def _edges_of_pairs(
             source_key=one.columns,
             destination=destination.label,
             destination_key=two.columns,
+            condition=all_there(c for c in ends if (table, c) in nullable) or None,
         )
 
 

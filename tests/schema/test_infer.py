@@ -77,9 +77,10 @@ def test_two_foreign_keys_without_a_key_are_an_edge_type_in_both_directions() ->
         VertexTable(TableName("item"), "item", ("sku",)),
         VertexTable(TableName("person"), "person", ("id",)),
     )
+    there = "what IS NOT NULL AND who IS NOT NULL"
     assert graph.edges == (
-        EdgeTable(TableName("buys"), "buys", "person", ("who",), "item", ("what",)),
-        EdgeTable(TableName("buys"), "rev_buys", "item", ("what",), "person", ("who",)),
+        EdgeTable(TableName("buys"), "buys", "person", ("who",), "item", ("what",), condition=there),
+        EdgeTable(TableName("buys"), "rev_buys", "item", ("what",), "person", ("who",), condition=there),
     )
 
 
@@ -267,7 +268,17 @@ MIXED_CASE = {
         PropertyGraph(
             "inferred",
             (VertexTable(TableName("Paper"), "Paper", ("id",)),),
-            (EdgeTable(TableName("Cites"), "Cites", "Paper", ("Src",), "Paper", ("dst",)),),
+            (
+                EdgeTable(
+                    TableName("Cites"),
+                    "Cites",
+                    "Paper",
+                    ("Src",),
+                    "Paper",
+                    ("dst",),
+                    condition='"Src" IS NOT NULL AND dst IS NOT NULL',
+                ),
+            ),
         ),
     ),
     "composite": (
@@ -281,7 +292,17 @@ MIXED_CASE = {
         PropertyGraph(
             "inferred",
             (VertexTable(TableName("Flat", "Town"), "Flat", ("street", "No")),),
-            (EdgeTable(TableName("near", "Town"), "near", "Flat", ("S1", "n1"), "Flat", ("s2", "N2")),),
+            (
+                EdgeTable(
+                    TableName("near", "Town"),
+                    "near",
+                    "Flat",
+                    ("S1", "n1"),
+                    "Flat",
+                    ("s2", "N2"),
+                    condition='"N2" IS NOT NULL AND "S1" IS NOT NULL AND n1 IS NOT NULL AND s2 IS NOT NULL',
+                ),
+            ),
         ),
     ),
     "self-reference": (
