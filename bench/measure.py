@@ -81,7 +81,7 @@ def differences(ends: list[int]) -> list[int]:
 class InMemory:
     """PyG's `NeighborLoader` over tensors that were read from the file first."""
 
-    super_batch = 1
+    super_batch, begins = 1, 0
     explained = ""
 
     def __init__(self, case: Case) -> None:
@@ -143,7 +143,8 @@ class FromDatabase:
             cache_bytes=case.cache_bytes,
             **pyg_arguments(case),
         )
-        self.super_batch = int(re.findall(r"super-batch +(\d+)", self.explained)[0])
+        size, first = re.findall(r"super-batch +(\d+) mini-batches(?:, the first ([\d, ]+))?;", self.explained)[0]
+        self.super_batch, self.begins = int(size), sum(map(int, first.split(", "))) if first else 0
 
     @property
     def explained(self) -> str:
@@ -168,7 +169,7 @@ class FromDatabase:
 class OneBatch:
     """One mini-batch of the graph again and again, made by another process: what the model costs without a loader."""
 
-    super_batch = 1
+    super_batch, begins = 1, 0
     explained = ""
 
     def __init__(self, case: Case) -> None:
@@ -226,8 +227,10 @@ def read_tensors(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
     return x, edge_index
 
 
-def window(case: Case, length: int, burst: int) -> tuple[int, int]:
+def window(case: Case, length: int, burst: int, begins: int = 0) -> tuple[int, int]:
     """Return how many steps to skip and how many to measure, of epochs of ``length`` steps that come in bursts.
+
+    The first ``begins`` come in smaller ones.
 
     A super-batch loader does most of its work before the first step of a super-batch. So whole super-batches are
     measured, from the first step of one to the first step of another, and inside one epoch if it is long enough: then
@@ -236,7 +239,7 @@ def window(case: Case, length: int, burst: int) -> tuple[int, int]:
     if case.epochs is not None:
         return (length, (case.epochs - 1) * length) if case.epochs > 1 else (0, length)
     for unit in (min(burst, length), length):
-        skip, steps = math.ceil(WARM_UP / unit) * unit, math.ceil(case.steps / unit) * unit
+        skip, steps = begins % length + math.ceil(WARM_UP / unit) * unit, math.ceil(case.steps / unit) * unit
         if skip + steps + unit <= length:
             break
     return skip, steps
@@ -249,7 +252,7 @@ def run(case: Case) -> Result:
     begin = time.perf_counter()
     side = SIDES[case.side](case)
     batches: Iterator[Data] = itertools.chain.from_iterable(itertools.repeat(side.loader))  # epoch after epoch
-    skip, steps = window(case, len(side.loader), side.super_batch)
+    skip, steps = window(case, len(side.loader), side.super_batch, side.begins)
     setup = waiting = 0.0
     nodes = edges = 0
     start = cpu = 0.0

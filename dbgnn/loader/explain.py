@@ -42,9 +42,10 @@ def explain(loader: str, plan: Plan, stats: LoaderStats, pipeline: Pipeline, wor
         pipeline: For what it holds and what the user asked for.
         workers: What became of the workers that were asked for; None: none were.
     """
+    first = f", the first {', '.join(map(str, plan.first))}" if plan.first else ""
     chosen = [
         ("plan", f"{plan.plan}: {_PLANS[plan.plan]}", "plan"),
-        ("super-batch", f"{plan.super_batch} mini-batches, {plan.statement} of them in one statement per hop", "super_batch"),
+        ("super-batch", f"{plan.super_batch} mini-batches{first}; {plan.statement} in one statement per hop", "super_batch"),
         ("prefetch", f"{plan.prefetch} mini-batches" if plan.prefetch else "0: no threads", "prefetch"),
         ("hot rows", binary_size(plan.cache_bytes) if plan.cache_bytes else "none", "cache_bytes"),
     ]

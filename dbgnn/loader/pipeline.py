@@ -168,11 +168,12 @@ class Pipeline:
         return Ahead(source, depth, name=f"dbgnn-{name}", interrupt=lambda: db.cursor().interrupt)
 
     def _super_batches(self, batches: Iterable[NumberedBatch], chosen: Plan, served: Sequence[Served]) -> Iterator[_SuperBatch]:
-        """Sample, and fetch what is fetched for a whole super-batch."""
+        """Sample, and fetch what is fetched for a whole super-batch; the first ones are small (`Plan.first`)."""
         left = iter(batches)
-        while numbers := list(itertools.islice(left, chosen.super_batch)):
+        first = iter(chosen.first)
+        while numbers := list(itertools.islice(left, size := next(first, chosen.super_batch))):
             found = self._sample(numbers, chosen)
-            found.fetched = self._fetch(found, chosen, served)
+            found.fetched = self._fetch(found, chosen, served, begins=size < chosen.super_batch)
             yield found
 
     def _sample(self, numbers: Sequence[NumberedBatch], chosen: Plan) -> _SuperBatch:
@@ -195,14 +196,14 @@ class Pipeline:
             ]
         return found
 
-    def _fetch(self, found: _SuperBatch, chosen: Plan, served: Sequence[Served]) -> Fetched:
+    def _fetch(self, found: _SuperBatch, chosen: Plan, served: Sequence[Served], *, begins: bool) -> Fetched:
         clock = Clock()
         requests = [self._request(batch, served) for batch in found.batches]
         assert self._hot is not None
-        hot = self._hot.rows(requests, served, found.topology, clock)
+        hot = self._hot.rows(requests, served, found.topology, clock, begins=begins)
         reader = RowReader(self.store, found.topology, clock)
         cold: Cold = Join(reader)
-        if chosen.plan != "join":
+        if chosen.plan != "join" and not (begins and len(requests) == 1):
             if not chosen.prefetch:  # memory is short, and no other thread is making a mini-batch
                 self.buffers.clear()
             missed = {s: cold_ids(requests, s, hot.get(s.label)) for s in served}

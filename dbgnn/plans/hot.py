@@ -54,9 +54,12 @@ class HotRows:
         return sum(rows.num_bytes for rows in self._rows.values())
 
     def rows(
-        self, requests: Sequence[Request], served: Sequence[Served], topology: Topology, clock: Clock
+        self, requests: Sequence[Request], served: Sequence[Served], topology: Topology, clock: Clock, *, begins: bool = False
     ) -> Mapping[Label, RowsInMemory]:
-        """Return the hot rows by type, chosen by ``requests`` at the first call, and as they are in the tables now."""
+        """Return the hot rows by type, chosen by ``requests`` at the first call, and as they are in the tables now.
+
+        Where an epoch ``begins`` with requests too few to choose by, none are chosen: those there are, if any, serve it.
+        """
         if not self.cache_bytes:
             return {}
         if self._pid != os.getpid():  # a thread of the parent may have held it at the fork, for ever
@@ -65,6 +68,8 @@ class HotRows:
             nodes = [s for s in served if isinstance(s.label, str)]
             ids_are = {s.label: topology.vertices[s.label].keys for s in nodes if isinstance(s.label, str)}
             if ids_are != self._chosen_of:  # at first, and when ids mean other nodes
+                if begins:
+                    return {}
                 with clock("scatter"):
                     self._chosen, self._chosen_of = _choose(requests, nodes, self.cache_bytes), ids_are
                 self._rows_of = None

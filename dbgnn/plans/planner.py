@@ -46,6 +46,11 @@ _HOT = 0.25
 #: rows as there are, since all are read at the beginning.
 _SMALL_BYTES = 64 << 20
 
+#: Edges of a first super-batch at most where features fit, so that the first mini-batch comes soon. There is one, since small
+#: ones cost statements. Where they do not fit, the first is one mini-batch, and each is so much larger than the one before,
+#: since each costs a pass over the features.
+_FIRST_EDGES, _GROWTH = 1_000_000, 4
+
 #: The part of memory_limit that features and index may take to count as fitting; the rest is for running statements.
 _FITS = 0.75
 
@@ -97,6 +102,7 @@ class Plan:
 
     Attributes:
         super_batch: Mini-batches that are fetched together.
+        first: As many of the super-batches before, smaller ones, with which an epoch begins.
         statement: Mini-batches that one SQL statement samples; at most ``super_batch``.
         prefetch: Mini-batches that lie ready; 0: no threads.
         plan: How cold rows are brought: join, shared or spooled.
@@ -112,6 +118,7 @@ class Plan:
     """
 
     super_batch: int
+    first: tuple[int, ...]
     statement: int
     prefetch: int
     plan: str
@@ -244,6 +251,7 @@ def make_plan(
     held = (prefetch + 2) * handed_bytes + alive * super_batch * sample_bytes + cache + slots + 40 * statement * pilot.edges
     return Plan(
         super_batch=super_batch,
+        first=() if asked.super_batch is not None else _first_sizes(super_batch, pilot.edges, fits=fits),
         statement=statement,
         prefetch=prefetch,
         plan=chosen,
@@ -257,6 +265,16 @@ def make_plan(
         idle_bytes=int(1.5 * (handed_bytes if chosen != "shared" else handed_bytes + super_batch * batch_bytes)),
         pilot=pilot,
     )
+
+
+def _first_sizes(super_batch: int, edges: float, *, fits: bool) -> tuple[int, ...]:
+    """Return the sizes of the super-batches that an epoch begins with, each below ``super_batch``."""
+    sizes: list[int] = []
+    size = max(1, int(_FIRST_EDGES / max(1.0, edges))) if fits else 1
+    while size < super_batch and not (fits and sizes):
+        sizes.append(size)
+        size *= _GROWTH
+    return tuple(sizes)
 
 
 def _shared_size(room: float, served: Sequence[Served], pilot: Pilot, sample_bytes: float, cold: float) -> int:
