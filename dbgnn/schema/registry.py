@@ -138,15 +138,9 @@ def current(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> PropertyGra
 
     Objects that are older than a change of the file see it, whichever object made it.
     """
-    if is_inferred(con, graph):
-        try:
-            kept = infer(con, graph.name)
-        except SchemaError:  # the foreign keys are gone
-            return graph
-    elif graph.name in graph_names(con):
-        kept = stored(con, graph.name)
-    else:
+    if graph.name not in graph_names(con):  # what foreign keys give has no PROPERTIES
         return graph
+    kept = stored(con, graph.name)
 
     def known(elements: tuple[_Element, ...], now: tuple[_Element, ...]) -> tuple[_Element, ...]:
         return tuple(next((n for n in now if replace(n, properties=e.properties) == e), e) for e in elements)

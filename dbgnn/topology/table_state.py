@@ -14,12 +14,13 @@ Features are not part of it: they are read from the tables as they are.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
 from dbgnn.schema import PropertyGraph, columns
+from dbgnn.schema.catalog import all_columns
 from dbgnn.schema.keys import check_key_columns, hashed, key_names, key_types
 from dbgnn.schema.model import EdgeTable, VertexTable
 from dbgnn.schema.row_conditions import OF_A_ROW, check_rows, failed
@@ -55,10 +56,9 @@ class TableState:
     engine: str = ENGINE
 
     @staticmethod
-    def of(con: duckdb.DuckDBPyConnection, part: VertexTable | EdgeTable) -> TableState:
-        """Compute the state of a table now: one scan of its key columns."""
+    def of(con: duckdb.DuckDBPyConnection, part: VertexTable | EdgeTable, known: Mapping[str, str]) -> TableState:
+        """Compute the state of a table, of which the columns and their SQL types are given, now: one scan of its keys."""
         names = key_names(part)
-        known = columns(con, part.table)
         check_key_columns(part, known)
         distinct = tuple(dict.fromkeys(names))
         types = dict(zip(distinct, key_types(con, part.table.sql, known, distinct), strict=True))
@@ -91,7 +91,8 @@ def table_states(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> dict[s
     """Return the state of every part's table, by `part_name`; conditions and views are checked first."""
     check_rows(con, graph)
     parts: list[VertexTable | EdgeTable] = [*graph.vertices, *graph.edges]
-    return {part_name(p): TableState.of(con, p) for p in parts}
+    known = all_columns(con)
+    return {part_name(p): TableState.of(con, p, known.get(p.table) or columns(con, p.table)) for p in parts}
 
 
 def end_keys(graph: PropertyGraph, edge: EdgeTable, states: dict[str, TableState]) -> tuple[str, ...]:
