@@ -119,7 +119,7 @@ class Graph(IndexedGraph, Shown):
         return to_data(self, where, **options)
 
     def encode(
-        self, label: str, name: str, encoder: Any = None, *, fit: str | None = None, progress: bool | None = None
+        self, label: Any, name: str, encoder: Any = None, *, fit: str | None = None, progress: bool | None = None
     ) -> Materialised:
         """Materialise an encoded column: fit the encoder in SQL, and write what it makes to a column that loaders fetch.
 
@@ -127,7 +127,7 @@ class Graph(IndexedGraph, Shown):
         ``fitted.update()`` of what this returns encodes the rows that are new or changed since.
 
         Args:
-            label: The node type.
+            label: The node or edge type.
             name: The column to write.
             encoder: An encoder of columns of the type's table, such as ``dbgnn.MultiHot("genres")``; or what this returned
                 before, which encodes the rows that are new or changed; None: what the file keeps for the column, likewise.
@@ -138,7 +138,7 @@ class Graph(IndexedGraph, Shown):
             The fitted encoder; its ``num_encoded`` says how many rows were encoded.
 
         Raises:
-            SchemaError: An edge type, an encoder that makes no tensors, or a column that cannot take them.
+            SchemaError: An encoder that makes no tensors, or a column that cannot take them.
             DataError: A value is NULL under ``null='error'``, or cannot be encoded; the message names its key.
             ReadOnlyError: The database is open read-only.
         """

@@ -310,7 +310,7 @@ WHOLE_TABLES = {
     "topology/resolved.py": 1,
     "check/topology.py": 1,
     "schema/suggest.py": 1,
-    "writeback/materialise.py": 2,  # joined with the ids, of which none is a row that a condition leaves out
+    "writeback/materialise.py": 1,  # joined with the ids, of which none is a row that a condition leaves out
 }
 
 

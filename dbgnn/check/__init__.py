@@ -23,7 +23,6 @@ from dbgnn.check.topology import (
     check_loops,
     check_no_edge,
     check_vertex_keys,
-    edge_rows,
     group_end,
 )
 from dbgnn.check.whole_index import check_index
@@ -131,10 +130,9 @@ class _Checker:
                 run_condition(self.con, element)
             except (SqlError, DataError) as error:
                 raise SchemaError(str(error)) from error
-        rows = element.rows
+        rows = self.graph.rows_of(element)
         if isinstance(element, EdgeTable):
             self._check_ends(element, parts)
-            rows = edge_rows(self.graph, element)
             key_types = table_key_types(self.con, element.table, keys)
         else:
             key_types = vertex_key_types(self.con, element)

@@ -56,15 +56,6 @@ class EdgeEnd:
         return same(((f"{degrees}.k{i}", f"{nodes}.k{i}") for i in range(len(self.columns))), self.types)
 
 
-def edge_rows(graph: PropertyGraph, edge: EdgeTable) -> str:
-    """Return SQL of the rows that are edges, for FROM.
-
-    Where the edges are a foreign key of a vertex table itself (``customer.city``), NULL means that there is no edge.
-    """
-    optional = graph.optional_columns(edge)
-    return f"(SELECT *, rowid FROM {edge.table.sql}{edge.where_all(_all_there(optional))})" if optional else edge.rows
-
-
 def check_vertex_keys(con: duckdb.DuckDBPyConnection, part: Checked) -> Iterator[Finding]:
     """Yield NULL and repeated keys of a vertex table, by two scans of its key columns."""
     column, total = ", ".join(part.keys), _count(con, part)

@@ -25,7 +25,7 @@ from dbgnn.schema import (
     tensor_columns,
 )
 from dbgnn.schema.catalog import current_database
-from dbgnn.schema.encoded import beside_rows
+from dbgnn.schema.encoded import SideTable, beside_rows
 from dbgnn.schema.keys import compared, same, vertex_key_types
 from dbgnn.schema.model import Label
 from dbgnn.schema.reserved import IN_MEMORY, refuse_unasked
@@ -113,9 +113,7 @@ def _node_query(
     ranks = [compared(quote(k), kind) for k, kind in zip(vertex.key, vertex_key_types(con, vertex), strict=True)]
     terms = ", ".join(f"{k} ASC NULLS LAST" for k in ranks)
     order = f" ORDER BY {terms}"
-    sides = [c.beside for c in element_columns(con, definition, vertex) if c.beside is not None and c.name in served]
-    for side in sides:
-        side.verify(con)
+    sides = _sides(con, definition, vertex, served)
     if chosen is None and not sides:
         # Sorting whole rows is slow; a table filled in the order of its key stays as it is.
         row = f"SELECT row({', '.join(ranks)}) AS k FROM {table}{condition}"
@@ -126,6 +124,16 @@ def _node_query(
     if sides:
         text = beside_rows(f"SELECT *{mask} FROM {table}{condition}", sides)
     return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), asked=asked, attach=keys, attrs=attrs)
+
+
+def _sides(
+    con: duckdb.DuckDBPyConnection, definition: PropertyGraph, element: VertexTable | EdgeTable, served: Sequence[str]
+) -> list[SideTable]:
+    """Return the side tables of the columns to serve, which hold what the table does."""
+    sides = [c.beside for c in element_columns(con, definition, element) if c.beside is not None and c.name in served]
+    for side in sides:
+        side.verify(con)
+    return sides
 
 
 def _renamed(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> dict[str, str]:
@@ -144,7 +152,9 @@ def _edge_query(
     there = [f"{name} IS NOT NULL" for name in map(quote_all, [[c] for c in definition.optional_columns(edge)])]
     condition = _condition(edge, where, chosen, there)
     order = "" if chosen is None else " ORDER BY rowid ASC"  # a semi-join does not keep the order
-    text = f"SELECT *, rowid AS {quote(ROWID)} FROM {full_name(con, edge.table)}{condition}{order}"
+    text = f"SELECT *, rowid AS {quote(ROWID)} FROM {full_name(con, edge.table)}{condition}"
+    sides = _sides(con, definition, edge, served)
+    text = beside_rows(text, sides, ROWID) if sides else f"{text}{order}"
     return EdgeQuery(
         edge.edge_type, text, edge.source_key, edge.destination_key, served, rowid=ROWID, attrs=_renamed(con, edge)
     )

@@ -1,9 +1,11 @@
-"""What `graph.encode` made: columns of a node table, and side tables in the place of columns that a table cannot take.
+"""What `graph.encode` made: columns of node and edge tables, and side tables in the place of columns that a table cannot take.
 
 ``dbgnn.encoded`` has a row per encoded column of a graph: where it is, which columns it was made from, and the encoder as JSON.
-A side table ``dbgnn.encoded_<n>(id, src, value)`` holds its rows in the order of the node ids, so that a row's id is its rowid.
-``src`` is a hash of the key and of the columns that were encoded: it says which row of the node table a value is of, without an
-index, and the XOR of all says whether the values still are those of the table. They go with their graph.
+A side table ``dbgnn.encoded_<n>(id, src, value)`` of nodes holds its rows in the order of their ids, so that a row's id is its
+rowid. ``src`` is a hash of the key and of the columns that were encoded: it says which row of the node table a value is of,
+without an index, and the XOR of all says whether the values still are those of the table. An edge has no key: there ``id`` is
+the rowid of its row in the edge table, in whose order they are, ``src`` a hash of the columns that were encoded, and the XOR is
+of both. They go with their graph.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import duckdb
 
 from dbgnn.errors import SchemaError, StaleIndexError
 from dbgnn.schema.catalog import OWN_SCHEMA, create_own_schema, folded, has_own_table, own_columns, own_table
-from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.model import EdgeTable, EdgeType, Label, PropertyGraph, TableName, VertexTable
 from dbgnn.sql import quote
 
 #: ``hash()`` may change with DuckDB's version; the number counts changes of what is kept.
@@ -33,7 +35,7 @@ _COLUMNS = dict.fromkeys(
 _SIDE = re.compile(r"encoded_[0-9]{1,9}")
 _SIDE_COLUMNS = {"id": "BIGINT", "src": "UBIGINT"}
 
-#: Stands for the node table in what is hashed; no name holds it, since names hold no NUL.
+#: Stands for the table in what is hashed; no name holds it, since names hold no NUL.
 ROWS_MARK = "\0"
 
 #: The column of a side table that holds what was encoded.
@@ -42,16 +44,16 @@ VALUE = "value"
 
 @dataclass(frozen=True, slots=True)
 class SideTable:
-    """A table of dbgnn's with the values of a column that its node table does not have.
+    """A table of dbgnn's with the values of a column that its node or edge table does not have.
 
     Attributes:
         table: Its quoted name, with the database.
-        of: The node table.
-        rows: SQL of those of its rows that are nodes, for FROM.
-        label: The node type.
+        of: The node or edge table.
+        rows: SQL of those of its rows that are nodes or edges, for FROM.
+        label: The node or edge type.
         column: What the column is called.
         sql_type: The type of the values.
-        hashed: The hash of a row of the node table, as SQL, in which the table is `ROWS_MARK`; "" where a column is gone.
+        hashed: The hash of a row of that table, as SQL, in which the table is `ROWS_MARK`; "" where a column is gone.
         engine: What hashed it.
         is_there: Whether the table is there, and is what dbgnn made.
     """
@@ -59,7 +61,7 @@ class SideTable:
     table: str
     of: TableName
     rows: str
-    label: str
+    label: Label
     column: str
     sql_type: str
     hashed: str
@@ -67,8 +69,13 @@ class SideTable:
     is_there: bool = True
 
     def src(self, rows: str) -> str:
-        """Return the SQL of the hash of a row of the node table, which is called ``rows``."""
+        """Return the SQL of the hash of a row of its node or edge table, which is called ``rows``."""
         return self.hashed.replace(ROWS_MARK, quote(rows))
+
+    @property
+    def of_edges(self) -> bool:
+        """Whether its ids are rowids of an edge table."""
+        return not isinstance(self.label, str)
 
     @property
     def stale(self) -> str | None:
@@ -82,14 +89,17 @@ class SideTable:
     @property
     def stale_query(self) -> str:
         """SQL of one row: the number of rows of both tables, whether they hold the same, and are in the order of ids."""
+        now, then, ordered = self.src("t"), "src", "id = rowid"
+        if self.of_edges:
+            now, then, ordered = f"hash(hash(t.rowid, {now}))", "hash(hash(id, src))", "true"
         return f"""
             SELECT t.n, s.n, t.x = s.x, s.ordered
-            FROM (SELECT count(*) AS n, coalesce(bit_xor({self.src("t")}), 0) AS x FROM {self.rows} AS t) AS t,
-              (SELECT count(*) AS n, coalesce(bit_xor(src), 0) AS x, coalesce(bool_and(id = rowid), true) AS ordered
+            FROM (SELECT count(*) AS n, coalesce(bit_xor({now}), 0) AS x FROM {self.rows} AS t) AS t,
+              (SELECT count(*) AS n, coalesce(bit_xor({then}), 0) AS x, coalesce(bool_and({ordered}), true) AS ordered
                FROM {self.table}) AS s"""
 
     def difference(self, con: duckdb.DuckDBPyConnection) -> str | None:
-        """Return in words why the values are not those of the node table as it is now; None: they are."""
+        """Return in words why the values are not those of the table as it is now; None: they are."""
         if (reason := self.stale) is not None:
             return reason
         try:
@@ -100,10 +110,12 @@ class SideTable:
             return f"the table had {then:,} rows and has {now:,}"
         if not ordered:
             return "the values were changed by hand"
-        return None if same else "rows that it was encoded from changed"
+        if same:
+            return None
+        return "rows that it was encoded from changed" + (", or DuckDB moved them" if self.of_edges else "")
 
     def verify(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Raise :class:`StaleIndexError` unless the values are those of the node table as this connection sees it."""
+        """Raise :class:`StaleIndexError` unless the values are those of the table as this connection sees it."""
         if (why := self.difference(con)) is not None:
             raise StaleIndexError(f"{self.told(why)} A loader that is running has to be made again.")
 
@@ -120,10 +132,10 @@ class EncodedColumn:
     """What the file says of one encoded column.
 
     Attributes:
-        label: The node type.
+        label: The node or edge type.
         name: The column.
-        side: The name of the side table; None: it is a column of the node table.
-        keys: The key columns that were hashed.
+        side: The name of the side table; None: it is a column of the type's own table.
+        keys: The key columns that were hashed; none of edges.
         sources: The columns that the encoder reads.
         covered: Those of them whose NULL the encoder's policy takes care of.
         engine: What hashed the rows.
@@ -131,7 +143,7 @@ class EncodedColumn:
         is_there: Whether the side table is there, and is what dbgnn made.
     """
 
-    label: str
+    label: Label
     name: str
     side: str | None
     keys: tuple[str, ...]
@@ -147,10 +159,12 @@ class EncodedColumns:
     """The encoded columns of a graph.
 
     Attributes:
+        graph: The graph.
         columns: The columns.
         home: The quoted schema of the side tables.
     """
 
+    graph: PropertyGraph
     columns: tuple[EncodedColumn, ...] = ()
     home: str = ""
 
@@ -158,9 +172,9 @@ class EncodedColumns:
         """Return the side tables of an element whose table has columns of these types; its own columns come first."""
         own = {folded(name) for name in types}
         return [
-            side_table(f"{self.home}.{quote(str(c.side))}", element, types, c)
+            side_table(f"{self.home}.{quote(str(c.side))}", self.graph, element, types, c)
             for c in self._of(element)
-            if isinstance(element, VertexTable) and c.side is not None and folded(c.name) not in own
+            if c.side is not None and folded(c.name) not in own
         ]
 
     def covered(self, element: VertexTable | EdgeTable, types: Mapping[str, str]) -> dict[str, str]:
@@ -169,22 +183,37 @@ class EncodedColumns:
         return {source: c.name for c in there for source in c.covered if folded(source) != folded(c.name)}
 
     def _of(self, element: VertexTable | EdgeTable) -> list[EncodedColumn]:
-        return [c for c in self.columns if isinstance(element, VertexTable) and c.label == element.label]
+        label = element.label if isinstance(element, VertexTable) else element.edge_type
+        return [c for c in self.columns if c.label == label]
 
 
-def side_table(table: str, element: VertexTable, types: Mapping[str, str], column: EncodedColumn) -> SideTable:
+def hashed_keys(element: VertexTable | EdgeTable) -> tuple[str, ...]:
+    """Return the key columns that are hashed with what is encoded: edges have no key, their rows are known by rowid."""
+    return element.key if isinstance(element, VertexTable) else ()
+
+
+def side_table(
+    table: str, graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str], column: EncodedColumn
+) -> SideTable:
     """Return the side table of a column, by its quoted name."""
-    there = column.keys == element.key and all(name in types for name in (*column.keys, *column.sources))
-    hashed = row_hash(element, types, column.sources) if there else ""
+    there = column.keys == hashed_keys(element) and all(name in types for name in (*column.keys, *column.sources))
     return SideTable(
-        table, element.table, element.rows, element.label, column.name, column.sql_type, hashed, column.engine, column.is_there
+        table,
+        element.table,
+        graph.rows_of(element),
+        column.label,
+        column.name,
+        column.sql_type,
+        row_hash(element, types, column.sources) if there else "",
+        column.engine,
+        column.is_there,
     )
 
 
-def row_hash(vertex: VertexTable, types: Mapping[str, str], sources: Iterable[str]) -> str:
+def row_hash(element: VertexTable | EdgeTable, types: Mapping[str, str], sources: Iterable[str]) -> str:
     """Return the SQL of the hash of a row: of its key, and of the columns that are encoded; the table is `ROWS_MARK`."""
     # The outer hash matters: ``hash(a, b)`` is at heart an XOR.
-    terms = (_hashed(name, types[name]) for name in dict.fromkeys((*vertex.key, *sources)))
+    terms = (_hashed(name, types[name]) for name in dict.fromkeys((*hashed_keys(element), *sources)))
     return f"hash(hash({', '.join(terms)}))"
 
 
@@ -204,21 +233,22 @@ def encoded(con: duckdb.DuckDBPyConnection, graph: PropertyGraph) -> EncodedColu
         SchemaError: The file holds something else under that name.
     """
     if not has_own_table(con, _TABLE, _COLUMNS):
-        return EncodedColumns()
+        return EncodedColumns(graph)
     table = own_table(con, _TABLE)
     rows = con.execute(
         f"SELECT label, column_name, side, sql_type, keys, sources, covered, engine FROM {table} WHERE graph = ? "
         "ORDER BY label ASC, column_name ASC",
         [graph.name],
     ).fetchall()
-    return EncodedColumns(tuple(_read(con, row) for row in rows), table.rpartition(".")[0])
+    return EncodedColumns(graph, tuple(_read(con, row) for row in rows), table.rpartition(".")[0])
 
 
 def _read(con: duckdb.DuckDBPyConnection, row: tuple[Any, ...]) -> EncodedColumn:
     label, name, side, kind, keys, sources, covered, engine = row
     texts = [_text(text) for text in (label, keys, sources, covered)]
     ours = side is None or (isinstance(side, str) and isinstance(kind, str) and _SIDE.fullmatch(side))
-    if not (ours and isinstance(texts[0], str) and isinstance(name, str) and isinstance(engine, str)) or not all(
+    of = texts[0] if isinstance(texts[0], str) else _edge_type(texts[0])
+    if not (ours and of is not None and isinstance(name, str) and isinstance(engine, str)) or not all(
         isinstance(names, list) and all(isinstance(each, str) for each in names) for names in texts[1:]
     ):
         raise SchemaError(
@@ -228,7 +258,15 @@ def _read(con: duckdb.DuckDBPyConnection, row: tuple[Any, ...]) -> EncodedColumn
     known = {} if side is None else own_columns(con, side) or {}
     is_there = side is None or list(known.items()) == [*_SIDE_COLUMNS.items(), (VALUE, kind)]
     names = [tuple(map(str, each)) for each in texts[1:]]
-    return EncodedColumn(texts[0], name, side, names[0], names[1], names[2], engine, kind or "", is_there)
+    return EncodedColumn(of, name, side, names[0], names[1], names[2], engine, kind or "", is_there)
+
+
+def _edge_type(found: object) -> EdgeType | None:
+    """Return the edge type that JSON holds as a list; None where it is none."""
+    if not (isinstance(found, list) and len(found) == 3 and all(isinstance(part, str) for part in found)):
+        return None
+    source, label, destination = found
+    return source, label, destination
 
 
 def _text(text: object) -> Any:
@@ -239,17 +277,24 @@ def _text(text: object) -> Any:
         return None
 
 
-def beside_rows(rows: str, sides: Sequence[SideTable]) -> str:
-    """Return a query of rows of a node table, given as one, with their values of side tables, in the order of the ids."""
+def beside_rows(rows: str, sides: Sequence[SideTable], rowid: str = "rowid") -> str:
+    """Return a query of rows of a table, given as one, with their values of side tables, in the order of the ids.
+
+    Args:
+        rows: The query.
+        sides: Side tables that hold what the table does, each of the same type.
+        rowid: The column of the query with the rowids, of edges.
+    """
     values = "".join(f", s{i}.{VALUE} AS {quote(side.column)}" for i, side in enumerate(sides))
-    joins = " ".join(f"JOIN {side.table} AS s{i} ON s{i}.src = {side.src('t')}" for i, side in enumerate(sides))
+    found = (f"id = t.{quote(rowid)}" if side.of_edges else f"src = {side.src('t')}" for side in sides)
+    joins = " ".join(f"JOIN {side.table} AS s{i} ON s{i}.{on}" for i, (side, on) in enumerate(zip(sides, found, strict=True)))
     return f"SELECT t.*{values} FROM ({rows}) AS t {joins} ORDER BY s0.id ASC"
 
 
 # -- writing -----------------------------------------------------------------------------------------------
 
 
-def document_of(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, label: str, name: str) -> str | None:
+def document_of(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, label: Label, name: str) -> str | None:
     """Return the JSON of the encoder that a column was made with; None where the file does not know."""
     if not has_own_table(con, _TABLE, _COLUMNS):
         return None
@@ -281,15 +326,15 @@ def keep_encoded(con: duckdb.DuckDBPyConnection, graph: PropertyGraph, column: E
 
 
 def forget_encoded(
-    con: duckdb.DuckDBPyConnection, graph: str, label: str | None = None, name: str | None = None, *, keep: str | None = None
+    con: duckdb.DuckDBPyConnection, graph: str, label: Label | None = None, name: str | None = None, *, keep: str | None = None
 ) -> None:
-    """Drop, in the caller's transaction, what was encoded of a graph, or one column of it; columns of node tables stay.
+    """Drop, in the caller's transaction, what was encoded of a graph, a type or one column; columns of user's tables stay.
 
     Args:
         con: The connection.
         graph: The name of the graph.
-        label: The node type; None: all.
-        name: The column; None: all.
+        label: The node or edge type; None: all.
+        name: The column of that type; None: all.
         keep: A side table that is not dropped.
     """
     known = own_columns(con, _TABLE)
@@ -297,8 +342,10 @@ def forget_encoded(
         return  # there is none, or it is none of dbgnn's
     table = own_table(con, _TABLE)
     where, params = "graph = ?", [graph]
-    if label is not None and name is not None:
-        where, params = f"{where} AND label = ? AND lower(column_name) = lower(?)", [graph, json.dumps(label), name]
+    if label is not None:
+        where, params = f"{where} AND label = ?", [*params, json.dumps(label)]
+    if name is not None:
+        where, params = f"{where} AND lower(column_name) = lower(?)", [*params, name]
     sides = con.execute(f"SELECT side FROM {table} WHERE {where}", params).fetchall()
     con.execute(f"DELETE FROM {table} WHERE {where}", params)
     for (side,) in sides:

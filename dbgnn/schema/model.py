@@ -206,6 +206,17 @@ class PropertyGraph:
             return edge.source_key
         return ()
 
+    def rows_of(self, element: VertexTable | EdgeTable) -> str:
+        """Return SQL of the rows that are nodes or edges of one type, for FROM: their columns and ``rowid``.
+
+        Edges with an end that is no node are among them.
+        """
+        optional = self.optional_columns(element) if isinstance(element, EdgeTable) else ()
+        if not optional:
+            return element.rows
+        where = element.where_all(*(f"{quote(name)} IS NOT NULL" for name in optional))
+        return f"(SELECT rowid, * FROM {element.table.sql}{where})"
+
     @property
     def elements(self) -> tuple[VertexTable | EdgeTable, ...]:
         """The vertex tables, then the edge tables."""

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
-from dbgnn.schema.model import EdgeType, TableName
+from dbgnn.schema.model import Label, TableName
 from dbgnn.schema.render import shown, shown_table
 from dbgnn.schema.types import Column, element_type, tensor_type
 
 #: Types that one cast makes numbers of.
 _CAST = {"HUGEINT": "DOUBLE", "UHUGEINT": "DOUBLE", "BIGNUM": "DOUBLE", "DECIMAL": "DOUBLE", "BIT": "BIGINT"}
+
+#: Of those, what an encoder takes as it is, or else says which value a DOUBLE does not hold, in any table.
+_EXACT = frozenset(("DECIMAL", "HUGEINT"))
 
 #: Types that are numbers already, so that arrays of them are tensors.
 _NUMBERS = frozenset("BOOLEAN TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT FLOAT DOUBLE".split())
@@ -28,11 +31,17 @@ def encoder_for(column: Column) -> str | None:
     return "Hash" if not sizes and kind in {"VARCHAR", "UUID"} else None
 
 
-def remedy(column: Column, table: TableName, label: str | EdgeType) -> str:
-    """Return what makes a tensor column of one that is none, as a statement; "" where nothing general can be said."""
+def remedy(column: Column, table: TableName, label: Label | None) -> str:
+    """Return what makes a tensor column of one that is none, as a statement; "" where nothing general can be said.
+
+    Args:
+        column: The column.
+        table: Its table.
+        label: The node or edge type, for what encodes the column; None: only a statement that converts it will do.
+    """
     kind, sizes = element_type(column.sql_type)
     alter = f"ALTER TABLE {shown_table(table)} ALTER {shown(column.name)} TYPE"
-    if (encoder := encoder_for(column)) and isinstance(label, str):
+    if label is not None and (encoder := "Identity" if kind in _EXACT and not sizes else encoder_for(column)):
         few = ", or OneHot of few values" if encoder == "Hash" else ""
         return f"graph.encode({label!r}, {column.name + '_x'!r}, dbgnn.{encoder}({column.name!r})){few}"
     dims = "".join(f"[{size or 'n'}]" for size in sizes)
@@ -55,7 +64,7 @@ def cast_to(name: str, sql_type: str) -> str:
     return f"Cast it: {column}::{sql_type} AS {column} in a query, or ALTER TABLE … ALTER {column} TYPE {sql_type}"
 
 
-def why(column: Column, table: TableName, label: str | EdgeType) -> str:
+def why(column: Column, table: TableName, label: Label) -> str:
     """Return why a column of a table is not served, and where its type is the reason, what to do about it."""
     reason = column.reason or ""
     if column.reason != tensor_type(column.name, column.sql_type).reason:

@@ -306,5 +306,5 @@ def _properties(
 
 def _or_convert(column: Column, table: TableName) -> str:
     """Return what to do with a column of a graph that is not declared yet, so that nothing of the graph's can be of help."""
-    statement = remedy(column, table, ("", "", ""))
+    statement = remedy(column, table, None)
     return f", or convert it: {statement}." if statement else "."

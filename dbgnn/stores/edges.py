@@ -14,6 +14,7 @@ from torch import Tensor
 from dbgnn import schema
 from dbgnn.errors import DataError, RequestError, SchemaError, UnknownNameError
 from dbgnn.schema import EdgeTable, EdgeType, PropertyGraph, VertexTable
+from dbgnn.schema.encoded import forget_encoded
 from dbgnn.sql import quote, quote_all
 from dbgnn.stores import tables
 from dbgnn.stores.binding import EDGE, Binding
@@ -72,6 +73,7 @@ def remove_edges(binding: Binding, label: EdgeType) -> None:
     with tables.lending_transaction(con):
         if edge.table not in definition.tables and tables.comment_of(con, edge.table) == tables.EDGES_PUT:
             con.execute(f"DROP TABLE {edge.table.sql}")
+        forget_encoded(con, definition.name, label)
         schema.save(con, definition)
     binding.selection.pop(label, None)
     binding.redefine(definition)

@@ -41,20 +41,22 @@ def select_rows(source: Source, columns: Sequence[Column], rows: range | None, *
     """
     values = ", ".join(["", *map(projection, columns)])
     side = columns[0].beside
-    table, ids = (source.table.sql, source.map_table) if side is None else (side.table, None)  # an id is its rowid there
+    table, ids, rid = source.table.sql, source.map_table, "t.rowid"
+    if side is not None:  # a node's id is its rowid there; of edges it holds the rowids of their table
+        table, ids, rid = side.table, ids if side.of_edges else None, "t.id" if side.of_edges else rid
     if rows is None:
         scans = []
         for i in range(passes):
             request = REQUEST if passes == 1 else f"(FROM {REQUEST} WHERE pos % {passes} = {i})"
             joined = (
-                f"{table} AS t JOIN {request} AS r ON t.rowid = r.id"
+                f"{table} AS t JOIN {request} AS r ON {rid} = r.id"
                 if ids is None
-                else f"{request} AS r JOIN {ids} AS m ON m.id = r.id JOIN {table} AS t ON t.rowid = m.rid"
+                else f"{request} AS r JOIN {ids} AS m ON m.id = r.id JOIN {table} AS t ON {rid} = m.rid"
             )
             scans.append(f"SELECT r.pos{values} FROM {joined}")
         return " UNION ALL ".join(scans)
-    column = "t.rowid" if ids is None else "m.id"
-    origin = f"{table} AS t" if ids is None else f"{table} AS t JOIN {ids} AS m ON m.rid = t.rowid"
+    column = rid if ids is None else "m.id"
+    origin = f"{table} AS t" if ids is None else f"{table} AS t JOIN {ids} AS m ON m.rid = {rid}"
     is_all = rows == range(source.num_rows) and source.element.condition is None  # a condition may leave out the rows behind
     where = "" if is_all else f" WHERE {column} BETWEEN {rows.start} AND {rows.stop - 1}"
     shift = f" - {rows.start}" if rows.start else ""

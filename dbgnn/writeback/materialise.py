@@ -1,25 +1,22 @@
-"""`graph.encode`: an encoder fitted on a node table, and what it makes written once to a column that loaders serve."""
+"""`graph.encode`: an encoder fitted on a node or edge table, and what it makes written once to a column that loaders serve."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 from torch import Tensor
 
 from dbgnn import schema
 from dbgnn.encoders.collection import Encoders, holding
 from dbgnn.encoders.encoder import Encoder, FittedEncoder
-from dbgnn.encoders.nulls import NullValueError
-from dbgnn.errors import DataError, DbgnnError, ReadOnlyError, SchemaError, UnknownNameError, near_misses
+from dbgnn.errors import DbgnnError, ReadOnlyError, SchemaError, UnknownNameError, near_misses
 from dbgnn.progress import Bar
-from dbgnn.schema import VertexTable, is_reserved
+from dbgnn.schema import EdgeTable, VertexTable, is_reserved
 from dbgnn.schema.encoded import (
     ENGINE,
     ROWS_MARK,
@@ -27,16 +24,17 @@ from dbgnn.schema.encoded import (
     EncodedColumn,
     SideTable,
     document_of,
+    hashed_keys,
     keep_encoded,
     row_hash,
 )
-from dbgnn.schema.key_values import carried, key_rows, shown_key
-from dbgnn.schema.keys import vertex_key_types
-from dbgnn.sql import check_filter, quote
+from dbgnn.schema.model import Label
+from dbgnn.sql import check_filter, quote, quote_all
 from dbgnn.stores import tables
 from dbgnn.terminal import one_line
-from dbgnn.topology import VertexIndex
+from dbgnn.topology import EdgeIndex, VertexIndex
 from dbgnn.translated import translated
+from dbgnn.writeback.encoded_rows import EncodedRows
 from dbgnn.writeback.side_values import ROWS, covered, says_all, stage, staging, write_side
 from dbgnn.writeback.writable import check_writable
 from dbgnn.writeback.write import STAGED, append, column_kinds, create, finish, to_arrow
@@ -45,9 +43,6 @@ from dbgnn.writeback.write_target import Target, moves_its_row
 if TYPE_CHECKING:
     from dbgnn.indexed_graph import IndexedGraph
 
-#: Rows per chunk: what an encoder makes of them, 1000 floats each, say, is held in memory twice.
-_CHUNK = 16_384
-
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Materialised(FittedEncoder):
@@ -55,14 +50,15 @@ class Materialised(FittedEncoder):
 
     Attributes:
         graph: The graph.
-        label: The node type.
+        label: The node or edge type.
         name: The column.
         num_encoded: How many rows the call wrote.
-        is_beside: Whether the values are in a table of their own, since keys, constraints or indexes hold the type's rows.
+        is_beside: Whether the values are in a table of their own, since keys, constraints or indexes hold the type's rows, or
+            they are those of another type as well.
     """
 
     graph: IndexedGraph = field(kw_only=True)
-    label: str = field(kw_only=True)
+    label: Label = field(kw_only=True)
     name: str = field(kw_only=True)
     num_encoded: int = field(kw_only=True)
     is_beside: bool = field(kw_only=True)
@@ -84,29 +80,33 @@ class Materialised(FittedEncoder):
         return encode(self.graph, self.label, self.name, self, progress=progress).num_encoded
 
     def __repr__(self) -> str:
-        where = "in a table of its own, since keys, constraints or indexes hold the rows" if self.is_beside else "in its table"
+        where = (
+            "in a table of its own, since keys, constraints, indexes or another type hold the rows"
+            if self.is_beside
+            else "in its table"
+        )
         said = f"fitted on {self.num_rows:,} rows, {self.num_encoded:,} encoded into column {self.name!r} {where}"
         return one_line(f"{self.label!r} {self.name}: {self.encoder!r}, {said}")
 
 
 def encode(
     graph: IndexedGraph,
-    label: str,
+    label: Any,
     attr_name: str,
     encoder: Encoder | FittedEncoder | Callable[..., Any] | None = None,
     *,
     fit: str | None = None,
     progress: bool | None = None,
 ) -> Materialised:
-    """Fit an encoder on a node type's table, and write what it makes to a column of it, in one transaction.
+    """Fit an encoder on the table of a node or edge type, and write what it makes to a column of it, in one transaction.
 
     ``[N]`` becomes a column of the dtype's SQL type, ``[N, k]`` one of ``FLOAT[k]``; it is added if absent, and otherwise
-    overwritten. A table with a key, constraint or index takes no new column of arrays: they are in a side table
-    (`dbgnn.schema.encoded`). The rows stream, so memory is bounded.
+    overwritten. A table with a key, constraint or index takes no new column of arrays, and one that is several types none
+    at all: they are in a side table (`dbgnn.schema.encoded`). The rows stream, so memory is bounded.
 
     Args:
         graph: The graph.
-        label: The node type.
+        label: The node or edge type.
         attr_name: The column to write; also the one to read, where the encoder names none.
         encoder: An encoder, a function of Arrow arrays, or what this returned before, with which the rows that are new or
             changed since are encoded, and the others stay; None: the one that the file keeps for the column, likewise.
@@ -117,17 +117,12 @@ def encode(
         The fitted encoder.
 
     Raises:
-        SchemaError: An edge type, an encoder that makes no tensors, or a column that cannot take them.
+        SchemaError: An encoder that makes no tensors, or a column that cannot take them.
         DataError: A value is NULL under ``null='error'``, or cannot be encoded; the message names its key.
         ReadOnlyError: The database is open read-only.
     """
     db = graph.db
     found = graph.type_names.find(label, "encode")
-    if not isinstance(found, str):
-        raise SchemaError(
-            f"graph.encode() takes node types, not {label!r}: DuckDB would move the rows of an edge table, whose ids are their "
-            "places. Encode edges on the way out: graph.to_heterodata(encoders=…)."
-        )
     if db.read_only:
         raise ReadOnlyError(f"graph.encode() has to write, but {db!s} is open read-only. Connect with read_only=False.")
     if is_reserved(attr_name):
@@ -136,31 +131,34 @@ def encode(
             f"Write under another name, such as {attr_name + '_'!r}; an encoder names the column that it reads."
         )
     label = found
-    vertex = graph.definition.vertex(label)
-    index = graph.topology().vertices[label]
+    topology = graph.topology()
+    index: VertexIndex | EdgeIndex = topology.vertices[label] if isinstance(label, str) else topology.edges[label]
+    element = graph.definition.vertex(label) if isinstance(label, str) else graph.definition.edge(label)
+    count = index.num_nodes if isinstance(index, VertexIndex) else index.num_edges
     with translated(db):
-        types = schema.columns(db.cursor(), vertex.table)
-        fitted = _fitted(graph, vertex, attr_name, encoder, types, fit)
+        types = schema.columns(db.cursor(), element.table)
+        fitted = _fitted(graph, element, label, attr_name, encoder, types, fit)
         try:
             document = holding(label, attr_name, fitted).to_json()
         except SchemaError:  # two functions have the same name, so whoever reads the document could not tell them apart
             document = ""
         shown = db.settings.progress if progress is None else progress
         taken = covered(fitted.encoder)
-        made = EncodedColumn(label, attr_name, None, vertex.key, fitted.columns, taken, ENGINE)
+        made = EncodedColumn(label, attr_name, None, hashed_keys(element), fitted.columns, taken, ENGINE)
         reader = db.new_cursor()  # of its own: this thread's writes while this one reads
         try:
-            bar = Bar(total=index.num_nodes, desc=f"encode {label}.{attr_name}", unit=" rows", disable=not shown)
-            if attr_name.lower() in map(str.lower, types) or not _moves_bound_rows(reader, index, fitted):
-                is_beside, again = False, bool(document)
-                again = again and document_of(reader, graph.definition, label, attr_name) == document
-                with bar, closing(_parts(reader, index, fitted, bar)) as parts:
+            named = label if isinstance(label, str) else "-".join(label)
+            bar = Bar(total=count, desc=f"encode {named}.{attr_name}", unit=" rows", disable=not shown)
+            is_beside = _is_beside(reader, graph, element, EncodedRows.by_id(index), fitted, attr_name, types)
+            if not is_beside:
+                again = bool(document) and document_of(reader, graph.definition, label, attr_name) == document
+                with bar, closing(EncodedRows.by_id(index).parts(reader, fitted, bar)) as parts:
                     count = _write_into(graph, made, document, ((ids, values) for ids, _, values in parts), only_new=again)
             else:
-                is_beside = True
-                before = _side_before(reader, graph, vertex, types, made, document)
+                before = _side_before(reader, graph, element, types, made, document)
                 with bar:
-                    count = _write_beside(reader, graph, index, fitted, made, document, before, types, bar)
+                    rows = EncodedRows.for_side(graph.definition, index)
+                    count = _write_beside(reader, graph, rows, fitted, made, document, before, types, bar)
         finally:
             reader.close()
     return Materialised(
@@ -176,38 +174,57 @@ def encode(
     )
 
 
-def _moves_bound_rows(con: duckdb.DuckDBPyConnection, index: VertexIndex, fitted: FittedEncoder) -> bool:
-    """Whether the table's rows would move under its keys, constraints or indexes, as they do where a column is of arrays."""
-    if tables.bound_by(con, index.vertex.table) is None:
+def _is_beside(
+    con: duckdb.DuckDBPyConnection,
+    graph: IndexedGraph,
+    element: VertexTable | EdgeTable,
+    rows: EncodedRows,
+    fitted: FittedEncoder,
+    name: str,
+    types: Mapping[str, str],
+) -> bool:
+    """Whether a column cannot be one of the type's own table.
+
+    So it is where the rows would move under keys, constraints or indexes, as they do for arrays; and where the table is
+    several types, each of which has values of its own, or none.
+    """
+    if name.lower() in map(str.lower, types):
         return False
-    columns = ", ".join(["0::BIGINT AS id", *(quote(column) for column in fitted.columns)])
-    none = con.sql(f"SELECT {columns} FROM {index.vertex.rows} LIMIT 0").to_arrow_table()
-    arrays = [pa.array([], type=kind) for kind in none.schema.types[1:]]
-    values = to_arrow(VALUE, _encoded(con, index.vertex, fitted, arrays, np.empty(0, dtype=np.int64), index.map_table))
-    return moves_its_row(column_kinds(con, {VALUE: values})[VALUE])
+    others = [e for e in graph.definition.elements if e.table == element.table and e != element]
+    if any(isinstance(element, EdgeTable) or isinstance(other, VertexTable) for other in others):
+        return True
+    if tables.bound_by(con, element.table) is None:
+        return False
+    return moves_its_row(column_kinds(con, {VALUE: to_arrow(VALUE, rows.nothing_encoded(con, fitted))})[VALUE])
 
 
 def _fitted(
-    graph: IndexedGraph, vertex: VertexTable, name: str, encoder: Any, types: Mapping[str, str], fit: str | None
+    graph: IndexedGraph,
+    element: VertexTable | EdgeTable,
+    label: Label,
+    name: str,
+    encoder: Any,
+    types: Mapping[str, str],
+    fit: str | None,
 ) -> FittedEncoder:
-    """Return an encoder of a node table fitted: as it was, or now, on the rows that ``fit`` chooses."""
-    db, label = graph.db, vertex.label
+    """Return an encoder of a table fitted: as it was, or now, on the rows that ``fit`` chooses."""
+    db = graph.db
     if encoder is None or isinstance(encoder, FittedEncoder):
         if fit is not None:
             raise SchemaError(f"graph.encode({label!r}, {name!r}): fit= is for an encoder that is not fitted yet.")
         fitted = _kept(db.cursor(), graph, label, name) if encoder is None else encoder
         if gone := [column for column in fitted.columns if column not in types]:
-            raise UnknownNameError(f"Table {str(vertex.table)!r} has no column {gone[0]!r}" + near_misses(gone[0], types))
+            raise UnknownNameError(f"Table {str(element.table)!r} has no column {gone[0]!r}" + near_misses(gone[0], types))
         return fitted
     where = fit
     if fit is not None:
         where = check_filter(db.cursor(), fit, where=f"fit of {label!r}", table=("main", "q"), columns=types)
     encoders = Encoders({label: {name: encoder}})
-    encoders.fit(db.arrow, label, f"SELECT * FROM {vertex.table.sql}{vertex.where_all()}", types, where)
+    encoders.fit(db.arrow, label, f"SELECT {quote_all(types)} FROM {graph.definition.rows_of(element)}", types, where)
     return encoders.fitted(label)[name]
 
 
-def _kept(con: duckdb.DuckDBPyConnection, graph: IndexedGraph, label: str, name: str) -> FittedEncoder:
+def _kept(con: duckdb.DuckDBPyConnection, graph: IndexedGraph, label: Label, name: str) -> FittedEncoder:
     """Return the encoder that the file keeps for a column."""
     document = document_of(con, graph.definition, label, name)
     if document is None:
@@ -266,7 +283,7 @@ def _write_into(
 def _side_before(
     con: duckdb.DuckDBPyConnection,
     graph: IndexedGraph,
-    vertex: VertexTable,
+    element: VertexTable | EdgeTable,
     types: Mapping[str, str],
     made: EncodedColumn,
     document: str,
@@ -278,7 +295,7 @@ def _side_before(
     if not says_all(document):
         return None
     known = schema.encoded(con, graph.definition)
-    side = next((s for s in known.beside(vertex, types) if s.column == made.name), None)
+    side = next((s for s in known.beside(element, types) if s.column == made.name), None)
     if side is None or side.stale is not None or document_of(con, graph.definition, made.label, made.name) != document:
         return None
     entry = next(c for c in known.columns if (c.label, c.name) == (made.label, made.name))
@@ -288,7 +305,7 @@ def _side_before(
 def _write_beside(
     reader: duckdb.DuckDBPyConnection,
     graph: IndexedGraph,
-    index: VertexIndex,
+    rows: EncodedRows,
     fitted: FittedEncoder,
     made: EncodedColumn,
     document: str,
@@ -304,92 +321,23 @@ def _write_beside(
     target = Target.of(graph, made.label, into=None)
     if made.name in target.source.keys or made.name.lower() == "rowid" or not made.name:
         raise SchemaError(f"An encoded column of {made.label!r} cannot have the name {made.name!r}; give it another.")
-    src = row_hash(index.vertex, types, made.sources)
+    src = row_hash(rows.element, types, made.sources).replace(ROWS_MARK, "t")
     with staging(target) as con:
         but = None
         if before is not None:
-            ids = _origin(index, f"SELECT {{id}} AS id, {src.replace(ROWS_MARK, 't')} AS src")
-            con.execute(f"CREATE TEMP TABLE {ROWS.partition('.')[2]} AS {ids}")
+            con.execute(f"CREATE TEMP TABLE {ROWS.partition('.')[2]} AS {rows.hashes(src)}")
             [(total, distinct)] = con.execute(f"SELECT count(*), count(DISTINCT src) FROM {ROWS}").fetchall()
-            before = before if total == distinct else None
+            before = before if total == distinct or before.of_edges else None
             but = None if before is None else before.table
-        with closing(_parts(reader, index, fitted, bar, src=src.replace(ROWS_MARK, "t"), but=but)) as parts:
+        with closing(rows.parts(reader, fitted, bar, src=src, but=but)) as parts:
             _, count = stage(con, ((ids, hashes, to_arrow(made.name, values)) for ids, hashes, values in parts))
         write_side(target, con, made, document, before)
     return count
 
 
-def _origin(index: VertexIndex, select: str) -> str:
-    """Return a query over the rows ``t`` of a node table; ``{id}`` in what it selects is their id."""
-    if index.map_table is None:
-        return f"{select.replace('{id}', 't.rowid')} FROM {index.vertex.rows} AS t"
-    return f"{select.replace('{id}', 'm.id')} FROM {index.vertex.table.sql} AS t JOIN {index.map_table} AS m ON m.rid = t.rowid"
-
-
-def _remedy(label: str) -> str:
+def _remedy(label: Label) -> str:
     """Return what to do where the constraints of the table do not let it change a column that it has."""
     return (
         f"Encode under a name that is no column of the table: graph.encode({label!r}, …) then keeps the values in a table of "
         "their own, and loaders serve them as if the column were there."
     )
-
-
-def _parts(
-    con: duckdb.DuckDBPyConnection,
-    index: VertexIndex,
-    fitted: FittedEncoder,
-    bar: Any,
-    *,
-    src: str = "NULL::UBIGINT",
-    but: str | None = None,
-) -> Generator[tuple[np.ndarray[Any, Any], pa.Array, Tensor | pa.Array], None, None]:
-    """Yield ids, hashes and encoded values of rows, chunk by chunk; the order is not that of the ids.
-
-    Args:
-        con: The connection.
-        index: The node type.
-        fitted: The encoder.
-        bar: Counts the rows.
-        src: What is hashed of a row ``t``, as SQL.
-        but: A side table whose rows are left out, by the hash; None: all rows.
-    """
-    columns = "".join(f", t.{quote(c)}" for c in fitted.columns)
-    query = _origin(index, f"SELECT {{id}} AS dbgnn_id, {src} AS dbgnn_src{columns}")
-    if but is not None:
-        query += f" ANTI JOIN {but} AS s ON s.src = {src}"
-    with con.sql(query).to_arrow_reader(_CHUNK) as reader:
-        for batch in chain(reader, [pa.RecordBatch.from_pylist([], schema=reader.schema)]):  # a table without rows has a type
-            ids = batch.column(0).to_numpy()
-            yield ids, batch.column(1), _encoded(con, index.vertex, fitted, batch.columns[2:], ids, index.map_table)
-            bar.update(len(ids))
-
-
-def _encoded(
-    con: duckdb.DuckDBPyConnection,
-    vertex: VertexTable,
-    fitted: FittedEncoder,
-    arrays: Sequence[pa.Array],
-    ids: np.ndarray[Any, Any],
-    map_table: str | None,
-) -> Tensor | pa.Array:
-    try:
-        made = fitted.encode_for_column(arrays)
-    except NullValueError as error:
-        rid = int(ids[error.row])
-        with con.cursor() as other:  # the stream is still open
-            if map_table is not None:
-                rid = other.execute(f"SELECT rid FROM {map_table} WHERE id = {rid}").fetchall()[0][0]
-            types = vertex_key_types(other, vertex)
-            keys = ", ".join(carried(quote(k), kind) for k, kind in zip(vertex.key, types, strict=True))
-            values = key_rows(other, f"SELECT {keys} FROM {vertex.table.sql} WHERE rowid = {rid}", types)[0]
-        shown = shown_key(vertex.key, values)
-        raise DataError(
-            f"Column {error.column!r} of table {str(vertex.table)!r} is NULL, or holds NULL, where {shown}. Fill it with SQL, "
-            "or give the encoder null='fill' or null='mask'."
-        ) from error
-    if not isinstance(made, Tensor | pa.Array):
-        raise SchemaError(
-            f"{type(fitted.encoder).__name__} makes a {type(made).__name__}, which no column holds; use it in "
-            "query_to_heterodata or graph.to_heterodata."
-        )
-    return made

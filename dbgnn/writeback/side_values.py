@@ -1,4 +1,5 @@
-"""Encoded values in a side table of dbgnn's, for node tables whose keys, constraints or indexes do not let them take arrays.
+"""Encoded values in a side table of dbgnn's, for tables whose keys, constraints or indexes do not let them take arrays,
+and for tables that are several types.
 
 What a side table is, and when it is stale, stands in `dbgnn.schema.encoded`; here is how one is written, whole or for the rows
 that are new or changed, in one transaction.
@@ -18,6 +19,7 @@ from dbgnn.encoders.collection import Encoders
 from dbgnn.encoders.encoder import Encoder
 from dbgnn.encoders.numeric import Stack
 from dbgnn.errors import DataError, DbgnnError, StaleIndexError
+from dbgnn.schema import VertexTable
 from dbgnn.schema.catalog import own_columns, own_table
 from dbgnn.schema.encoded import VALUE, EncodedColumn, SideTable, keep_encoded, new_side, side_table
 from dbgnn.schema.registry import transaction
@@ -28,7 +30,7 @@ from dbgnn.translated import translated
 from dbgnn.writeback.write import column_kinds, lent
 from dbgnn.writeback.write_target import Target
 
-#: The temporary tables in which values gather, and the rows of the node table by id.
+#: The temporary tables in which values gather, and the rows of the table by id.
 _STAGED, ROWS = "temp.dbgnn_encoded", "temp.dbgnn_rows"
 
 _PART = "dbgnn_part"
@@ -53,8 +55,8 @@ def write_side(
     """Make the side table of what is staged, and of the rows of one before that are as they were; one transaction.
 
     Args:
-        target: The node type.
-        con: The connection that has what is staged, and, where rows are kept, `ROWS` ``(id, src)`` of all nodes.
+        target: The node or edge type.
+        con: The connection that has what is staged, and, where rows are kept, `ROWS` ``(id, src)`` of all rows.
         column: What was encoded; its side table is named here.
         document: The encoder as JSON.
         kept: The side table before; None: everything is staged.
@@ -63,33 +65,34 @@ def write_side(
         StaleIndexError: Rows changed while they were encoded.
         DataError: Two rows have one hash.
     """
-    db, label = target.graph.db, str(target.source.label)
+    db, element, definition = target.graph.db, target.source.element, target.graph.definition
+    label = target.source.label
     with translated(db), writing_uncompressed(con), transaction(con):
         target.verify(con)
         made = replace(column, side=new_side(con))
         table = own_table(con, str(made.side))
         rows = f"SELECT id, src, {VALUE} FROM {_STAGED}"
         if kept is not None:
-            rows += f" UNION ALL SELECT r.id, r.src, s.{VALUE} FROM {ROWS} AS r JOIN {kept.table} AS s ON s.src = r.src"
+            same = " AND s.id = r.id" if kept.of_edges else ""
+            rows += f" UNION ALL SELECT r.id, r.src, s.{VALUE} FROM {ROWS} AS r JOIN {kept.table} AS s ON s.src = r.src{same}"
         con.execute(f"CREATE TABLE {table} AS SELECT * FROM ({rows}) ORDER BY id ASC")
         made = replace(made, sql_type=(own_columns(con, str(made.side)) or {})[VALUE])
-        vertex = target.graph.definition.vertex(label)
         [(count, hashes)] = con.execute(f"SELECT count(*), count(DISTINCT src) FROM {table}").fetchall()
-        if count != hashes:  # 1 in 10 million at 2 million rows
-            copy = shown_table(free_name(con, f"{vertex.table.name}_copy"))
+        if count != hashes and isinstance(element, VertexTable):  # 1 in 10 million at 2 million rows
+            copy = shown_table(free_name(con, f"{element.table.name}_copy"))
             raise DataError(
-                f"{count - hashes:,} rows of {label!r} (table {str(vertex.table)!r}) have the hash of another, by which "
+                f"{count - hashes:,} rows of {label!r} (table {str(element.table)!r}) have the hash of another, by which "
                 "encoded values are told apart. Nothing was written. Declare the graph over a copy, which has no keys: "
-                f"CREATE TABLE {copy} AS FROM {shown_table(vertex.table)}"
+                f"CREATE TABLE {copy} AS FROM {shown_table(element.table)}"
             )
-        side = side_table(table, vertex, schema.columns(con, vertex.table), made)
+        side = side_table(table, definition, element, schema.columns(con, element.table), made)
         [(now, then, same, _)] = con.execute(side.stale_query).fetchall()  # rows of one's own transaction have other rowids
         if now != then or not same:
             raise StaleIndexError(
-                f"The rows of {label!r} (table {str(vertex.table)!r}) changed while they were encoded. Nothing was written; "
+                f"The rows of {label!r} (table {str(element.table)!r}) changed while they were encoded. Nothing was written; "
                 "repeat the call."
             )
-        keep_encoded(con, target.graph.definition, made, document)
+        keep_encoded(con, definition, made, document)
 
 
 @contextmanager

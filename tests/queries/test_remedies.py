@@ -194,13 +194,6 @@ CASES = {
             s["db"], nodes={"paper": 'FROM "the papers" SELECT id, y'}, encoders={"paper": {"tf": dbgnn.Frame(numerical=["y"])}}
         ),
     ),
-    "encode edges": Case(
-        encode("dbgnn.OneHot('name')", "cites"),
-        r"(graph\.to_heterodata\(encoders=…\))",
-        "python",
-        {"…": "{'cites': {'x': dbgnn.OneHot('name')}}"},
-        then=lambda s: None,
-    ),
     "encode NULL": Case(
         encode("dbgnn.Normalize('few')"),
         r"(null='fill') or",

@@ -170,7 +170,7 @@ def test_ids_out_of_range_name_group_value_and_count(scholars: Stores) -> None:
     ("column", "message"),
     [
         ("title", "VARCHAR, which is no tensor: text"),
-        ("big", "HUGEINT, which is no tensor: .*ALTER TABLE paper ALTER big TYPE DOUBLE"),
+        ("big", "HUGEINT, which is no tensor: .*graph.encode.'paper', 'big_x', dbgnn.Identity.'big'"),
     ],
 )
 def test_columns_that_are_no_tensors_say_what_to_do(scholars: Stores, column: str, message: str) -> None:

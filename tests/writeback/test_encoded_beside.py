@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import dbgnn
-from dbgnn import Normalize, OneHot, Stack
+from dbgnn import Normalize, OneHot, Ordinal, Stack
 
 #: Keys with gaps, in no order, so that ids are not rowids.
 _TABLES = """
@@ -274,3 +274,18 @@ def test_a_function_of_the_same_name_is_another(db: dbgnn.Database) -> None:
         assert (served(db) == value).all()
     assert made[0].update() == 100
     assert (served(db) == 0).all()
+
+
+def test_a_table_that_is_two_node_types_has_values_for_each(tmp_path: Path) -> None:
+    with dbgnn.connect(tmp_path / "two.duckdb", progress=False) as db:
+        db.execute("""CREATE TABLE person AS SELECT i AS id, ['cook', 'clerk'][1 + i % 2] AS job, i % 3 = 0 AS gone
+            FROM range(30) t(i);
+            CREATE PROPERTY GRAPH g VERTEX TABLES (
+              person AS here WHERE NOT gone KEY (id), person AS there WHERE gone KEY (id) LABEL there)""")
+        graph = db.graph("g")
+        assert graph.encode("here", "x", OneHot("job")).is_beside
+        assert "x" not in graph.to_heterodata()["there"]  # where it would be NULL
+        graph.encode("there", "x", Ordinal("job"))
+        data = graph.to_heterodata(keys=True)
+        assert data["here"].x.argmax(1).tolist() == [1 - i % 2 for i in data["here"].id.tolist()]
+        assert data["there"].x.tolist() == [1 - i % 2 for i in data["there"].id.tolist()]
