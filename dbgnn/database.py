@@ -210,7 +210,8 @@ class Database(OpenDatabase):
             graph: A graph or its name; None as in :meth:`graph`. An empty database starts an empty graph,
                 which ``put_tensor`` and ``put_edge_index`` fill. (An int is ``num_threads``, which Kùzu has first.)
             num_threads: DuckDB's threads from now on (as ``threads`` of :func:`connect`).
-            columns: Per node or edge type, the columns a loader fetches; types not named fetch all theirs. A column whose
+            columns: Per node or edge type, the columns a loader fetches; types not named fetch all theirs. ``"emb.vec"`` is the
+                column ``vec`` of table ``emb``, which has the key of the node type. A column whose
                 name means something to PyG (``batch``, ``n_id`` …) is fetched where this names it as it is served, ``batch_``;
                 that it would be fetched without is a :class:`SchemaError` that shows what to give.
             homogeneous: Serve a graph of one vertex and one edge table without type names, so that

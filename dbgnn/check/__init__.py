@@ -190,7 +190,7 @@ class _Checker:
         new = [c for c in part.columns if self._is_new(part.element, c.name)]
         yield from check_columns(self.con, part, [c for c in new if c.reason is None and c.beside is None])
         for column in new:
-            if (side := column.beside) is not None:
+            if isinstance(side := column.beside, SideTable):
                 yield from self._beside(part, column, side, total)
         if part.element.properties is None:
             yield from check_lists(self.con, part, new)

@@ -130,7 +130,8 @@ def _sides(
     con: duckdb.DuckDBPyConnection, definition: PropertyGraph, element: VertexTable | EdgeTable, served: Sequence[str]
 ) -> list[SideTable]:
     """Return the side tables of the columns to serve, which hold what the table does."""
-    sides = [c.beside for c in element_columns(con, definition, element) if c.beside is not None and c.name in served]
+    columns = element_columns(con, definition, element)
+    sides = [c.beside for c in columns if isinstance(c.beside, SideTable) and c.name in served]
     for side in sides:
         side.verify(con)
     return sides

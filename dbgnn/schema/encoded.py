@@ -73,7 +73,7 @@ class SideTable:
         return self.hashed.replace(ROWS_MARK, quote(rows))
 
     @property
-    def of_edges(self) -> bool:
+    def by_rowid(self) -> bool:
         """Whether its ids are rowids of an edge table."""
         return not isinstance(self.label, str)
 
@@ -90,7 +90,7 @@ class SideTable:
     def stale_query(self) -> str:
         """SQL of one row: the number of rows of both tables, whether they hold the same, and are in the order of ids."""
         now, then, ordered = self.src("t"), "src", "id = rowid"
-        if self.of_edges:
+        if self.by_rowid:
             now, then, ordered = f"hash(hash(t.rowid, {now}))", "hash(hash(id, src))", "true"
         return f"""
             SELECT t.n, s.n, t.x = s.x, s.ordered
@@ -112,7 +112,7 @@ class SideTable:
             return "the values were changed by hand"
         if same:
             return None
-        return "rows that it was encoded from changed" + (", or DuckDB moved them" if self.of_edges else "")
+        return "rows that it was encoded from changed" + (", or DuckDB moved them" if self.by_rowid else "")
 
     def verify(self, con: duckdb.DuckDBPyConnection) -> None:
         """Raise :class:`StaleIndexError` unless the values are those of the table as this connection sees it."""
@@ -286,7 +286,7 @@ def beside_rows(rows: str, sides: Sequence[SideTable], rowid: str = "rowid") -> 
         rowid: The column of the query with the rowids, of edges.
     """
     values = "".join(f", s{i}.{VALUE} AS {quote(side.column)}" for i, side in enumerate(sides))
-    found = (f"id = t.{quote(rowid)}" if side.of_edges else f"src = {side.src('t')}" for side in sides)
+    found = (f"id = t.{quote(rowid)}" if side.by_rowid else f"src = {side.src('t')}" for side in sides)
     joins = " ".join(f"JOIN {side.table} AS s{i} ON s{i}.{on}" for i, (side, on) in enumerate(zip(sides, found, strict=True)))
     return f"SELECT t.*{values} FROM ({rows}) AS t {joins} ORDER BY s0.id ASC"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -15,6 +16,9 @@ from dbgnn.schema.names import attribute_names
 from dbgnn.schema.packed import unpacked
 from dbgnn.schema.row_conditions import always_null
 from dbgnn.schema.written import Written, written
+
+if TYPE_CHECKING:
+    from dbgnn.schema.named_beside import NamedBeside
 
 _NUMBERS = {
     "BOOLEAN": "bool",
@@ -91,7 +95,8 @@ class Column:
         reason: Why it cannot become a tensor; None: it can.
         unit: What an integer that stands for a time or an ENUM counts; "" otherwise.
         attr: The name under which PyG sees it: another than the column's where that means something to PyG (`names`).
-        beside: The side table that holds it (`graph.encode`); None: it is a column of the type's own table.
+        beside: The side table that holds it (`graph.encode`), or the other table in which it was named (`named_beside`); None:
+            it is a column of the type's own table.
         packed: The field of its STRUCT that holds the values' bytes (`packed`); "" of any other column.
     """
 
@@ -102,7 +107,7 @@ class Column:
     reason: str | None = None
     unit: str = ""
     attr: str = ""
-    beside: SideTable | None = None
+    beside: SideTable | NamedBeside | None = None
     packed: str = ""
 
     def __post_init__(self) -> None:

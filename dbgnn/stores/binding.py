@@ -17,6 +17,7 @@ from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.schema import Column, EdgeType, PropertyGraph, VertexTable
 from dbgnn.schema.catalog import all_columns, key_columns
 from dbgnn.schema.model import Label
+from dbgnn.schema.named_beside import named_beside
 from dbgnn.schema.reserved import refuse_unasked
 from dbgnn.schema.types import served
 from dbgnn.stores.source import Source
@@ -170,6 +171,9 @@ class Binding:
         columns = {c.name: c for c in schema.element_columns(con, definition, element)}
         served = [c.name for c in schema.served_columns(con, definition, element) if c.reason is None]
         chosen = self.selection.get(label)
+        for name in chosen or ():
+            if name not in columns and (other := named_beside(con, element, name, columns.values())) is not None:
+                columns[name] = other
         return Source(label, element, columns, tuple(served if chosen is None else [n for n in chosen if n in columns]), index)
 
     def select_columns(self, columns: Mapping[Any, Sequence[str]]) -> None:
@@ -198,6 +202,8 @@ class Binding:
         by_name = {c.attr: c for c in columns} | {c.name: c for c in columns}
         for name in names:
             found = by_name.get(name)
+            if found is None and (found := named_beside(self.db.cursor(), element, name, by_name.values())) is not None:
+                by_name[name] = found
             if found is None:
                 usable = [c.attr for c in columns if c.reason is None]
                 raise UnknownNameError(

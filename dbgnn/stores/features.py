@@ -106,7 +106,7 @@ def remove_column(binding: Binding, source: Source, column: Column) -> None:
         )
     con = binding.db.cursor()
     if column.beside is not None:
-        remove_beside(binding, column.beside)
+        remove_beside(binding, source, column)
         return
     definition = _with_property(binding.definition, source, column.name, present=False)
     try:
@@ -198,7 +198,7 @@ def _put_column(binding: Binding, source: Source, name: str, tensor: Tensor, row
     tables.check_new_column(source.table, name, source.columns)
     column = source.columns.get(name)
     if column is not None and column.beside is not None:
-        raise kept_beside(source, name)
+        raise kept_beside(source, column)
     if column is None and not rows.covers(source.num_rows):
         tensor, rows = _in_order_of(source, name, tensor, rows), Rows(range(source.num_rows))
     kind = _column_type(source, column, tensor, rows)

@@ -42,8 +42,8 @@ def select_rows(source: Source, columns: Sequence[Column], rows: range | None, *
     values = ", ".join(["", *map(projection, columns)])
     side = columns[0].beside
     table, ids, rid = source.table.sql, source.map_table, "t.rowid"
-    if side is not None:  # a node's id is its rowid there; of edges it holds the rowids of their table
-        table, ids, rid = side.table, ids if side.of_edges else None, "t.id" if side.of_edges else rid
+    if side is not None:  # an id is its rowid there, or it holds the rowids of the type's own table
+        table, ids, rid = (side.table, ids, "t.id") if side.by_rowid else (side.table, None, rid)
     if rows is None:
         scans = []
         for i in range(passes):

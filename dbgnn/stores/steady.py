@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import duckdb
 import pyarrow as pa
@@ -27,11 +27,14 @@ from dbgnn.translated import translated
 if TYPE_CHECKING:
     from dbgnn.schema.encoded import SideTable
     from dbgnn.schema.model import Label
+    from dbgnn.schema.named_beside import NamedBeside
     from dbgnn.stores.binding import Binding
     from dbgnn.stores.source import Source
     from dbgnn.topology import EdgeIndex, Topology, VertexIndex
 
 _T = TypeVar("_T")
+
+_Side: TypeAlias = "SideTable | NamedBeside"
 
 #: How often a read begins again because rows moved; each time the index is brought up to date first.
 _ATTEMPTS = 20
@@ -49,7 +52,7 @@ class Steady:
         self._kinds: dict[str, pa.DataType] = {}
         self._held = threading.local()
         #: The stamp of the file with which side tables were seen to hold what their node tables do.
-        self._fresh: dict[SideTable, object] = {}
+        self._fresh: dict[_Side, object] = {}
 
     def read(
         self, label: Label, read: Callable[[Source], _T], topology: Topology | None = None, names: Sequence[str] = ()
@@ -139,7 +142,7 @@ class Steady:
             yield
 
     def _read(
-        self, label: Label, index: VertexIndex | EdgeIndex, read: Callable[[], _T], sides: tuple[SideTable, ...]
+        self, label: Label, index: VertexIndex | EdgeIndex, read: Callable[[], _T], sides: tuple[_Side, ...]
     ) -> tuple[bool, _T]:
         """Read; ``(False, …)`` where the table is not as it was indexed, or the index was built again."""
         db, graph = self._binding.db, self._binding.graph
@@ -196,7 +199,7 @@ def _part(topology: Topology, label: Label) -> VertexIndex | EdgeIndex:
     return topology.vertices[label] if isinstance(label, str) else topology.edges[label]
 
 
-def _sides(columns: Iterable[Column]) -> tuple[SideTable, ...]:
+def _sides(columns: Iterable[Column]) -> tuple[_Side, ...]:
     return tuple(dict.fromkeys(c.beside for c in columns if c.beside is not None))
 
 

@@ -327,7 +327,7 @@ def _write_beside(
         if before is not None:
             con.execute(f"CREATE TEMP TABLE {ROWS.partition('.')[2]} AS {rows.hashes(src)}")
             [(total, distinct)] = con.execute(f"SELECT count(*), count(DISTINCT src) FROM {ROWS}").fetchall()
-            before = before if total == distinct or before.of_edges else None
+            before = before if total == distinct or before.by_rowid else None
             but = None if before is None else before.table
         with closing(rows.parts(reader, fitted, bar, src=src, but=but)) as parts:
             _, count = stage(con, ((ids, hashes, to_arrow(made.name, values)) for ids, hashes, values in parts))

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError, near_misses
 from dbgnn.schema import TableName
 from dbgnn.schema.catalog import OWN_SCHEMA, current_database, folded
+from dbgnn.schema.paths import names_of_path
 from dbgnn.schema.render import shown
 from dbgnn.sql import quote
 from dbgnn.stores.tables import current_schema
-
-#: A name as SQL writes it; what needs no quotes here is more than in SQL: everything but points and double quotes.
-_NAME = r'"(?:[^"]|"")+"|[^".]+'
 
 #: Schemas in which users keep nothing.
 _NOT_OF_USERS = (OWN_SCHEMA, "information_schema", "pg_catalog")
@@ -28,13 +24,12 @@ def path_of(into: object) -> tuple[str, ...]:
     """
     if not isinstance(into, str) or not into:
         raise SchemaError(f"into={into!r} names no side table; it is 'table' or 'schema.table'.")
-    if not re.fullmatch(rf"(?:{_NAME})(?:\.(?:{_NAME}))*", into):
+    if (parts := names_of_path(into)) is None:
         raise SchemaError(
             f"into={into!r} cannot be read as 'table' or 'schema.table'. A name that holds points or double quotes is "
             f"quoted as in SQL: into={quote(into)!r}."
         )
-    parts: list[str] = re.findall(_NAME, into)
-    return tuple(part[1:-1].replace('""', '"') if part.startswith('"') else part for part in parts)
+    return parts
 
 
 def schemas(con: duckdb.DuckDBPyConnection) -> list[str]:

@@ -73,7 +73,7 @@ def write_side(
         table = own_table(con, str(made.side))
         rows = f"SELECT id, src, {VALUE} FROM {_STAGED}"
         if kept is not None:
-            same = " AND s.id = r.id" if kept.of_edges else ""
+            same = " AND s.id = r.id" if kept.by_rowid else ""
             rows += f" UNION ALL SELECT r.id, r.src, s.{VALUE} FROM {ROWS} AS r JOIN {kept.table} AS s ON s.src = r.src{same}"
         con.execute(f"CREATE TABLE {table} AS SELECT * FROM ({rows}) ORDER BY id ASC")
         made = replace(made, sql_type=(own_columns(con, str(made.side)) or {})[VALUE])

@@ -40,7 +40,7 @@ def check_writable(target: Target, con: duckdb.DuckDBPyConnection, kinds: Mappin
     if target.into is None:
         for name in kinds:
             if (column := target.source.columns.get(name)) is not None and column.beside is not None:
-                raise kept_beside(target.source, name)
+                raise kept_beside(target.source, column)
         _check_attributes(target, kinds)
         _check_types(target, con, target.source.table, {name: c.sql_type for name, c in target.source.columns.items()}, kinds)
         _check_place(target, con, kinds)
