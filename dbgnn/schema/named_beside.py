@@ -47,7 +47,7 @@ class NamedBeside:
     def table(self) -> str:
         """SQL of ``(id, value)``, for FROM: the rowid in the node table, and the column's value."""
         values = f"SELECT n.rowid AS id, s.{quote(self.name)} AS {VALUE}"
-        return f"({values} FROM {self.vertex.table.sql} AS n JOIN {self.side.sql} AS s ON {self._same})"
+        return f"({values} FROM {self.vertex.rows} AS n JOIN {self.side.sql} AS s ON {self._same})"
 
     @property
     def _same(self) -> str:
