@@ -17,13 +17,16 @@ class NumberedBatch(array):  # type: ignore[type-arg] # Python 3.11 has no array
     number: int
 
     @classmethod
-    def of(cls, indices: Iterable[int], epoch: int, number: int) -> NumberedBatch:
-        """Make one."""
-        given = list(indices)
-        try:
-            batch = cls("i", given)
-        except OverflowError:
-            batch = cls("q", given)
+    def of(cls, indices: Iterable[int] | Tensor, epoch: int, number: int) -> NumberedBatch:
+        """Make one, of any integers, or of a tensor int32 or int64 ``[n]``."""
+        if isinstance(indices, Tensor):
+            batch = cls("i" if indices.dtype == torch.int32 else "q", indices.numpy().tobytes())
+        else:
+            given = list(indices)
+            try:
+                batch = cls("i", given)
+            except OverflowError:
+                batch = cls("q", given)
         batch.epoch, batch.number = epoch, number
         return batch
 
