@@ -203,12 +203,12 @@ class Pipeline:
         hot = self._hot.rows(requests, served, found.topology, clock, begins=begins)
         reader = RowReader(self.store, found.topology, clock)
         cold: Cold = Join(reader)
-        if chosen.plan != "join" and not (begins and len(requests) == 1):
+        if chosen.plan != "join":
             if not chosen.prefetch:  # memory is short, and no other thread is making a mini-batch
                 self.buffers.clear()
             missed = {s: cold_ids(requests, s, hot.get(s.label)) for s in served}
             missed = {s: ids for s, ids in missed.items() if any(map(len, ids))}
-            if chosen.plan == "shared":
+            if chosen.plan == "shared" or (begins and len(requests) == 1):  # before the next is sampled, which needs the disk
                 cold = Shared(reader, self.buffers, missed)
             else:
                 cold = Spooled(reader, missed, temp_folder(self.store))
