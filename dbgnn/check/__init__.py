@@ -29,7 +29,7 @@ from dbgnn.check.whole_index import check_index
 from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.progress import Bar
 from dbgnn.schema import columns, written
-from dbgnn.schema.catalog import DECLARE_AGAIN, key_columns
+from dbgnn.schema.catalog import DECLARE_AGAIN, ROWID, key_columns
 from dbgnn.schema.encoded import SideTable, beside_rows, encoded
 from dbgnn.schema.keys import check_reference, table_key_types, vertex_key_types
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable, shown_type
@@ -119,7 +119,7 @@ class _Checker:
         """Return the table of an element; raise :class:`SchemaError` where it is not what the graph takes it for."""
         types = self.types[element.table] = columns(self.con, element.table)
         keys = element.key if isinstance(element, VertexTable) else (*element.source_key, *element.destination_key)
-        if gone := [name for name in keys if name not in types]:
+        if gone := [name for name in keys if name not in types and name != ROWID]:
             raise UnknownNameError(
                 f"Table {str(element.table)!r} has no column {gone[0]!r} any more, which the graph uses as a key"
                 f"{near_misses(gone[0], types)}. {DECLARE_AGAIN}"

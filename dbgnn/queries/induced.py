@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -120,9 +120,9 @@ def _node_query(
         query = f"SELECT coalesce(bool_and(k >= p), true) FROM (SELECT k, lag(k) OVER () AS p FROM ({row}))"
         with query_errors(f"nodes {vertex.label!r}", row):
             order = "" if con.execute(query).fetchall()[0][0] else order
-    text = f"SELECT *{mask} FROM {table}{condition}{order}"
+    text = f"SELECT {_all_of(vertex.key)}{mask} FROM {table}{condition}{order}"
     if sides:
-        text = beside_rows(f"SELECT *{mask} FROM {table}{condition}", sides)
+        text = beside_rows(f"SELECT {_all_of(vertex.key)}{mask} FROM {table}{condition}", sides)
     return NodeQuery(vertex.label, text, vertex.key, served, filtered=bool(condition), asked=asked, attach=keys, attrs=attrs)
 
 
@@ -153,12 +153,18 @@ def _edge_query(
     there = [f"{name} IS NOT NULL" for name in map(quote_all, [[c] for c in definition.optional_columns(edge)])]
     condition = _condition(edge, where, chosen, there)
     order = "" if chosen is None else " ORDER BY rowid ASC"  # a semi-join does not keep the order
-    text = f"SELECT *, rowid AS {quote(ROWID)} FROM {full_name(con, edge.table)}{condition}"
+    columns = _all_of((*edge.source_key, *edge.destination_key))
+    text = f"SELECT {columns}, rowid AS {quote(ROWID)} FROM {full_name(con, edge.table)}{condition}"
     sides = _sides(con, definition, edge, served)
     text = beside_rows(text, sides, ROWID) if sides else f"{text}{order}"
     return EdgeQuery(
         edge.edge_type, text, edge.source_key, edge.destination_key, served, rowid=ROWID, attrs=_renamed(con, edge)
     )
+
+
+def _all_of(keys: Iterable[str]) -> str:
+    """Return what to select of a table whose keys are these: a rowid, which can be one, is none of ``*``."""
+    return "*, rowid" if "rowid" in keys else "*"
 
 
 def full_name(con: duckdb.DuckDBPyConnection, table: TableName) -> str:

@@ -19,6 +19,9 @@ from dbgnn.sql import quote
 #: The schema in which dbgnn keeps what is its own.
 OWN_SCHEMA = "dbgnn"
 
+#: DuckDB's own number of a row, which can be a key where a table has none; no column of the catalog.
+ROWID, ROWID_TYPE = "rowid", "BIGINT"
+
 #: By table: the names of the columns of primary and foreign keys, folded, with what they are.
 KeyColumns: TypeAlias = Mapping[TableName, Mapping[str, str]]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import duckdb
 
-from dbgnn.schema.catalog import DECLARE_AGAIN, all_columns, columns, first_row, key_columns
+from dbgnn.schema.catalog import DECLARE_AGAIN, ROWID, ROWID_TYPE, all_columns, columns, first_row, key_columns
 from dbgnn.schema.encoded import encoded
 from dbgnn.schema.model import EdgeTable, EdgeType, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.no_edge import told, without_end
@@ -73,7 +73,9 @@ def _named(element: VertexTable | EdgeTable) -> str:
 
 def _gone(types: Types, graph: PropertyGraph) -> list[str]:
     keys = [(v.table, v.key) for v in graph.vertices] + [(e.table, (*e.source_key, *e.destination_key)) for e in graph.edges]
-    return list(dict.fromkeys(f"{table}.{name}" for table, names in keys for name in names if name not in types[table]))
+    return list(
+        dict.fromkeys(f"{table}.{name}" for table, names in keys for name in names if name not in {ROWID, *types[table]})
+    )
 
 
 def _instead(graph: PropertyGraph, element: VertexTable | EdgeTable) -> str | None:
@@ -98,7 +100,7 @@ def _count(con: duckdb.DuckDBPyConnection, element: VertexTable | EdgeTable) -> 
 
 
 def _typed(types: Mapping[str, str], names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {types.get(name, '(gone)')}" for name in names)
+    return ", ".join(f"{name} {types.get(name, ROWID_TYPE if name == ROWID else '(gone)')}" for name in names)
 
 
 def _ends(types: Mapping[str, str], graph: PropertyGraph, edge: EdgeTable) -> list[tuple[str, str]]:
@@ -113,7 +115,7 @@ def _ends(types: Mapping[str, str], graph: PropertyGraph, edge: EdgeTable) -> li
 
 def _no_edge(con: duckdb.DuckDBPyConnection, types: Types, graph: PropertyGraph, edge: EdgeTable) -> list[tuple[str, str]]:
     """Return the line that counts rows that are no edge since a foreign key is NULL; none where there are none."""
-    if any(name not in types[edge.table] for name in (*edge.source_key, *edge.destination_key)):
+    if any(name not in {ROWID, *types[edge.table]} for name in (*edge.source_key, *edge.destination_key)):
         return []  # the key columns that are gone are said below
     columns, count = without_end(con, graph, edge)
     return [("no edge", told(edge.table, columns, count))] if count else []

@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 
 from dbgnn.errors import SchemaError, StaleIndexError
-from dbgnn.schema.catalog import OWN_SCHEMA, create_own_schema, folded, has_own_table, own_columns, own_table
+from dbgnn.schema.catalog import OWN_SCHEMA, ROWID, ROWID_TYPE, create_own_schema, folded, has_own_table, own_columns, own_table
 from dbgnn.schema.model import EdgeTable, EdgeType, Label, PropertyGraph, TableName, VertexTable
 from dbgnn.sql import quote
 
@@ -196,6 +196,7 @@ def side_table(
     table: str, graph: PropertyGraph, element: VertexTable | EdgeTable, types: Mapping[str, str], column: EncodedColumn
 ) -> SideTable:
     """Return the side table of a column, by its quoted name."""
+    types = {ROWID: ROWID_TYPE, **types}
     there = column.keys == hashed_keys(element) and all(name in types for name in (*column.keys, *column.sources))
     return SideTable(
         table,
@@ -213,6 +214,7 @@ def side_table(
 def row_hash(element: VertexTable | EdgeTable, types: Mapping[str, str], sources: Iterable[str]) -> str:
     """Return the SQL of the hash of a row: of its key, and of the columns that are encoded; the table is `ROWS_MARK`."""
     # The outer hash matters: ``hash(a, b)`` is at heart an XOR.
+    types = {ROWID: ROWID_TYPE, **types}
     terms = (_hashed(name, types[name]) for name in dict.fromkeys((*hashed_keys(element), *sources)))
     return f"hash(hash({', '.join(terms)}))"
 

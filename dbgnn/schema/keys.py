@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import duckdb
 
 from dbgnn.errors import SchemaError, UnknownNameError
-from dbgnn.schema.catalog import DECLARE_AGAIN, columns, first_row
+from dbgnn.schema.catalog import DECLARE_AGAIN, ROWID, ROWID_TYPE, columns, first_row
 from dbgnn.schema.model import EdgeTable, PropertyGraph, TableName, VertexTable
 from dbgnn.schema.render import shown, shown_table
 from dbgnn.schema.types import comparable
@@ -68,6 +68,7 @@ def key_types(
         SchemaError: A column has a collation that DuckDB does not tell, since the rows are Arrow's or want values bound.
     """
     names = list(dict.fromkeys(names))
+    types = {ROWID: ROWID_TYPE, **types}
     text = [name for name in names if kind_of(types[name]) == "VARCHAR"]
     found = _collations(con, rows, text, params) if text else {}
     return tuple(types[n] + (f"{_COLLATE}{found[n]}" if found.get(n) else "") for n in names)
@@ -146,7 +147,7 @@ def key_names(part: VertexTable | EdgeTable) -> tuple[str, ...]:
 
 def check_key_columns(part: VertexTable | EdgeTable, known: Collection[str]) -> None:
     """Raise :class:`UnknownNameError` if a part's table, of which the columns are given, lacks one of its keys."""
-    if missing := [name for name in key_names(part) if name not in known]:
+    if missing := [name for name in key_names(part) if name not in known and name != ROWID]:
         raise UnknownNameError(
             f"The table {str(part.table)!r} has no column {missing[0]!r}, which the property graph uses as a key. "
             f"{DECLARE_AGAIN}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import duckdb
 
 from dbgnn.errors import SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.schema.catalog import (
+    ROWID,
     check_tables,
     columns,
     current_database,
@@ -125,6 +127,11 @@ class _Named:
             raise UnknownNameError(f"View {str(self.view.name)!r} has no column {name!r}" + near_misses(name, shown))
         return found
 
+    def key(self, con: duckdb.DuckDBPyConnection, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the columns of a key; ``rowid``, which is no column, can be one by itself."""
+        names = tuple(names)
+        return (ROWID,) if [folded(name) for name in names] == [ROWID] else tuple(self.column(con, name) for name in names)
+
 
 def _named(con: duckdb.DuckDBPyConnection, spec: VertexSpec | EdgeSpec) -> _Named:
     """Find the table, or the view of a table, that an entry names; its condition is checked, and run once."""
@@ -173,7 +180,7 @@ def _vertex(con: duckdb.DuckDBPyConnection, spec: VertexSpec) -> VertexTable:
     named = _named(con, spec)
     table = named.table
     if spec.key is not None:
-        key = tuple(named.column(con, name) for name in spec.key)
+        key = named.key(con, spec.key)
     else:
         found = primary_keys(con).get(table)
         if found is None or named.hidden.intersection(found):
@@ -194,8 +201,7 @@ def _vertex(con: duckdb.DuckDBPyConnection, spec: VertexSpec) -> VertexTable:
 
 def _edge(con: duckdb.DuckDBPyConnection, spec: EdgeSpec, vertices: dict[str, VertexTable]) -> EdgeTable:
     named = _named(con, spec)
-    for name in spec.key or ():
-        named.column(con, name)
+    named.key(con, spec.key or ())
     source, source_key = _end(con, named, spec.source, vertices, "SOURCE")
     destination, destination_key = _end(con, named, spec.destination, vertices, "DESTINATION")
     edge = EdgeTable(
@@ -228,9 +234,14 @@ def _end(
     if end.columns is None:
         own, theirs = _foreign_key(con, table, vertex, word)
     else:
-        own = tuple(named.column(con, name) for name in end.columns)
-        theirs = vertex.key if end.references is None else tuple(find_column(con, vertex.table, n) for n in end.references)
+        own = named.key(con, end.columns)
+        theirs = vertex.key if end.references is None else _Named(vertex.table, vertex.label).key(con, end.references)
     where = f"The edge table {str(table)!r}: {word} KEY ({', '.join(own)}) REFERENCES {end.vertex} ({', '.join(theirs)})"
+    if ROWID in (*own, *vertex.key) and (own != vertex.key or table != vertex.table):
+        raise SchemaError(
+            f"{where}: DuckDB gives rows other rowids, so that only edges of the same table can name its rows by rowid. Give "
+            f"{str(vertex.table)!r} a key, and name that: {_with_key(con, vertex.table)}"
+        )
     if set(theirs) != set(vertex.key):
         raise SchemaError(f"{where}: the KEY of {str(end.vertex)!r} is ({', '.join(vertex.key)}); refer to these columns.")
     if len(own) != len(theirs):
@@ -238,6 +249,13 @@ def _end(
     by_key = dict(zip(theirs, own, strict=True))
     check_reference(con, table, vertex, [by_key[key] for key in vertex.key], f"{where}: ")
     return vertex, tuple(by_key[key] for key in vertex.key)
+
+
+def _with_key(con: duckdb.DuckDBPyConnection, table: TableName) -> str:
+    """Return the statements that give a table a column of numbers to know its rows by."""
+    known = {folded(name) for name in columns(con, table)}
+    name = next(n for n in ("id", *(f"id_{i}" for i in range(2, len(known) + 3))) if n not in known)
+    return f"ALTER TABLE {shown_table(table)} ADD COLUMN {name} BIGINT; UPDATE {shown_table(table)} SET {name} = rowid"
 
 
 def _referred(con: duckdb.DuckDBPyConnection, ref: TableRef, vertices: dict[str, VertexTable], where: str) -> VertexTable:

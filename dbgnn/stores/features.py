@@ -20,6 +20,7 @@ from dbgnn import schema
 from dbgnn.arrow import as_tensor, dtype_of, from_tensor, sql_type
 from dbgnn.errors import DataError, RequestError, SchemaError, StaleIndexError, UnknownNameError
 from dbgnn.schema import Column, EdgeTable, PropertyGraph, TableName, VertexTable
+from dbgnn.schema.catalog import ROWID
 from dbgnn.schema.names import attribute_names, is_reserved
 from dbgnn.sql import quote
 from dbgnn.stores import tables
@@ -300,14 +301,13 @@ def _write(con: duckdb.DuckDBPyConnection, source: Source, name: str, kind: str,
     if bound is not None and retyped:
         raise SchemaError(
             f"Column {name!r} of table {str(source.table)!r} has type {column.sql_type if column else ''}, not "
-            f"{kind}, and the table has {bound}. "
-            "Remove the column with remove_tensor first."
+            f"{kind}, and the table has {bound}. Remove the column with remove_tensor first."
         )
     if not retyped and (bound is not None or tensor.dim() == 1) and not is_indexed(con, source, name):
-        if bound is not None and tensor.dim() > 1 and isinstance(source.element, EdgeTable):
+        if bound is not None and tensor.dim() > 1 and (isinstance(source.element, EdgeTable) or ROWID in source.keys):
             raise DataError(
-                f"Column {name!r} of edge table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays "
-                f"change, the ids of edges are their order, and the table cannot be written again because it has {bound}. Drop "
+                f"Column {name!r} of table {str(source.table)!r} cannot be written: DuckDB moves rows whose arrays change, the "
+                f"ids of {source.label!r} are their order, and the table cannot be written again because it has {bound}. Drop "
                 "that, or CREATE TABLE … AS."
             )
         if is_new:

@@ -9,6 +9,7 @@ import duckdb
 from dbgnn import schema
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.schema import TableName
+from dbgnn.schema.catalog import ROWID
 from dbgnn.schema.render import shown_table
 from dbgnn.sql import quote
 from dbgnn.stores import features, tables
@@ -105,6 +106,10 @@ def _check_place(target: Target, con: duckdb.DuckDBPyConnection, kinds: Mapping[
         raise DataError(
             f"{where}: DuckDB moves rows whose arrays change, the ids of edges are their order, and the table cannot be "
             f"written again in its order, because it has {bound}. {target.remedy}"
+        )
+    if ROWID in target.source.keys:
+        raise DataError(
+            f"{where}: DuckDB moves rows whose arrays change, and rowids are what they are known by. Give it a key."
         )
     if by := next((key for key in schema.foreign_keys(con) if key.target == table), None):
         raise DataError(

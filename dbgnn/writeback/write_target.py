@@ -14,7 +14,7 @@ import duckdb
 from dbgnn import schema
 from dbgnn.errors import ReadOnlyError, SchemaError, StaleIndexError, UnknownNameError
 from dbgnn.schema import TableName
-from dbgnn.schema.catalog import folded
+from dbgnn.schema.catalog import ROWID, folded
 from dbgnn.schema.keys import table_key_types
 from dbgnn.stores.binding import Binding
 from dbgnn.stores.source import Source
@@ -81,6 +81,11 @@ class Target:
             raise SchemaError(
                 f"into={str(side)!r} is a table of graph {graph.name!r}; a side table is one of its own. For columns of the "
                 f"table of {source.label!r} itself, leave into out."
+            )
+        if side is not None and ROWID in source.keys:
+            raise SchemaError(
+                f"The rows of {source.label!r} (table {str(source.table)!r}) are known by rowid, which DuckDB changes, so no "
+                "other table can be keyed by it. Leave into out, for columns of that table; or give it a key."
             )
         return Target(graph, topology, source, side, on_conflict, serve, remedy)
 
