@@ -139,7 +139,7 @@ def test_arrays_of_bound_edge_tables_are_refused_and_scalars_are_not(db: dbgnn.D
     edge_type = ("n", "e", "n")
     fs[edge_type, "w", None] = torch.tensor([5, 6])
     assert fs[edge_type, "w", None].tolist() == [5, 6]
-    with pytest.raises(dbgnn.DataError, match=r"edge table 'e' cannot be written.*NOT NULL"):
+    with pytest.raises(dbgnn.DataError, match=r"table 'e' cannot be written.*NOT NULL"):
         fs[edge_type, "v", None] = torch.zeros(2, 2)
     assert [a.attr_name for a in fs.edge_tensor_attrs()] == ["w"]
 
