@@ -18,6 +18,7 @@ from torch.utils.dlpack import from_dlpack
 
 from dbgnn.errors import DataError, SchemaError
 from dbgnn.schema import Column
+from dbgnn.schema.key_values import python_values
 from dbgnn.schema.packed import BY_ROW, HALVES, SCALE, layout, packed_type
 
 _PLAIN: dict[str, torch.dtype] = {
@@ -119,6 +120,16 @@ def to_tensor(array: pa.Array | pa.ChunkedArray, column: Column, *, fill: float 
     if len(parts) == 1:
         return parts[0]
     return torch.cat(parts) if parts else torch.empty((0, *column.shape), dtype=dtype_of(column))
+
+
+def is_number(column: Column) -> bool:
+    """Whether the values of a key are numbers, which are a tensor: neither times nor of an ENUM."""
+    return column.reason is None and not column.unit
+
+
+def key_values(values: pa.ChunkedArray, column: Column) -> Any:
+    """Return a carried key column as a tensor, or where it is none, as a list of Python values, of which NULL is None."""
+    return to_tensor(values, column) if is_number(column) else python_values(values, column.sql_type)
 
 
 def scatter_(out: Tensor, pos: Tensor, array: pa.Array, column: Column, *, fill: float | None = None) -> Tensor | None:

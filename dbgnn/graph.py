@@ -43,7 +43,7 @@ class Graph(IndexedGraph, Shown):
         columns: Mapping[Any, Sequence[str]] | None = None,
         seeds: Any = None,
         hops: int = 0,
-        keys: bool | None = None,
+        keys: Mapping[Any, Any] | bool | None = None,
         encoders: Any = None,
         fit: Mapping[Any, str] | None = None,
         splits: Mapping[Any, Any] | None = None,
@@ -70,7 +70,9 @@ class Graph(IndexedGraph, Shown):
                 in at most ``hops`` steps along the edges, and the edges among them. The bool attribute ``seed_mask`` marks
                 the seeds.
             hops: How many steps.
-            keys: Attach the key columns as attributes of their names, as PyG sees them; None: where they are not the positions.
+            keys: Attach the key columns as attributes of their names, as PyG sees them; of edges the primary keys of their
+                tables. None: those of nodes, where they are not the positions. Or by node or edge type,
+                ``{"pays": "tx_id"}``: True, a column or several. Numbers are tensors, others lists.
             encoders: See :func:`dbgnn.query_to_heterodata`, as for all that follow.
             fit: Conditions on the rows that encoders are fitted on.
             splits: What becomes ``train_mask`` and the like.

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch_geometric.data import Data, EdgeAttr, HeteroData
 from torch_geometric.sampler.base import SamplerOutput
 
+from dbgnn.loader.batch_keys import BatchKeys, add_keys, read_keys
 from dbgnn.loader.relative_times import add_relative_times, relative_times
 from dbgnn.schema.model import Label
 from dbgnn.stores.sampled_edges import forget
@@ -26,14 +27,16 @@ Features = Mapping[Label, Mapping[str, Tensor]]
 _FETCHED = "_dbgnn_features"
 
 
-def attach(out: Any, features: Features) -> None:
-    """Send features along with the output that they belong to."""
-    vars(out)[_FETCHED] = features
+def attach(out: Any, features: Features, keys: BatchKeys) -> None:
+    """Send features and keys along with the output that they belong to."""
+    vars(out)[_FETCHED] = features, keys
 
 
 def assemble(loader: SampledLoader, out: Any) -> Data | HeteroData:
     """Return the mini-batch of a sampler's output: its features are those attached, or else fetched now."""
-    features: Features | None = vars(out).pop(_FETCHED, None)
+    features, keys = vars(out).pop(_FETCHED, (None, None))
+    if keys is None:
+        keys = read_keys(loader.data[0], loader.key_columns, out)
     relative = relative_times(loader, out)
     store: Any = _NodeStore(loader.data[0]) if features is None else _Attached(loader.data[0], features)
     # What PyG's function reads of a loader. It would transform before the edge features are there.
@@ -55,6 +58,7 @@ def assemble(loader: SampledLoader, out: Any) -> Data | HeteroData:
         place = batch if isinstance(out, SamplerOutput) else batch[attr.group_name]
         place[attr.attr_name] = tensor
     add_relative_times(batch, relative)
+    add_keys(batch, keys)
     loader.seeds.finish(batch)
     return batch
 

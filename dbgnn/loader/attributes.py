@@ -13,6 +13,7 @@ from weakref import WeakSet
 from torch.utils.data import DataLoader
 
 from dbgnn.errors import RequestError, UnknownNameError, near_misses
+from dbgnn.loader.batch_keys import KeysAsked
 from dbgnn.sampling.settings import NAMES as OF_SAMPLERS
 from dbgnn.sampling.settings import Settable
 
@@ -29,7 +30,7 @@ FREE = ("transform", "custom_cls", "filter_per_worker", "worker_init_fn", "loade
 FIXED = (
     "data input_data directed dataset batch_size shuffle sampler batch_sampler drop_last "
     "generator num_workers persistent_workers prefetch_factor timeout multiprocessing_context pin_memory_device in_order "
-    "collate_fn"
+    "collate_fn keys key_columns"
 ).split()
 
 #: Attributes of a loader, and of torch's, that are nobody else's; every other private one is a derived class's.
@@ -71,6 +72,9 @@ class Attributes(DataLoader[Any]):
     """A loader whose attributes take effect from the next epoch on, or cannot be set."""
 
     neighbor_sampler: BaseSampler
+
+    #: The columns of keys that come along, by type.
+    key_columns: KeysAsked
 
     #: The copies that epochs run on.
     _epochs: WeakSet[Any]

@@ -57,7 +57,7 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
             :class:`dbgnn.NeighborLoader`.
         input_id: The ``input_id`` of the links, a tensor; default: of a mask the edge ids, otherwise the position.
         seed: The seed of the sample and of the negatives.
-        super_batch, prefetch, plan, cache_bytes: As of :class:`dbgnn.NeighborLoader`.
+        super_batch, prefetch, plan, cache_bytes, keys: As of :class:`dbgnn.NeighborLoader`.
         **kwargs: Arguments of ``torch.utils.data.DataLoader``, such as ``batch_size``, ``shuffle``, ``num_workers``.
 
     Raises:
@@ -106,6 +106,7 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
         prefetch: int | str = "auto",
         plan: str = "auto",
         cache_bytes: int | str = "auto",
+        keys: Any = None,
         mode: str | Mode | None = None,
         time_window: Any = None,
         where: Mapping[Any, Any] | None = None,
@@ -157,6 +158,7 @@ class LinkNeighborLoader(SampledLoader, LinkLoader):
             prefetch=prefetch,
             plan=plan,
             cache_bytes=cache_bytes,
+            keys=keys,
         )
         if type(self).__init__ is LinkNeighborLoader.__init__:
             forget_constructor(self)

@@ -63,6 +63,9 @@ class NeighborLoader(SampledLoader, NodeLoader):
             written to a temporary file mini-batch by mini-batch: for features larger than memory), or ``"auto"``.
         cache_bytes: Bytes of features kept in memory, of the rows that are read most: ``"auto"``, a number, or text such as
             ``"2GB"``. As many as all features take, and every row is read once.
+        keys: The user's own keys come along, by ``n_id`` and ``e_id``, as attributes of the columns' names: True (of all nodes,
+            and of edges the primary keys of their tables), or by node or edge type, ``{"pays": "tx_id"}``: True, a column or
+            several. Numbers are tensors, others lists. One more statement per type and mini-batch.
         **kwargs: Arguments of ``torch.utils.data.DataLoader``, such as ``batch_size``, ``shuffle``, ``num_workers``. Where no
             other process can open the database, threads do the work of workers: the same mini-batches.
 
@@ -109,6 +112,7 @@ class NeighborLoader(SampledLoader, NodeLoader):
         prefetch: int | str = "auto",
         plan: str = "auto",
         cache_bytes: int | str = "auto",
+        keys: Any = None,
         mode: str | Mode | None = None,
         time_window: Any = None,
         where: Mapping[Any, Any] | None = None,
@@ -159,6 +163,7 @@ class NeighborLoader(SampledLoader, NodeLoader):
             prefetch=prefetch,
             plan=plan,
             cache_bytes=cache_bytes,
+            keys=keys,
         )
         if type(self).__init__ is NeighborLoader.__init__:
             forget_constructor(self)

@@ -39,3 +39,4 @@ class LoaderOptions(TypedDict):
     prefetch: int | str
     plan: str
     cache_bytes: int | str
+    keys: Any

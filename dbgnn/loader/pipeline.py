@@ -22,6 +22,7 @@ from dbgnn.clock import Clock
 from dbgnn.errors import RequestError
 from dbgnn.loader.ahead import Ahead
 from dbgnn.loader.assembly import attach
+from dbgnn.loader.batch_keys import KeysAsked, read_keys
 from dbgnn.loader.seeds.kind import Seeds, spread
 from dbgnn.plans.buffers import Buffers
 from dbgnn.plans.fetched import Cold, Fetched, Join, Request, RowReader, Shared, Taken, cold_ids
@@ -83,6 +84,7 @@ class Pipeline:
         asked: What the user decided about the plan.
         pin_memory: Features go to page-locked memory.
         transform_output: The loader's ``transform_sampler_output``.
+        keys: The columns of keys that come along.
     """
 
     def __init__(
@@ -94,9 +96,10 @@ class Pipeline:
         *,
         pin_memory: bool = False,
         transform_output: Callable[[Any], Any] | None = None,
+        keys: KeysAsked | None = None,
     ) -> None:
         self.store, self.sampler, self.seeds = store, sampler, seeds
-        self.asked, self.transform_output = asked, transform_output
+        self.asked, self.transform_output, self.keys = asked, transform_output, keys or {}
         self.pinned = pin_memory and torch.cuda.is_available()
         self.buffers = Buffers(pinned=self.pinned)
         self._plan: Plan | None = None
@@ -245,7 +248,7 @@ class Pipeline:
                         batch.taken = found.fetched.take(number, batch.clock)
                         with batch.clock("relabelling"):
                             self._finish(batch)
-                        attach(batch.out, batch.taken.tensors)
+                        attach(batch.out, batch.taken.tensors, read_keys(self.store, self.keys, batch.out, found.topology))
                         batch.taken.tensors = {}
                         yield batch
                 finally:

@@ -21,6 +21,7 @@ from dbgnn.errors import DbgnnError, RequestError
 from dbgnn.indexed_graph import IndexedGraph
 from dbgnn.loader.assembly import assemble
 from dbgnn.loader.attributes import FREE, JUDGED, Attributes, of_dbgnn
+from dbgnn.loader.batch_keys import keys_identity, loader_keys
 from dbgnn.loader.explain import explain, explained_lists
 from dbgnn.loader.given_sampler import check_sampler, check_unused
 from dbgnn.loader.options import LoaderOptions, SamplerOptions
@@ -52,7 +53,7 @@ class SampledLoader(Listed, Attributes):
     transform_sampler_output: Callable[[Any], Any] | None
     custom_cls: Any
 
-    _internal = frozenset({"has_edge_features", "identity", "seeds"})
+    _internal = frozenset({"has_edge_features", "identity", "key_columns", "seeds"})
 
     @classmethod
     def _sampler_of(
@@ -100,6 +101,7 @@ class SampledLoader(Listed, Attributes):
         self.filter_per_worker = options["filter_per_worker"] is not False
         self._seeds = seeds
         self.input_data = seeds.input_data
+        self.key_columns = loader_keys(stores[0], options["keys"])
         self._has_edge_attrs = bool(stores[0].edge_tensor_attrs())
         self._begin_torch(SeedDataset(len(seeds)), kwargs)
         self._stats = LoaderStats()
@@ -178,6 +180,7 @@ class SampledLoader(Listed, Attributes):
                     self._asked,
                     pin_memory=self.pin_memory,
                     transform_output=self.transform_sampler_output,
+                    keys=self.key_columns,
                 ),
             )
         return self._made[1]
@@ -244,8 +247,7 @@ class SampledLoader(Listed, Attributes):
     def _run(self, batches: Iterable[NumberedBatch], *, transform: bool) -> Generator[Any]:
         """Yield the mini-batches of given batches of seeds, with or without ``transform``."""
         ready = self._pipeline.run(batches, *self._sizes())
-        end = time.perf_counter()
-        read = bytes_read()
+        end, read = time.perf_counter(), bytes_read()
         try:
             while True:
                 begun = time.perf_counter()
@@ -307,12 +309,11 @@ class SampledLoader(Listed, Attributes):
         own = {
             "graph": store.graph.name,
             "homogeneous": store.homogeneous,
-            "batch_size": self.batch_size,
-            "drop_last": self.drop_last,
             "sampler": [type(s).__name__ for s in (self.sampler, self.batch_sampler)],
             "transform_sampler_output": getattr(transform, "__qualname__", type(transform).__qualname__) if transform else None,
         }
-        return own | self._seeds.identity() | sampler.identity()
+        own |= {"batch_size": self.batch_size, "drop_last": self.drop_last}
+        return own | keys_identity(self.key_columns) | self._seeds.identity() | sampler.identity()
 
     # -- what it does ----------------------------------------------------------------------------------
 

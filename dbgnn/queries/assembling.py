@@ -16,13 +16,15 @@ import torch
 from torch import Tensor
 from torch_geometric.data import HeteroData
 
+from dbgnn.arrow import key_values
 from dbgnn.encoders import Encoders, FittedEncoder
 from dbgnn.encoders.nulls import NullValueError
 from dbgnn.errors import DataError, SchemaError, SqlError, UnknownNameError, near_misses
 from dbgnn.queries.dangling import beside_conditions, dangling_error, num_dangling
+from dbgnn.queries.kept import Kept
 from dbgnn.queries.node_keys import NodeKeys
 from dbgnn.queries.pairs import EdgeSplit, check_pairs, reverse_types
-from dbgnn.queries.query_columns import allowed, attribute, key_values, query_name, row_bytes, tensor_column
+from dbgnn.queries.query_columns import allowed, attribute, query_name, row_bytes, tensor_column
 from dbgnn.queries.query_model import EdgeQuery, NodeQuery, Options
 from dbgnn.queries.read_only import Params, check_query, columns_named, described, names_bound, query_errors
 from dbgnn.queries.reverse import add_reverse
@@ -283,7 +285,8 @@ class Reader:
         for name in types if served is None else served:
             if name not in used and (folded(name) not in in_split or tensor_type(name, types[name]).reason is None):
                 sinks.append(Values(tensor_column(name, types[name], where), attribute(query, name)))
-        return sinks
+        named = [c for c in query.also if c.name not in (served or ()) or c.name in used]
+        return [*sinks, *(Kept(c, attribute(query, c.name)) for c in named)]
 
     def _fitted(
         self, label: Label, text: str, params: Params, types: Mapping[str, str], where: str

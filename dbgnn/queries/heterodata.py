@@ -153,7 +153,7 @@ def to_heterodata(
     columns: Mapping[Any, Sequence[str]] | None = None,
     seeds: Any = None,
     hops: int = 0,
-    keys: bool | None = None,
+    keys: Mapping[Any, Any] | bool | None = None,
     **options: Any,
 ) -> HeteroData:
     """Return the subgraph of a property graph; documented at :meth:`dbgnn.Graph.to_heterodata`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -24,6 +25,7 @@ from dbgnn.schema import (
     served_columns,
     tensor_columns,
 )
+from dbgnn.schema.asked_keys import asked_keys
 from dbgnn.schema.catalog import current_database
 from dbgnn.schema.encoded import SideTable, beside_rows
 from dbgnn.schema.keys import compared, same, vertex_key_types
@@ -68,7 +70,7 @@ def queries_of(
     selected: Mapping[Any, Sequence[str]] | None = None,
     chosen: Chosen | None = None,
     seeds: Mapping[str, str] | None = None,
-    keys: bool | None = None,
+    keys: Mapping[Any, Any] | bool | None = None,
 ) -> tuple[list[NodeQuery], list[EdgeQuery]]:
     """Return the queries of a subgraph: nodes in the order of their keys, edges in that of their table.
 
@@ -79,7 +81,7 @@ def queries_of(
         selected: By type, the columns to serve, by the names that PyG sees; types not named serve what a loader fetches.
         chosen: If given, only these types, and of them only these rows.
         seeds: Per node type, a query of the rowids that `SEED_MASK` marks.
-        keys: Attach the keys; None: where they are not the positions.
+        keys: Attach the keys; None: those of nodes where they are not the positions; or by type, see `asked_keys`.
 
     Raises:
         SchemaError: A column whose name PyG reserves would be served, and was not asked for by its other name.
@@ -91,8 +93,10 @@ def queries_of(
     served = {v.label: _served(con, definition, v, named.get(v.label)) for v in vertices}
     kept = {e.edge_type: _served(con, definition, e, named.get(e.edge_type)) for e in edges}
     refuse_unasked(con, definition, named, IN_MEMORY, only=[*served, *kept])
-    nodes = [_node_query(con, definition, v, where, served[v.label], chosen, seeds, keys) for v in vertices]
-    return nodes, [_edge_query(con, definition, e, where, kept[e.edge_type], chosen) for e in edges]
+    asked, attach = asked_keys(con, definition, keys), keys if keys is None or isinstance(keys, bool) else None
+    nodes = [_node_query(con, definition, v, where, served[v.label], chosen, seeds, attach) for v in vertices]
+    of_edges = [_edge_query(con, definition, e, where, kept[e.edge_type], chosen) for e in edges]
+    return [replace(q, also=asked.get(q.label, ())) for q in nodes], [replace(q, also=asked.get(q.label, ())) for q in of_edges]
 
 
 def _node_query(

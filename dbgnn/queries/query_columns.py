@@ -1,17 +1,12 @@
-"""What a column of a query becomes: an attribute of which name, and a tensor, or a list of keys."""
+"""What a column of a query becomes: an attribute of which name, and a tensor."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
-import pyarrow as pa
-
-from dbgnn.arrow import to_tensor
 from dbgnn.errors import SchemaError
 from dbgnn.queries.query_model import EdgeQuery, NodeQuery
 from dbgnn.schema import Column, encoder_for
-from dbgnn.schema.key_values import python_values
 from dbgnn.schema.names import is_read
 from dbgnn.schema.types import tensor_type
 from dbgnn.sql import quote
@@ -54,13 +49,6 @@ def tensor_column(name: str, sql_type: str, where: str) -> Column:
             f"Column {name!r} of {where} has type {sql_type}, which is no tensor: {column.reason}. Leave it out{encoded}."
         )
     return column
-
-
-def key_values(values: pa.ChunkedArray, column: Column) -> Any:
-    """Return a key column as a tensor, or where it is none, as a list of Python values."""
-    if column.reason is None and not column.unit:
-        return to_tensor(values, column)
-    return python_values(values, column.sql_type)
 
 
 def row_bytes(column: Column) -> int:

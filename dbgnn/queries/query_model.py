@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dbgnn.schema import EdgeType
+from dbgnn.schema import Column, EdgeType
 from dbgnn.schema.model import Label
 
 
@@ -23,6 +23,7 @@ class NodeQuery:
         asked: The caller left them out; else the graph's own conditions alone did.
         attach: Attach keys as attributes; None: unless they equal the positions, of all nodes.
         attrs: The attribute that a column becomes, where it is of another name.
+        also: Columns that become attributes as they are: tensors of numbers, or lists.
     """
 
     label: str
@@ -33,6 +34,7 @@ class NodeQuery:
     asked: bool = True
     attach: bool | None = True
     attrs: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Column, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class EdgeQuery:
         served: The columns that become attributes; None: all but the keys.
         rowid: The column whose order the rows have, so that they may be filtered by several threads; None: there is none.
         attrs: The attribute that a column becomes, where it is of another name.
+        also: Columns that become attributes as they are: tensors of numbers, or lists.
     """
 
     edge_type: EdgeType
@@ -56,6 +59,7 @@ class EdgeQuery:
     served: tuple[str, ...] | None = None
     rowid: str | None = None
     attrs: Mapping[str, str] = field(default_factory=dict)
+    also: tuple[Column, ...] = ()
 
     @property
     def label(self) -> EdgeType:

@@ -316,6 +316,8 @@ def _ordered(made: dict[str, Any], order: np.ndarray[Any, Any]) -> dict[str, Any
             out[name] = value[:, torch.from_numpy(order)]
         elif isinstance(value, pa.Table):
             out[name] = value.take(pa.array(order))
+        elif isinstance(value, list):
+            out[name] = [value[i] for i in order]
         elif isinstance(value, Tensor):
             out[name] = value[torch.from_numpy(order)]
         else:  # a TensorFrame

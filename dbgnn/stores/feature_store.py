@@ -23,7 +23,7 @@ from dbgnn.schema.model import Label
 from dbgnn.stores import features, key_lookup
 from dbgnn.stores.binding import Binding
 from dbgnn.stores.gather import gather, gather_into, raise_nulls, rowids
-from dbgnn.stores.request import Ids64, Rows, rows_of
+from dbgnn.stores.request import Ids64, Rows, by_position, rows_of
 from dbgnn.stores.source import Source
 from dbgnn.stores.steady import Steady
 from dbgnn.stores.tensor_attr import NODE_ID, DuckDBTensorAttr, ListedEdgeAttr, attr_name, column_name
@@ -59,8 +59,8 @@ class DuckDBFeatureStore(Listed, FeatureStore):
     """
 
     _internal = frozenset(
-        "edge_tensor_attrs fills group_name label node_tensor_attrs read_into reading renamed rowids served serves_with "
-        "tensor_attr".split()
+        "columns_at edge_tensor_attrs fills group_name label node_tensor_attrs read_into reading renamed rowids served "
+        "serves_with tensor_attr".split()
     )
 
     def __init__(self, binding: Binding) -> None:
@@ -157,10 +157,15 @@ class DuckDBFeatureStore(Listed, FeatureStore):
                 return sorted_distinct(torch.cat(list(found.values())).numpy()) if found else np.empty(0, dtype=np.int64)
             # Nobody asks for the ids but when the error is raised.
             if found:
-                raise_nulls(db, self._binding.whole(source), found, lambda: _by_position(ids, pos))
+                raise_nulls(db, self._binding.whole(source), found, lambda: by_position(ids, pos))
             return np.empty(0, dtype=np.int64)
 
         return self._steady.read_of(topology, label, columns, read)
+
+    def columns_at(self, label: Label, columns: Sequence[Column], ids: Ids64, topology: Topology) -> list[Any]:
+        """Return columns of rows, by ids of an index, as they are: tensors of numbers, and lists of Python values."""
+        read = partial(key_lookup.columns_of, self._binding.db, columns=columns, rows=Rows(ids))
+        return self._steady.read_of(topology, label, columns, lambda source, _: read(source))
 
     def reading(self, topology: Topology, labels: Sequence[Label]) -> AbstractContextManager[None]:
         """Within, this thread's :meth:`read_into` of these types, each named once, looks only once whether rows moved."""
@@ -381,15 +386,6 @@ class DuckDBFeatureStore(Listed, FeatureStore):
 
 def _is_node_id(source: Source, name: str) -> bool:
     return name == NODE_ID and isinstance(source.label, str)
-
-
-def _by_position(ids: Ids64, pos: Ids64 | None) -> Ids64:
-    """Return the id at every position, 0 where there is none."""
-    if pos is None:
-        return ids
-    out = np.zeros(int(pos.max()) + 1, dtype=np.int64)
-    out[pos] = ids
-    return out
 
 
 def _rebuild(binding: Binding, fills: dict[Label, dict[str, float]]) -> DuckDBFeatureStore:

@@ -11,8 +11,10 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from dbgnn.errors import RequestError, SqlError
+from dbgnn.arrow import is_number, key_values
+from dbgnn.errors import DataError, RequestError, SqlError
 from dbgnn.parse_tree import short
+from dbgnn.schema import Column
 from dbgnn.schema.key_values import ARRAYS, given_keys, python_values
 from dbgnn.schema.keys import key_types, kind_of
 from dbgnn.sql import check_filter, first_line
@@ -42,13 +44,34 @@ def keys_of(db: OpenDatabase, source: Source, rows: Rows) -> Any:
         Python values (``str``, ``uuid.UUID``, ``datetime.date`` …); for a composite key, and for edges, a list of tuples.
     """
     types = _key_types(db, source)
-    table = db.arrow(select_keys(source, types), **{REQUEST: request_table(rows.array())})
-    if len(table) != len(rows):
-        raise damaged(source.index, f"of {len(rows):,} ids, {len(table):,} lead to a row")
+    table = _by_id(db, source, source.keys, types, rows)
     if len(types) == 1 and kind_of(types[0]) in ARRAYS:
         return np.array(table.column(0).to_numpy())
     columns = [python_values(column, kind) for column, kind in zip(table.columns, types, strict=True)]
     return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+
+
+def columns_of(db: OpenDatabase, source: Source, columns: Sequence[Column], rows: Rows) -> list[Any]:
+    """Return columns of ``rows`` as they are, in their order: tensors of numbers, and lists of Python values.
+
+    Raises:
+        DataError: A number is NULL.
+    """
+    table = _by_id(db, source, [c.name for c in columns], [c.sql_type for c in columns], rows)
+    for column, values in zip(columns, table.columns, strict=True):
+        if values.null_count and is_number(column):
+            raise DataError(
+                f"Column {column.name!r} of table {str(source.table)!r} is NULL in {values.null_count:,} of the {len(rows):,} "
+                "rows asked for, and keys= makes a tensor of its numbers. Fill it with SQL, or name another column."
+            )
+    return [key_values(values, column) for column, values in zip(columns, table.columns, strict=True)]
+
+
+def _by_id(db: OpenDatabase, source: Source, names: Sequence[str], types: Sequence[str], rows: Rows) -> pa.Table:
+    table = db.arrow(select_keys(source, names, types), **{REQUEST: request_table(rows.array())})
+    if len(table) != len(rows):
+        raise damaged(source.index, f"of {len(rows):,} ids, {len(table):,} lead to a row")
+    return table
 
 
 def _key_types(db: OpenDatabase, source: Source) -> tuple[str, ...]:

@@ -49,6 +49,15 @@ class Rows:
         return self.covers(num_rows) or (len(self.ids) >= num_rows and len(sorted_distinct(self.array())) == num_rows)
 
 
+def by_position(ids: Ids64, pos: Ids64 | None) -> Ids64:
+    """Return the id at every position, 0 where there is none."""
+    if pos is None:
+        return ids
+    out = np.zeros(int(pos.max()) + 1, dtype=np.int64)
+    out[pos] = ids
+    return out
+
+
 def rows_of(index: Any, num_rows: int, group: object) -> Rows:
     """Return the rows that ``index`` names among ``num_rows``.
 

@@ -80,9 +80,9 @@ def request_table(ids: Ids64, pos: Ids64 | None = None) -> pa.Table:
     return pa.table({"id": ids, "pos": np.arange(len(ids)) if pos is None else pos})
 
 
-def select_keys(source: Source, types: Sequence[str]) -> str:
-    """Return a query of ``(key columns…)``, carried, for the registered table `REQUEST`, in its order."""
-    keys = ", ".join(carried(f"t.{quote(name)}", kind) for name, kind in zip(source.keys, types, strict=True))
+def select_keys(source: Source, names: Sequence[str], types: Sequence[str]) -> str:
+    """Return a query of columns of these types, carried, for the registered table `REQUEST`, in its order."""
+    keys = ", ".join(carried(f"t.{quote(name)}", kind) for name, kind in zip(names, types, strict=True))
     table = source.table.sql
     if source.map_table is None:
         return f"SELECT {keys} FROM {REQUEST} AS r JOIN {table} AS t ON t.rowid = r.id ORDER BY r.pos ASC"

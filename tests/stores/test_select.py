@@ -58,7 +58,7 @@ def test_rows_of_a_range() -> None:
 
 
 def test_keys_and_ids() -> None:
-    assert select_keys(IDENTITY, ["BIGINT"]) == (
+    assert select_keys(IDENTITY, ["id"], ["BIGINT"]) == (
         'SELECT t."id" FROM dbgnn_request AS r JOIN "main"."paper" AS t ON t.rowid = r.id ORDER BY r.pos ASC'
     )
     assert flat(select_ids(MAPPED, ["BIGINT"])) == (
