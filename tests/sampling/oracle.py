@@ -23,6 +23,12 @@ def mix(x: int) -> int:
     return x
 
 
+def mix_well(x: int) -> int:
+    """The same with all bits good."""
+    x = mix(mix(x))
+    return x ^ (x >> 16)
+
+
 def below(word: int, bound: int) -> int:
     """One of 0 … bound - 1 for 32 random bits; all equally likely, since words that would favour some are drawn again."""
     attempt, again = 0, word
@@ -75,9 +81,9 @@ def heavy(weights: Sequence[int], k: int, key: int, *, replace: bool) -> list[in
 
     def draw(i: int, among: Sequence[int], running: Sequence[int]) -> int:
         bound, attempt = running[-1], 0
-        words = mix(key ^ (2 * i)), mix(key ^ (2 * i + 1))
+        words = mix_well(key ^ (2 * i)), mix_well(key ^ (2 * i + 1))
         while True:
-            high, low = words if attempt == 0 else (mix(word ^ attempt) for word in words)
+            high, low = words if attempt == 0 else (mix_well(word ^ attempt) for word in words)
             number = ((high & (2**30 - 1)) << 32) | low
             if number < 2**62 - 2**62 % bound:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ KEYS = np.random.default_rng(1).integers(0, 1 << 32, 40_000, dtype=np.uint32)
 
 
 def bits(key: int, draw: int, attempt: int) -> int:
-    high, low = (oracle.mix(key ^ (2 * draw + word)) for word in (0, 1))
+    high, low = (oracle.mix_well(key ^ (2 * draw + word)) for word in (0, 1))
     if attempt:
-        high, low = oracle.mix(high ^ attempt), oracle.mix(low ^ attempt)
+        high, low = oracle.mix_well(high ^ attempt), oracle.mix_well(low ^ attempt)
     return ((high & (2**30 - 1)) << 32) | low
 
 
@@ -37,6 +38,19 @@ def test_bits_that_would_favour_some_are_drawn_again() -> None:
             again += int(first[at]) != passed[0]
             assert found[draw - 3, at] == passed[0] % bound
     assert again > 2
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 10, 16, 64])
+def test_draws_of_one_node_do_not_depend_on_each_other(count: int) -> None:
+    """Pairs from lists of equal weights, kept as totals of 46 bits; lengths that are powers of two show single bits."""
+    keys, shift = np.random.default_rng(2).integers(0, 1 << 32, 400_000, dtype=np.uint32), 46 - count.bit_length()
+    numbers = numbers_below(np.full(len(keys), count << shift, dtype=np.uint64), keys, range(8))
+    chosen = (numbers >> np.uint64(shift)).astype(np.int64)
+    expected, freedom = len(keys) / count**2, count**2 - 1
+    for i, j in itertools.combinations(range(8), 2):
+        seen = np.bincount(chosen[i] * count + chosen[j], minlength=count**2)
+        chi_square = ((seen - expected) ** 2 / expected).sum()
+        assert (chi_square - freedom) / np.sqrt(2 * freedom) < 5, (i, j)
 
 
 def test_what_is_sent_is_what_is_drawn_and_more_where_it_may_be_rejected() -> None:

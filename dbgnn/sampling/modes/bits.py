@@ -1,6 +1,7 @@
 """The random bits of draws by weight, in NumPy: what a statement draws with is sent to it, so both draw the same.
 
-A draw has 62 bits, of two words. A number below a bound is the bits modulo the bound; bits that would favour some numbers are
+A draw has 62 bits, of two words, all of which decide what the remainder is: hence `mix_well`. With `mix`, draws of one node
+depended on each other. A number below a bound is the bits modulo the bound; bits that would favour some numbers are
 rejected, and drawn again (attempt 1, 2, and so on). That takes bits near their end, since no bound reaches `BOUND`: few are.
 """
 
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dbgnn.sampling.modes.threads import in_threads
-from dbgnn.sampling.random import Words, mix
+from dbgnn.sampling.random import Words, mix_well
 
 #: So many are the numbers that bits make.
 END = 1 << 62
@@ -30,9 +31,9 @@ Bits: TypeAlias = npt.NDArray[np.uint64]
 def bits_of(keys: Words, draws: Words, attempt: int = 0) -> Bits:
     """Return the bits of draws for keys; both are broadcast to one shape."""
     twice = draws << np.uint32(1)
-    high, low = mix(keys ^ twice), mix(keys ^ (twice | np.uint32(1)))
+    high, low = mix_well(keys ^ twice), mix_well(keys ^ (twice | np.uint32(1)))
     if attempt:
-        high, low = mix(high ^ np.uint32(attempt)), mix(low ^ np.uint32(attempt))
+        high, low = mix_well(high ^ np.uint32(attempt)), mix_well(low ^ np.uint32(attempt))
     high &= np.uint32((1 << 30) - 1)
     bits = high.astype(np.uint64)
     bits <<= np.uint64(32)
