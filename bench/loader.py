@@ -11,8 +11,9 @@ of `dbgnn.NeighborLoader` (join, shared, spooled, or auto: the planner's choice)
 hot rows. Limits are DuckDB's ``memory_limit``: a share of the bytes of the features, a size, or "default" (DuckDB's own).
 
 Every row is measured in a process of its own. PyG takes its turn before and after every row, and the ratio is to the mean
-of these two, each of half as many steps. The first super-batch is not measured, then whole ones are. "model" is the model
-alone on one mini-batch: its peak memory is what "beyond the model" counts from.
+of these two, each of half as many steps. The small super-batches with which an epoch begins and the first whole one are not
+measured, then whole ones are. "model" is the model alone on one mini-batch: its peak memory is what "beyond the model" counts
+from.
 """
 
 from __future__ import annotations

@@ -238,8 +238,8 @@ def window(case: Case, length: int, burst: int, begins: int = 0) -> tuple[int, i
     """
     if case.epochs is not None:
         return (length, (case.epochs - 1) * length) if case.epochs > 1 else (0, length)
-    for unit in (min(burst, length), length):
-        skip, steps = begins % length + math.ceil(WARM_UP / unit) * unit, math.ceil(case.steps / unit) * unit
+    for unit, before in ((min(burst, length), begins), (length, 0)):
+        skip, steps = before + math.ceil(WARM_UP / unit) * unit, math.ceil(case.steps / unit) * unit
         if skip + steps + unit <= length:
             break
     return skip, steps

@@ -102,7 +102,7 @@ class Plan:
 
     Attributes:
         super_batch: Mini-batches that are fetched together.
-        first: As many of the super-batches before, smaller ones, with which an epoch begins.
+        first: The sizes of the smaller super-batches with which an epoch begins; none where the user gave a size.
         statement: Mini-batches that one SQL statement samples; at most ``super_batch``.
         prefetch: Mini-batches that lie ready; 0: no threads.
         plan: How cold rows are brought: join, shared or spooled.

@@ -26,8 +26,10 @@ class Shuffled(torch.utils.data.RandomSampler):
             generator = torch.Generator()
             generator.manual_seed(int(torch.empty((), dtype=torch.int64).random_().item()))
         drawn = torch.randperm(n, generator=generator)
-        yield from (drawn.int() if n < 1 << 31 else drawn).split(size)
-        del drawn
+        if n < 1 << 31:
+            drawn = drawn.int()
+        yield from drawn.split(size)
+        del drawn  # before as much is drawn again
         torch.randperm(n, generator=generator)  # torch draws once more, so that the next epoch is the same as torch's
 
 
@@ -65,7 +67,7 @@ class NumberedBatches:
             yield NumberedBatch.of(indices, epoch, number)
 
     def _drawn(self) -> Iterable[Iterable[int] | Tensor]:
-        """Return the batches; those of our own order without an object per index: 20 M of them took 4 s, and take 1."""
+        """Return the batches; those of our own order without an object per index: 1.6 s of 20 M of them."""
         batches = self.batches
         if type(batches) is torch.utils.data.BatchSampler and type(batches.sampler) is Shuffled:
             return _full(batches.sampler.parts(batches.batch_size), batches.batch_size if batches.drop_last else 1)
